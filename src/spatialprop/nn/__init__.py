@@ -1,0 +1,5 @@
+"""Layers and networks."""
+
+from spatialprop.nn.propagation import SpatialPropagation
+
+__all__ = ["SpatialPropagation"]

@@ -1,0 +1,95 @@
+"""What `propagate` accepts, checked once for every backend, with errors that say how to get there."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+# A direction is named after where information travels: "right" scans from the left column to the right one.
+DIRECTIONS = ("right", "down", "left", "up")
+MERGES = ("max", "mean", "none")
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+def state_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The type in which a scan keeps its running state: halves are stored, never accumulated."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def check_directions(directions: Sequence[str] | None) -> tuple[str, ...]:
+    if directions is None:
+        return DIRECTIONS
+    if isinstance(directions, str):
+        raise TypeError(
+            f"directions must be a sequence of names, got the string {directions!r}; write ({directions!r},)"
+        )
+    directions = tuple(directions)
+    unknown = [name for name in directions if name not in DIRECTIONS]
+    if unknown or not directions or len(set(directions)) != len(directions):
+        raise ValueError(
+            f"directions must be one or more distinct names out of {', '.join(DIRECTIONS)}; got {directions}"
+        )
+    return directions
+
+
+def check_merge(merge: str) -> None:
+    if merge not in MERGES:
+        raise ValueError(f"merge must be one of {', '.join(MERGES)}; got {merge!r}")
+
+
+def check_gates(gates: Tensor, directions: Sequence[str]) -> None:
+    """Shape and type of a block of gates on its own."""
+    if not isinstance(gates, Tensor):
+        raise TypeError(f"gates must be a torch.Tensor; got {type(gates).__name__}")
+    if gates.dtype not in DTYPES:
+        raise TypeError(f"gates must be float64, float32, bfloat16 or float16; got {gates.dtype}. Convert with .to()")
+    if gates.dim() != 6:
+        raise ValueError(
+            f"gates must be (N, D, K, G, H, W): batch, direction, connection, group, height, width; "
+            f"got {gates.dim()} dimensions, {tuple(gates.shape)}. Network output of shape (N, D*K*G, H, W) "
+            f"becomes that with .unflatten(1, (D, K, G))"
+        )
+    if 0 in gates.shape:
+        raise ValueError(f"gates must not be empty: every size must be at least 1; got {tuple(gates.shape)}")
+    if gates.shape[1] != len(directions):
+        raise ValueError(
+            f"gates must hold one block per direction: dimension 1 is {gates.shape[1]}, but there are "
+            f"{len(directions)} directions {tuple(directions)}. Pass directions=... or {len(directions)} blocks"
+        )
+    if gates.shape[2] not in (1, 3):
+        raise ValueError(
+            f"gates must have K = 1 (one-way) or K = 3 (three-way) in dimension 2; got {gates.shape[2]} "
+            f"in {tuple(gates.shape)}"
+        )
+
+
+def check_inputs(x: Tensor, gates: Tensor, directions: Sequence[str]) -> None:
+    """Everything that must hold between a map and its gates."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a torch.Tensor; got {type(x).__name__}")
+    if x.dtype not in DTYPES:
+        raise TypeError(f"x must be float64, float32, bfloat16 or float16; got {x.dtype}. Convert with .to()")
+    check_gates(gates, directions)
+    if x.dtype != gates.dtype:
+        raise TypeError(
+            f"x and gates must have one dtype; got {x.dtype} and {gates.dtype}. Convert one: gates.to(x.dtype)"
+        )
+    if x.device != gates.device:
+        raise ValueError(f"x and gates must be on one device; got {x.device} and {gates.device}. Move one with .to()")
+    if x.dim() != 4:
+        raise ValueError(f"x must be (N, C, H, W); got {x.dim()} dimensions, {tuple(x.shape)}")
+    if 0 in x.shape:
+        raise ValueError(f"x must not be empty: every size must be at least 1; got {tuple(x.shape)}")
+    batch, channels, height, width = x.shape
+    groups = gates.shape[3]
+    if gates.shape[0] != batch or gates.shape[4] != height or gates.shape[5] != width:
+        raise ValueError(
+            f"x and gates must agree in N, H and W: x is (N, C, H, W) = {tuple(x.shape)}, "
+            f"gates are (N, D, K, G, H, W) = {tuple(gates.shape)}. Resize the guidance to the map, "
+            f"or repeat the gates over the batch with .expand()"
+        )
+    if channels % groups != 0:
+        raise ValueError(
+            f"the number of gate groups must divide the channels: G = {groups}, C = {channels}. Use G = 1 "
+            f"(all channels share), G = C (each channel its own) or another divisor of {channels}"
+        )

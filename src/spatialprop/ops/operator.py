@@ -1,0 +1,111 @@
+"""The registered operator `spatialprop::propagate` and its gradient, one for every compiled backend.
+
+Each backend module offers the same two functions, `forward` and `backward`, with the signatures below.
+What is kept for the backward pass is the two inputs and, for "max", one byte a pixel: which direction won.
+Directions travel as indices into `contract.DIRECTIONS`, since operator schemas know no list of strings.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@torch.library.custom_op("spatialprop::propagate", mutates_args=(), device_types="cpu")
+def propagate(
+    x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep_winner: bool
+) -> tuple[Tensor, Tensor]:
+    """The merged map, and the index of the winning direction (uint8; empty unless `keep_winner`)."""
+    from spatialprop.ops import cpu
+
+    return cpu.forward(x, gates, directions, merge, keep_winner)
+
+
+@propagate.register_kernel("cuda")
+def _(x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep_winner: bool) -> tuple[Tensor, Tensor]:
+    from spatialprop.ops import cuda
+
+    return cuda.forward(x, gates, directions, merge, keep_winner)
+
+
+@propagate.register_fake
+def _(x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep_winner: bool) -> tuple[Tensor, Tensor]:
+    batch, channels, height, width = x.shape
+    out = (batch, len(directions), channels, height, width) if merge == "none" else (batch, channels, height, width)
+    winner = (batch, channels, height, width) if keep_winner else (0,)
+    return x.new_empty(out), x.new_empty(winner, dtype=torch.uint8)
+
+
+@torch.library.custom_op("spatialprop::propagate_backward", mutates_args=(), device_types="cpu")
+def propagate_backward(
+    grad: Tensor,
+    x: Tensor,
+    gates: Tensor,
+    winner: Tensor,
+    directions: Sequence[int],
+    merge: str,
+    need_x: bool,
+    need_gates: bool,
+) -> tuple[Tensor, Tensor]:
+    """Gradients with respect to `x` and `gates`; one that is not needed comes back empty, shape (0,)."""
+    from spatialprop.ops import cpu
+
+    return cpu.backward(grad, x, gates, winner, directions, merge, need_x, need_gates)
+
+
+@propagate_backward.register_kernel("cuda")
+def _(
+    grad: Tensor,
+    x: Tensor,
+    gates: Tensor,
+    winner: Tensor,
+    directions: Sequence[int],
+    merge: str,
+    need_x: bool,
+    need_gates: bool,
+) -> tuple[Tensor, Tensor]:
+    from spatialprop.ops import cuda
+
+    return cuda.backward(grad, x, gates, winner, directions, merge, need_x, need_gates)
+
+
+@propagate_backward.register_fake
+def _(
+    grad: Tensor,
+    x: Tensor,
+    gates: Tensor,
+    winner: Tensor,
+    directions: Sequence[int],
+    merge: str,
+    need_x: bool,
+    need_gates: bool,
+) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape if need_x else (0,)), gates.new_empty(gates.shape if need_gates else (0,))
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x, gates, directions, merge, _ = inputs
+    ctx.directions, ctx.merge = directions, merge
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(x, gates, output[1])
+
+
+def _differentiate(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+    x, gates, winner = ctx.saved_tensors
+    need_x, need_gates = ctx.needs_input_grad[:2]
+    grad_x, grad_gates = propagate_backward(grad, x, gates, winner, ctx.directions, ctx.merge, need_x, need_gates)
+    return grad_x if need_x else None, grad_gates if need_gates else None, None, None, None
+
+
+propagate.register_autograd(_differentiate, setup_context=_keep)
+
+
+def _refuse(ctx: Any, *grads: Any) -> None:
+    raise RuntimeError(
+        "the compiled backends of propagate have first derivatives only; for second ones "
+        "(create_graph=True, gradient penalties, Hessians) call propagate(..., backend='naive')"
+    )
+
+
+propagate_backward.register_autograd(_refuse)

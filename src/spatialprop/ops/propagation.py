@@ -1,0 +1,118 @@
+"""`propagate`: check the input, choose the backend."""
+
+import importlib.util
+import warnings
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from spatialprop.ops import naive, operator
+from spatialprop.ops.contract import DIRECTIONS, check_directions, check_inputs, check_merge
+
+BACKENDS = ("auto", "naive", "cpu", "cuda")
+
+
+def propagate(
+    x: Tensor,
+    gates: Tensor,
+    *,
+    directions: Sequence[str] | None = None,
+    merge: str = "max",
+    backend: str = "auto",
+) -> Tensor:
+    """Spread a map along learned affinities, in one scan per direction.
+
+    Along each direction, line after line, every pixel keeps ``1 - sum(gates)`` of its own value and takes the rest
+    from its neighbours in the line scanned before::
+
+        h = (1 - sum_k gate_k) * x + sum_k gate_k * neighbour_k
+
+    A gate whose neighbour lies outside the image counts as zero and drops out of the sum, so ``h = x`` on the first
+    line. The running state is float64 for float64 input and float32 for everything else.
+
+    Args:
+        x: The map, (N, C, H, W), float64, float32, bfloat16 or float16, any strides.
+        gates: (N, D, K, G, H, W), same dtype and device. D: one block per direction. K: 1 (one-way) or 3
+            (three-way: the neighbour at row or column -1, 0, +1 in image coordinates). G: divides C; channel c takes
+            group ``c // (C / G)``. Make raw network output safe with `normalize_gates` first.
+        directions: Distinct names of where information travels; by default ("right", "down", "left", "up").
+        merge: "max" (node-wise maximum; where it ties the first direction gets the whole gradient), "mean", or
+            "none", which returns (N, D, C, H, W).
+        backend: "auto", "naive" (plain PyTorch, every device, twice differentiable), "cpu" (compiled) or "cuda"
+            (CuPy).
+
+    Returns:
+        The propagated map, (N, C, H, W), in the dtype of the input. Under autocast both inputs are cast to the
+        autocast dtype first (float64 stays, as everywhere in PyTorch).
+
+    Example:
+        >>> import torch
+        >>> from spatialprop import normalize_gates, propagate
+        >>> x = torch.tensor([[[[1.0, 0.0, 0.0, 0.0]]]])
+        >>> gates = torch.full((1, 1, 1, 1, 1, 4), 0.5)
+        >>> propagate(x, gates, directions=["right"])
+        tensor([[[[1.0000, 0.5000, 0.2500, 0.1250]]]])
+    """
+    names = check_directions(directions)
+    check_merge(merge)
+    x, gates = _autocast(x, gates)
+    check_inputs(x, gates, names)
+    if _resolve(backend, x.device) == "naive":
+        return naive.propagate(x, gates, names, merge)
+    keep_winner = merge == "max" and torch.is_grad_enabled() and (x.requires_grad or gates.requires_grad)
+    out: Tensor
+    out, _ = operator.propagate(x, gates, [DIRECTIONS.index(name) for name in names], merge, keep_winner)
+    return out
+
+
+def _autocast(x: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
+    if not isinstance(x, Tensor) or not isinstance(gates, Tensor):
+        return x, gates
+    device = x.device.type
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
+        return x, gates
+    dtype = torch.get_autocast_dtype(device)
+
+    def cast(tensor: Tensor) -> Tensor:
+        eligible = tensor.is_floating_point() and tensor.dtype != torch.float64
+        return tensor.to(dtype) if eligible else tensor
+
+    return cast(x), cast(gates)
+
+
+def _resolve(backend: str, device: torch.device) -> str:
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}")
+    if backend == "auto":
+        if device.type == "cuda":
+            return "cuda" if _cupy_found() else "naive"
+        return "cpu" if device.type in ("cpu", "meta") else "naive"
+    if backend == "cuda" and device.type == "cuda" and not _cupy_found(warn=False):
+        raise ImportError(f"backend='cuda' needs CuPy. {_HOW_TO_GET_CUPY}")
+    if backend in ("cpu", "cuda") and device.type not in (backend, "meta"):
+        raise ValueError(
+            f"backend={backend!r} needs tensors on a {backend} device; got {device}. "
+            f"Move them with .to({backend!r}), or use backend='auto'"
+        )
+    return backend
+
+
+_HOW_TO_GET_CUPY = "Install it for your CUDA version: pip install spatialprop[cuda12] or spatialprop[cuda13]"
+
+
+@cache
+def _cupy_installed() -> bool:
+    return importlib.util.find_spec("cupy") is not None
+
+
+@cache
+def _warn_of_missing_cupy() -> None:
+    warnings.warn(f"CuPy is missing, so propagate runs its slow naive form. {_HOW_TO_GET_CUPY}", stacklevel=4)
+
+
+def _cupy_found(warn: bool = True) -> bool:
+    if not _cupy_installed() and warn:
+        _warn_of_missing_cupy()
+    return _cupy_installed()
