@@ -1,0 +1,189 @@
+"""The compiled CPU backend: hands tensors to the kernels without a copy and shares the work between threads.
+
+Numba compiles each kernel the first time a dtype needs it and keeps the result on disk, beside the package or, where
+that cannot be written to, in the user's cache folder (`NUMBA_CACHE_DIR` overrides both).
+"""
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from spatialprop.ops import cpu_kernels
+from spatialprop.ops.contract import MERGES, state_dtype
+
+Flat = npt.NDArray[Any]
+
+# Numba knows neither half type: their bits travel as integers that tell the two apart.
+_CODED = {torch.bfloat16: torch.int16, torch.float16: torch.uint16}
+_STRIP_BYTES = 640 * 1024  # what the buffers of one strip may take: they should stay in a core's own cache
+_MAX_STRIP = 64
+
+_HUGE_PAGE = 2 << 20
+_MADV_HUGEPAGE = 14
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def forward(
+    x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep_winner: bool
+) -> tuple[Tensor, Tensor]:
+    batch, channels, height, width = x.shape
+    groups, connection = gates.shape[3], gates.shape[2]
+    maps = (len(directions),) if merge == "none" else ()
+    out = _empty((batch, *maps, channels, height, width), x.dtype)
+    winner = _empty(x.shape if keep_winner else (0,), torch.uint8)
+    shared = channels // groups
+    run = _forward_run(batch * groups, shared)
+    shape = (batch, channels, height, width, groups, connection)
+    flat_x, flat_gates, flat_out, flat_winner = _flat(x), _flat(gates), _flat(out), _flat(winner)
+
+    def work(first: int, last: int) -> None:
+        fold = _fold(x.dtype, flat_out, run * height * width if merge != "none" else 0)
+        cpu_kernels.forward_items(
+            flat_x,
+            x.stride(),
+            flat_gates,
+            gates.stride(),
+            fold,
+            flat_out,
+            flat_winner,
+            np.array(directions),
+            MERGES.index(merge),
+            shape,
+            run,
+            _strips(height, width, connection, x.dtype),
+            first,
+            last,
+        )
+
+    _share(work, batch * groups * -(-shared // run))
+    return out, winner
+
+
+def backward(
+    grad: Tensor,
+    x: Tensor,
+    gates: Tensor,
+    winner: Tensor,
+    directions: Sequence[int],
+    merge: str,
+    need_x: bool,
+    need_gates: bool,
+) -> tuple[Tensor, Tensor]:
+    batch, channels, height, width = x.shape
+    groups, connection = gates.shape[3], gates.shape[2]
+    shared = channels // groups
+    # Channels that share gates add up their gradients. To occupy several threads even at one group they do so in a
+    # few parts, and these in order: how many depends on the shape alone, so that threads never change the result.
+    parts = max(1, min(4, shared // 4))
+    run = -(-shared // parts)
+    parts = -(-shared // run)
+    grad = grad.contiguous()
+    grad_x = _empty(x.shape if need_x else (0,), x.dtype)
+    part_dtype = gates.dtype if parts == 1 else state_dtype(gates.dtype)
+    grad_gates = _empty((parts, *gates.shape) if need_gates else (0,), part_dtype)
+    shape = (batch, channels, height, width, groups, connection)
+    flat_grad, flat_x, flat_gates, flat_winner = _flat(grad), _flat(x), _flat(gates), _flat(winner)
+    flat_grad_x, flat_grad_gates = _flat(grad_x), _flat(grad_gates)
+
+    def work(first: int, last: int) -> None:
+        fold = _fold(x.dtype, flat_grad_x, run * height * width if need_x else 0)
+        cpu_kernels.backward_items(
+            flat_grad,
+            flat_x,
+            x.stride(),
+            flat_gates,
+            gates.stride(),
+            flat_winner,
+            fold,
+            flat_grad_x,
+            flat_grad_gates,
+            np.array(directions),
+            MERGES.index(merge),
+            shape,
+            run,
+            _strips(height, width, connection, x.dtype),
+            need_x,
+            need_gates,
+            first,
+            last,
+        )
+
+    _share(work, batch * groups * parts)
+    if need_gates:
+        grad_gates = grad_gates[0] if parts == 1 else grad_gates.sum(0).to(gates.dtype)
+    return grad_x, grad_gates
+
+
+def _empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Memory for a result, in huge pages where Linux has them.
+
+    The first touch of fresh memory costs a page fault for every 4 KiB, which for large results takes longer than
+    computing them.
+    """
+    result = torch.empty(tuple(shape), dtype=dtype)
+    size = result.numel() * result.itemsize
+    if _LIBC is not None and size >= 2 * _HUGE_PAGE:
+        first = -(-result.data_ptr() // _HUGE_PAGE) * _HUGE_PAGE
+        last = (result.data_ptr() + size) // _HUGE_PAGE * _HUGE_PAGE
+        _LIBC.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), _MADV_HUGEPAGE)
+    return result
+
+
+def _flat(tensor: Tensor) -> Flat:
+    """All memory that a tensor spans, as a flat array: kernels find elements by the tensor's strides."""
+    tensor = tensor.detach()
+    extent = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    flat = tensor.as_strided((extent if tensor.numel() else 0,), (1,))
+    return flat.view(_CODED.get(tensor.dtype, tensor.dtype)).numpy()
+
+
+def _fold(dtype: torch.dtype, result: Flat, scratch: int) -> Flat:
+    """Where directions are joined: in the result itself if it has the state's type, else in a thread's own scratch."""
+    state = state_dtype(dtype)
+    return result if dtype == state else torch.empty(scratch, dtype=state).numpy()
+
+
+def _forward_run(sharers: int, shared: int) -> int:
+    """Channels in a work item: all that share gates, unless that leaves threads idle. Results do not depend on it."""
+    wanted = -(-4 * torch.get_num_threads() // sharers)
+    return -(-shared // min(shared, wanted))
+
+
+def _strips(height: int, width: int, connection: int, dtype: torch.dtype) -> tuple[int, int]:
+    """Lines to bring into cache at once, where lines are columns and where they are rows."""
+
+    def lines(length: int) -> int:
+        line = (length + 32) * state_dtype(dtype).itemsize * (connection + 2)
+        return int(max(16, min(_MAX_STRIP, _STRIP_BYTES // line)) // 16 * 16)
+
+    return min(lines(height), width), min(lines(width), height)
+
+
+def _share(work: Callable[[int, int], None], items: int) -> None:
+    """Run work(first, last) over all items, on as many threads as PyTorch itself would use."""
+    threads = min(torch.get_num_threads(), items)
+    cuts = [items * i // threads for i in range(threads + 1)]
+    pool = _pool(os.getpid()) if threads > 1 else None
+    futures = [pool.submit(work, cuts[i], cuts[i + 1]) for i in range(1, threads)] if pool else []
+    try:
+        work(cuts[0], cuts[1])
+    finally:
+        for future in futures:
+            future.exception()  # nobody may still be writing when the tensors go
+    for future in futures:
+        future.result()
+
+
+@cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """Threads of our own: they do not survive a fork, so each process has its pool."""
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="spatialprop")

@@ -1,0 +1,391 @@
+"""The CPU kernels: naive.py's equations over a range of work items.
+
+A work item is a run of channels that share their gates. It takes the directions one after the other and joins each
+scan with the result while the planes are in cache, so that gates are read from memory once. Items touch disjoint
+memory and are cut the same way whatever the number of threads: the same input gives the same bits.
+"""
+
+import numpy as np
+from numba import njit
+
+from spatialprop.ops.cpu_lines import (
+    ADD,
+    MAX,
+    PUT,
+    finish_plane,
+    load_lines,
+    padded,
+    pitch_of,
+    store_lines,
+)
+from spatialprop.ops.cpu_vectors import JIT, LANES, TILE, load, row_at, splat, store
+
+MERGES = ("max", "mean", "none")
+MERGE_MAX, MERGE_MEAN, MERGE_NONE = range(3)
+NO_WINNER = np.empty(0, np.uint8)
+
+
+@njit(**JIT)
+def plane_walk(direction, row, column, height, width):
+    """How a scan walks a plane: offset of the first line, step from line to line, step from pixel to pixel."""
+    if direction == 0:
+        return 0, column, row
+    if direction == 1:
+        return 0, row, column
+    if direction == 2:
+        return (width - 1) * column, -column, row
+    return (height - 1) * row, -row, column
+
+
+@njit(**JIT)
+def copy_line(target, to, source, at, length):
+    for i in range(0, padded(length), LANES):
+        store(target, to + i, load(source, at + i))
+
+
+@njit(**JIT)
+def zero_line(target, at, length):
+    for i in range(0, padded(length), LANES):
+        store(target, at + i, splat(target.dtype.type(0)))
+
+
+@njit(**JIT)
+def zero_outside(lines, k, pitch, t0, count, length, connection):
+    """Zero what belongs to neighbours outside the image: gates on the way in, their gradients on the way out."""
+    if t0 == 0:
+        for j in range(connection):
+            zero_line(lines, j * k + pitch, length)
+    if connection == 3:
+        for at in range(pitch, (count + 1) * pitch, pitch):
+            lines[at] = 0
+            lines[2 * k + at + length - 1] = 0
+
+
+@njit(**JIT)
+def one_way_lines(h, x, g, at, pitch, count, length):
+    one = splat(g.dtype.type(1))
+    for line in range(at, at + count * pitch, pitch):
+        for i in range(line, line + padded(length), LANES):
+            gate = load(g, i)
+            store(h, i, (one - gate) * load(x, i) + gate * load(h, i - pitch))
+
+
+@njit(**JIT)
+def three_way_lines(h, x, g, k, at, pitch, count, length):
+    one = splat(g.dtype.type(1))
+    for line in range(at, at + count * pitch, pitch):
+        for i in range(line, line + padded(length), LANES):
+            a, b, c = load(g, i), load(g, i + k), load(g, i + 2 * k)
+            above = i - pitch
+            heard = a * load(h, above - 1) + b * load(h, above) + c * load(h, above + 1)
+            store(h, i, (one - (a + b + c)) * load(x, i) + heard)
+        h[line + length] = 0  # beyond the end nothing is heard, not even a zero times an infinity
+
+
+@njit(**JIT)
+def scan_lines(h, x, gates, k, pitch, count, length, connection):
+    if connection == 1:
+        one_way_lines(h, x, gates, pitch, pitch, count, length)
+    else:
+        three_way_lines(h, x, gates, k, pitch, pitch, count, length)
+
+
+@njit(**JIT)
+def load_gates(buffer, k, pitch, gates, offset, k_step, step, pixel, t0, count, length, connection, tile):
+    for j in range(connection):
+        start = offset + j * k_step + t0 * step
+        load_lines(buffer, j * k + pitch, pitch, gates, start, step, pixel, count, length, NO_WINNER, 0, tile)
+    zero_outside(buffer, k, pitch, t0, count, length, connection)
+
+
+@njit(**JIT)
+def channels_of(item, groups, shared, run):
+    """What a work item covers: batch index, group, first channel, end of channels."""
+    runs = (shared + run - 1) // run
+    n, rest = divmod(item, groups * runs)
+    g, r = divmod(rest, runs)
+    begin = g * shared + r * run
+    return n, g, begin, min(begin + run, (g + 1) * shared)
+
+
+@njit(**JIT)
+def forward_items(
+    x, x_strides, gates, gate_strides, fold, out, winner, directions, merge, shape, run, strips, first, last
+):
+    """Items `first` to `last`. `fold` keeps the planes merged so far: `out` itself, or scratch of the state's type."""
+    _batch, channels, height, width, groups, connection = shape
+    in_place = fold.size == out.size
+    plane = height * width
+    pitch = pitch_of(max(height, width))
+    rows = max(strips[0], strips[1]) + 1
+    k = rows * pitch
+    state = fold.dtype
+    # One set of buffers for each orientation: their padding must stay zero, and lines differ in length.
+    # Lines lie in rows 1 and up; row 0 of h is the line before the strip.
+    gate_lines = np.zeros((2, connection * k), state)
+    x_lines = np.zeros((2, k), state)
+    h_lines = np.zeros((2, LANES + k), state)[:, LANES:]
+    carry = np.zeros((2, run * pitch), state)
+    tile = np.zeros(TILE * padded(rows), state)
+
+    for item in range(first, last):
+        n, g, begin, end = channels_of(item, groups, channels // groups, run)
+        for d in range(directions.size):
+            across = directions[d] % 2  # 0: a line is a column, 1: a row
+            lines, length = (width, height) if across == 0 else (height, width)
+            strip = strips[across]
+            x_start, x_step, x_pixel = plane_walk(directions[d], x_strides[2], x_strides[3], height, width)
+            g_start, g_step, g_pixel = plane_walk(directions[d], gate_strides[4], gate_strides[5], height, width)
+            o_start, o_step, o_pixel = plane_walk(directions[d], width, 1, height, width)
+            g_start += n * gate_strides[0] + d * gate_strides[1] + g * gate_strides[3]
+            h, own, gate, line = h_lines[across], x_lines[across], gate_lines[across], carry[across]
+            for t0 in range(0, lines, strip):
+                count = min(strip, lines - t0)
+                load_gates(
+                    gate,
+                    k,
+                    pitch,
+                    gates,
+                    g_start,
+                    gate_strides[2],
+                    g_step,
+                    g_pixel,
+                    t0,
+                    count,
+                    length,
+                    connection,
+                    tile,
+                )
+                for c in range(begin, end):
+                    start = n * x_strides[0] + c * x_strides[1] + x_start + t0 * x_step
+                    load_lines(own, pitch, pitch, x, start, x_step, x_pixel, count, length, NO_WINNER, 0, tile)
+                    if t0 == 0:
+                        zero_line(h, 0, length)
+                    else:
+                        copy_line(h, 0, line, (c - begin) * pitch, length)
+                    scan_lines(h, own, gate, k, pitch, count, length, connection)
+                    copy_line(line, (c - begin) * pitch, h, count * pitch, length)
+
+                    at = o_start + t0 * o_step
+                    won_at = (n * channels + c) * plane + at
+                    if merge == MERGE_NONE:
+                        at += ((n * directions.size + d) * channels + c) * plane
+                        store_lines(
+                            h, pitch, pitch, PUT, out, at, o_step, o_pixel, count, length, NO_WINNER, 0, 0, tile
+                        )
+                    else:
+                        how = PUT if d == 0 else (MAX if merge == MERGE_MAX else ADD)
+                        at += (n * channels + c if in_place else c - begin) * plane
+                        store_lines(
+                            h, pitch, pitch, how, fold, at, o_step, o_pixel, count, length, winner, won_at, d, tile
+                        )
+        if merge != MERGE_NONE:
+            scale = state.type(1) / state.type(directions.size if merge == MERGE_MEAN else 1)
+            for c in range(begin, end):
+                slot = n * channels + c if in_place else c - begin
+                finish_plane(out, (n * channels + c) * plane, fold, slot * plane, plane, scale)
+
+
+@njit(**JIT)
+def one_way_back(go, scale, h, x, g, m, gx, gg, pitch, count, length, fresh, need_gates):
+    """Lines count .. 1 of a reverse scan. `m` is what the line scanned after sends back: gate times gradient."""
+    one, factor = splat(g.dtype.type(1)), splat(scale)
+    for line in range(count * pitch, 0, -pitch):
+        for i in range(0, padded(length), LANES):
+            at = line + i
+            dh = factor * load(go, at) + load(m, i)
+            gate = load(g, at)
+            store(m, i, gate * dh)
+            store(gx, at, (one - gate) * dh)
+            if need_gates:
+                dg = dh * (load(h, at - pitch) - load(x, at))
+                store(gg, at, dg if fresh else dg + load(gg, at))
+
+
+@njit(**JIT)
+def three_way_back(go, scale, h, x, g, k, m, gx, gg, pitch, count, length, fresh, need_gates):
+    """As above; `m` has two sets of three rows, one being read while the other is written."""
+    one, factor = splat(g.dtype.type(1)), splat(scale)
+    this, following = 0, 3 * pitch
+    for line in range(count * pitch, 0, -pitch):
+        for i in range(0, padded(length), LANES):
+            at, back = line + i, this + i
+            heard = load(m, back + 1) + load(m, back + pitch) + load(m, back + 2 * pitch - 1)
+            dh = factor * load(go, at) + heard
+            a, b, c = load(g, at), load(g, at + k), load(g, at + 2 * k)
+            store(m, following + i, a * dh)
+            store(m, following + pitch + i, b * dh)
+            store(m, following + 2 * pitch + i, c * dh)
+            store(gx, at, (one - (a + b + c)) * dh)
+            if need_gates:
+                own, above = load(x, at), at - pitch
+                da, db, dc = (
+                    dh * (load(h, above - 1) - own),
+                    dh * (load(h, above) - own),
+                    dh * (load(h, above + 1) - own),
+                )
+                store(gg, at, da if fresh else da + load(gg, at))
+                store(gg, at + k, db if fresh else db + load(gg, at + k))
+                store(gg, at + 2 * k, dc if fresh else dc + load(gg, at + 2 * k))
+        m[following + length] = 0
+        this, following = following, this
+    if this:  # leave what the next strip hears in the first set
+        for row in range(0, 3 * pitch, pitch):
+            copy_line(m, row, m, this + row, length)
+
+
+@njit(**JIT)
+def backward_items(
+    grad,
+    x,
+    x_strides,
+    gates,
+    gate_strides,
+    winner,
+    fold,
+    grad_x,
+    grad_gates,
+    directions,
+    merge,
+    shape,
+    run,
+    strips,
+    need_x,
+    need_gates,
+    first,
+    last,
+):
+    """Items `first` to `last` of the gradient. `grad` is contiguous; `fold` gathers grad_x as in `forward_items`.
+
+    `grad_gates` has one slice for each run of channels in a group. The scan itself is made again rather than kept.
+    """
+    batch, channels, height, width, groups, connection = shape
+    in_place = fold.size == grad_x.size
+    plane = height * width
+    pitch = pitch_of(max(height, width))
+    rows = max(strips[0], strips[1]) + 1
+    k = rows * pitch
+    state = fold.dtype
+    scan = (max(height, width) + 1) * pitch
+    gate_lines = np.zeros((2, connection * k), state)
+    x_lines = np.zeros((2, k), state)
+    grad_lines = np.zeros((2, k), state)
+    gx_lines = np.zeros((2, k), state)
+    gg_lines = np.zeros((2, connection * k), state)
+    h_lines = np.zeros((2, LANES + (run * scan if need_gates else 0)), state)[:, LANES:]
+    sent_size = LANES + 6 * pitch
+    sent = np.zeros((2, run * sent_size), state)
+    tile = np.zeros(TILE * padded(rows), state)
+    scale = state.type(1) / state.type(directions.size if merge == MERGE_MEAN else 1)
+
+    for item in range(first, last):
+        n, g, begin, end = channels_of(item, groups, channels // groups, run)
+        for d in range(directions.size):
+            across = directions[d] % 2
+            lines, length = (width, height) if across == 0 else (height, width)
+            strip = strips[across]
+            x_start, x_step, x_pixel = plane_walk(directions[d], x_strides[2], x_strides[3], height, width)
+            g_start, g_step, g_pixel = plane_walk(directions[d], gate_strides[4], gate_strides[5], height, width)
+            o_start, o_step, o_pixel = plane_walk(directions[d], width, 1, height, width)
+            g_start += n * gate_strides[0] + d * gate_strides[1] + g * gate_strides[3]
+            own, gate, go = x_lines[across], gate_lines[across], grad_lines[across]
+            gx, gg = gx_lines[across], gg_lines[across]
+            strip_count = (lines + strip - 1) // strip
+
+            if need_gates:
+                for t0 in range(0, lines, strip):
+                    count = min(strip, lines - t0)
+                    load_gates(
+                        gate,
+                        k,
+                        pitch,
+                        gates,
+                        g_start,
+                        gate_strides[2],
+                        g_step,
+                        g_pixel,
+                        t0,
+                        count,
+                        length,
+                        connection,
+                        tile,
+                    )
+                    for c in range(begin, end):
+                        start = n * x_strides[0] + c * x_strides[1] + x_start + t0 * x_step
+                        load_lines(own, pitch, pitch, x, start, x_step, x_pixel, count, length, NO_WINNER, 0, tile)
+                        h = row_at(h_lines[across], (c - begin) * scan + t0 * pitch, (count + 1) * pitch)
+                        if t0 == 0:
+                            zero_line(h, 0, length)
+                        scan_lines(h, own, gate, k, pitch, count, length, connection)
+
+            for t0 in range((strip_count - 1) * strip, -1, -strip):
+                count = min(strip, lines - t0)
+                if strip_count > 1 or not need_gates:
+                    load_gates(
+                        gate,
+                        k,
+                        pitch,
+                        gates,
+                        g_start,
+                        gate_strides[2],
+                        g_step,
+                        g_pixel,
+                        t0,
+                        count,
+                        length,
+                        connection,
+                        tile,
+                    )
+                for c in range(begin, end):
+                    if need_gates and (strip_count > 1 or end - begin > 1):
+                        start = n * x_strides[0] + c * x_strides[1] + x_start + t0 * x_step
+                        load_lines(own, pitch, pitch, x, start, x_step, x_pixel, count, length, NO_WINNER, 0, tile)
+                    at = o_start + t0 * o_step
+                    start = at + (n * channels + c) * plane
+                    if merge == MERGE_NONE:
+                        start = at + ((n * directions.size + d) * channels + c) * plane
+                    load_lines(go, pitch, pitch, grad, start, o_step, o_pixel, count, length, winner, d, tile)
+                    h = row_at(h_lines[across], (c - begin) * scan + t0 * pitch, (count + 1) * pitch)
+                    back = row_at(sent[across], (c - begin) * sent_size + LANES, 6 * pitch)
+                    if t0 + count == lines:
+                        for row in range(0, 3 * pitch, pitch):
+                            zero_line(back, row, length)
+                    fresh = c == begin
+                    if connection == 1:
+                        one_way_back(go, scale, h, own, gate, back, gx, gg, pitch, count, length, fresh, need_gates)
+                    else:
+                        three_way_back(
+                            go, scale, h, own, gate, k, back, gx, gg, pitch, count, length, fresh, need_gates
+                        )
+                    if need_x:
+                        at += (n * channels + c if in_place else c - begin) * plane
+                        how = PUT if d == 0 else ADD
+                        store_lines(
+                            gx, pitch, pitch, how, fold, at, o_step, o_pixel, count, length, NO_WINNER, 0, 0, tile
+                        )
+                if need_gates:
+                    zero_outside(gg, k, pitch, t0, count, length, connection)
+                    part = (begin - g * (channels // groups)) // run
+                    for j in range(connection):
+                        index = (((part * batch + n) * directions.size + d) * connection + j) * groups + g
+                        at = index * plane + o_start + t0 * o_step
+                        store_lines(
+                            gg,
+                            j * k + pitch,
+                            pitch,
+                            PUT,
+                            grad_gates,
+                            at,
+                            o_step,
+                            o_pixel,
+                            count,
+                            length,
+                            NO_WINNER,
+                            0,
+                            0,
+                            tile,
+                        )
+        if need_x:
+            for c in range(begin, end):
+                slot = n * channels + c if in_place else c - begin
+                finish_plane(grad_x, (n * channels + c) * plane, fold, slot * plane, plane, state.type(1))

@@ -1,0 +1,294 @@
+"""How the CPU kernels move lines between memory and cache: conversion of halves, transposition, merging.
+
+A scan works on lines: rows for "down" and "up", columns for "right" and "left". Rows lie ready in memory; columns are
+brought into cache as rows by transposing 8 x 8 tiles in registers, which makes horizontal scans nearly as fast as
+vertical ones. Halves travel as 16-bit integers, int16 for bfloat16 and uint16 for float16, since Numba has neither.
+
+Buffered lines are padded with zeros to whole vectors, so that the equations run over them without special cases.
+"""
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+from spatialprop.ops.cpu_vectors import (
+    JIT,
+    LANES,
+    TILE,
+    bits_of,
+    float_bits,
+    load,
+    load_part,
+    prefetch,
+    row_at,
+    splat,
+    store,
+    store_part,
+    transpose_tile,
+    where_better,
+    where_equal,
+)
+
+# How a scan joins what earlier directions left.
+PUT, ADD, MAX = 0, 1, 2
+# Rows between asking for a piece of a column and using it: the processor's own prefetching does not follow columns.
+AHEAD = 3 * TILE
+
+
+@njit(inline="always", **JIT)
+def widen_bfloat16(coded):
+    return float_bits(np.uint32(np.uint16(coded)) << np.uint32(16))
+
+
+@njit(inline="always", **JIT)
+def narrow_bfloat16(value):
+    bits = bits_of(value)
+    rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))  # to nearest, ties to even
+    kept = bits | np.uint32(0x400000) if value != value else rounded  # rounding must not carry a NaN to infinity
+    return np.int16(kept >> np.uint32(16))
+
+
+@njit(inline="always", **JIT)
+def widen_float16(coded):
+    bits = np.uint32(coded)
+    sign = (bits & np.uint32(0x8000)) << np.uint32(16)
+    magnitude = (bits & np.uint32(0x7FFF)) << np.uint32(13)
+    exponent = magnitude & np.uint32(0x0F800000)
+    normal = magnitude + np.uint32((127 - 15) << 23)
+    special = normal + np.uint32((128 - 16) << 23)  # infinity and NaN
+    # A subnormal is its integer times 2**-24.
+    subnormal = bits_of(np.float32(np.int32(bits & np.uint32(0x7FFF))) * np.float32(2.0**-24))
+    finite = normal if exponent != 0 else subnormal
+    return float_bits(sign | (special if exponent == np.uint32(0x0F800000) else finite))
+
+
+@njit(inline="always", **JIT)
+def narrow_float16(value):
+    bits = bits_of(value)
+    sign = (bits >> np.uint32(16)) & np.uint32(0x8000)
+    magnitude = bits & np.uint32(0x7FFFFFFF)
+    # To nearest, ties to even; a carry into the exponent, up to infinity, is what rounding asks for.
+    rounded = magnitude + np.uint32(0xFFF) + ((magnitude >> np.uint32(13)) & np.uint32(1))
+    normal = (rounded - np.uint32((127 - 15) << 23)) >> np.uint32(13)
+    # Below 2**-14 the last place is worth 2**-24: adding 0.5 makes that the last place of the float32.
+    subnormal = bits_of(float_bits(magnitude) + np.float32(0.5)) - np.uint32(0x3F000000)
+    small = normal if magnitude >= np.uint32(113 << 23) else subnormal
+    finite = small if magnitude < np.uint32(0x477FF000) else np.uint32(0x7C00)
+    return np.uint16(sign | (finite if magnitude <= np.uint32(0x7F800000) else np.uint32(0x7E00)))
+
+
+def widen(value):
+    """A stored number in the state's type."""
+
+
+def narrow(value, target):
+    """A number of the state's type as the array `target` stores it."""
+
+
+@overload(widen, inline="always")
+def _(value):
+    if value == types.int16:
+        return lambda value: widen_bfloat16(value)
+    if value == types.uint16:
+        return lambda value: widen_float16(value)
+    return lambda value: value
+
+
+@overload(narrow, inline="always")
+def _(value, target):
+    if target.dtype == types.int16:
+        return lambda value, target: narrow_bfloat16(value)
+    if target.dtype == types.uint16:
+        return lambda value, target: narrow_float16(value)
+    return lambda value, target: value
+
+
+@njit(**JIT)
+def padded(length):
+    return (length + LANES - 1) // LANES * LANES
+
+
+@njit(**JIT)
+def pitch_of(length):
+    """Distance between buffered lines.
+
+    At least one vector of zeros lies between them, and the count of vectors is odd: at a power of two all lines of a
+    tile would share a few sets of the cache.
+    """
+    return (length // LANES // 2 * 2 + 3) * LANES
+
+
+def bring_rows(buffer, at, pitch, source, start, step, count, length):
+    """Copy rows into the buffer in the state's type."""
+
+
+@overload(bring_rows)
+def _(buffer, at, pitch, source, start, step, count, length):
+    if source.dtype == buffer.dtype:
+
+        def copy_rows(buffer, at, pitch, source, start, step, count, length):
+            whole = length - length % LANES
+            for _ in range(count):
+                for i in range(0, whole, LANES):
+                    store(buffer, at + i, load(source, start + i))
+                if whole < length:
+                    store(buffer, at + whole, load_part(source, start + whole, length - whole))
+                at += pitch
+                start += step
+
+        return copy_rows
+
+    def widen_rows(buffer, at, pitch, source, start, step, count, length):
+        for s in range(count):
+            target, row = row_at(buffer, at + s * pitch, length), row_at(source, start + s * step, length)
+            for i in range(length):
+                target[i] = widen(row[i])
+
+    return widen_rows
+
+
+@njit(**JIT)
+def keep_won(buffer, at, pitch, winner, start, step, count, length, mark):
+    """Zero the buffered rows wherever another direction than `mark` won."""
+    for _ in range(count):
+        for i in range(0, length, LANES):
+            marks = load_part(winner, start + i, min(LANES, length - i))
+            store(buffer, at + i, where_equal(marks, mark, load(buffer, at + i)))
+        at += pitch
+        start += step
+
+
+@njit(**JIT)
+def transpose_lines(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns):
+    """target[j, i] = source[i, j] for i < rows, j < columns; with step -1 columns run to the left from `offset`."""
+    whole_rows, whole_columns = rows - rows % TILE, columns - columns % TILE
+    shift = 0 if step == 1 else TILE - 1
+    for i in range(0, whole_rows, TILE):
+        for j in range(0, whole_columns, TILE):
+            transpose_tile(
+                source,
+                offset + i * pitch + step * (j + shift),
+                pitch,
+                target,
+                target_offset + (j + shift) * target_pitch + i,
+                step * target_pitch,
+            )
+        for ii in range(i, i + TILE):
+            for j in range(whole_columns, columns):
+                target[target_offset + j * target_pitch + ii] = source[offset + ii * pitch + step * j]
+    for ii in range(whole_rows, rows):
+        for j in range(columns):
+            target[target_offset + j * target_pitch + ii] = source[offset + ii * pitch + step * j]
+
+
+@njit(**JIT)
+def ask_ahead(array, start, step, rows, count):
+    for i in range(AHEAD, AHEAD + rows):
+        for j in range(0, count, LANES):
+            prefetch(array, start + i * step + j)
+
+
+@njit(**JIT)
+def load_lines(buffer, at, pitch, source, offset, step, pixel, count, length, winner, mark, tile):
+    """Bring `count` lines of a plane into rows of the buffer, in the state's type.
+
+    In memory the lines start at `offset`, lie `step` apart and have their pixels `pixel` apart. Where `winner` is not
+    empty it is laid out like the source, and only what direction `mark` won is brought.
+    """
+    if pixel == 1:
+        bring_rows(buffer, at, pitch, source, offset, step, count, length)
+        if winner.size:
+            keep_won(buffer, at, pitch, winner, offset, step, count, length, mark)
+    elif step == 1 or step == -1:  # columns side by side
+        left = 0 if step == 1 else count - 1
+        width = padded(count)
+        for i in range(0, length, TILE):
+            rows = min(TILE, length - i)
+            start = offset + i * pixel - left
+            ask_ahead(source, start, pixel, rows, count)
+            bring_rows(tile, 0, width, source, start, pixel, rows, count)
+            if winner.size:
+                keep_won(tile, 0, width, winner, start, pixel, rows, count, mark)
+            transpose_lines(tile, left, width, step, buffer, at + i, pitch, rows, count)
+    else:  # scattered, as in channels-last maps
+        for s in range(count):
+            for i in range(length):
+                buffer[at + s * pitch + i] = widen(source[offset + s * step + i * pixel])
+
+
+def join_rows(how, target, start, step, buffer, at, pitch, count, length, winner, won_at, mark):
+    """Join buffered rows with rows of the result: put, add or keep the better, as `how` says."""
+
+
+@overload(join_rows)
+def _(how, target, start, step, buffer, at, pitch, count, length, winner, won_at, mark):
+    if target.dtype != buffer.dtype:
+
+        def narrow_rows(how, target, start, step, buffer, at, pitch, count, length, winner, won_at, mark):
+            for s in range(count):  # halves are only ever put
+                row, source = row_at(target, start + s * step, length), row_at(buffer, at + s * pitch, length)
+                for i in range(length):
+                    row[i] = narrow(source[i], target)
+
+        return narrow_rows
+
+    def join(how, target, start, step, buffer, at, pitch, count, length, winner, won_at, mark):
+        for _ in range(count):
+            for i in range(0, length, LANES):
+                lanes = min(LANES, length - i)
+                new = load(buffer, at + i)
+                if how != PUT:
+                    old = load(target, start + i) if lanes == LANES else load_part(target, start + i, lanes)
+                    if how == ADD:
+                        new = old + new
+                    else:
+                        if winner.size:
+                            marks = load_part(winner, won_at + i, lanes)
+                            store_part(winner, won_at + i, where_better(new, old, splat(mark), marks), lanes)
+                        new = where_better(new, old, new, old)
+                elif winner.size:
+                    store_part(winner, won_at + i, splat(mark), lanes)
+                if lanes == LANES:
+                    store(target, start + i, new)
+                else:
+                    store_part(target, start + i, new, lanes)
+            at += pitch
+            start += step
+            won_at += step
+
+    return join
+
+
+@njit(**JIT)
+def store_lines(buffer, at, pitch, how, target, offset, step, pixel, count, length, winner, won_offset, mark, tile):
+    """Join buffered lines with a contiguous plane at `offset`, and its winners, if any, at `won_offset`."""
+    mark = np.uint8(mark)
+    if pixel == 1:
+        join_rows(how, target, offset, step, buffer, at, pitch, count, length, winner, won_offset, mark)
+        return
+    left = 0 if step == 1 else count - 1
+    width = padded(count)
+    for i in range(0, length, TILE):
+        rows = min(TILE, length - i)
+        start = i * pixel - left
+        ask_ahead(target, offset + start, pixel, rows, count)
+        transpose_lines(buffer, at + i + left * pitch, step * pitch, 1, tile, 0, width, count, rows)
+        join_rows(how, target, offset + start, pixel, tile, 0, width, rows, count, winner, won_offset + start, mark)
+
+
+def finish_plane(out, start, fold, at, size, scale):
+    """Scale a merged plane and put it where the result belongs, if it is not there already."""
+
+
+@overload(finish_plane)
+def _(out, start, fold, at, size, scale):
+    same = out.dtype == fold.dtype
+
+    def finish(out, start, fold, at, size, scale):
+        if same and scale == 1:
+            return
+        target, source = row_at(out, start, size), row_at(fold, at, size)
+        for i in range(size):
+            target[i] = narrow(source[i] * scale, out)
+
+    return finish

@@ -1,0 +1,271 @@
+"""Vectors for Numba: sixteen numbers at a time, as LLVM IR that fits any processor.
+
+Left to itself the compiler guards each line's loop against overlapping arrays and runs the rest of a line one number at
+a time; on lines of 64 pixels that costs ten times the arithmetic. These few operations say what is meant.
+"""
+
+import operator
+
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, overload, register_model
+
+LANES = 16
+TILE = 8
+
+
+def _can_cache() -> bool:
+    """Whether Numba finds any place to keep compiled kernels: a read-only install without a home has none."""
+    try:
+        njit(cache=True)(_can_cache)
+    except RuntimeError:
+        return False
+    return True
+
+
+JIT = {"nogil": True, "cache": _can_cache(), "error_model": "numpy", "fastmath": {"contract"}}
+
+
+class Vector(types.Type):
+    """Sixteen numbers of one type, held in registers."""
+
+    def __init__(self, dtype: types.Type) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"Vector({dtype})")
+
+
+@register_model(Vector)
+class VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, vector):
+        super().__init__(manager, vector, _vector_of(manager.lookup(vector.dtype).get_value_type()))
+
+
+def _vector_of(element, lanes=LANES):
+    return ir.VectorType(element, lanes)
+
+
+def _place(context, builder, array_type, array, at, lanes=LANES):
+    """Pointer to the vector that starts at element `at` of a flat array."""
+    data = context.make_array(array_type)(context, builder, array).data
+    element = context.get_value_type(array_type.dtype)
+    return builder.bitcast(builder.gep(data, [at]), _vector_of(element, lanes).as_pointer())
+
+
+def _itemsize(context, array_type):
+    return context.get_abi_sizeof(context.get_value_type(array_type.dtype))
+
+
+def _splat(builder, value):
+    single = builder.insert_element(
+        ir.Constant(_vector_of(value.type), ir.Undefined), value, ir.Constant(ir.IntType(32), 0)
+    )
+    zeros = ir.Constant(_vector_of(ir.IntType(32)), [0] * LANES)
+    return builder.shuffle_vector(single, single, zeros)
+
+
+def _first_lanes(builder, count):
+    """True in the first `count` lanes."""
+    lanes = ir.Constant(_vector_of(ir.IntType(64)), list(range(LANES)))
+    return builder.icmp_signed("<", lanes, _splat(builder, count))
+
+
+@intrinsic
+def load(typingctx, array, at):
+    """Sixteen elements of a flat array from `at` on."""
+
+    def build(context, builder, signature, args):
+        return builder.load(_place(context, builder, array, *args), align=_itemsize(context, array))
+
+    return Vector(array.dtype)(array, types.int64), build
+
+
+@intrinsic
+def store(typingctx, array, at, vector):
+    """Write sixteen elements of a flat array from `at` on."""
+
+    def build(context, builder, signature, args):
+        builder.store(args[2], _place(context, builder, array, *args[:2]), align=_itemsize(context, array))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, vector), build
+
+
+def _call(builder, name, result, *arguments):
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(result, [value.type for value in arguments]), name
+    )
+    return builder.call(function, arguments)
+
+
+def _suffix(context, array):
+    element = context.get_value_type(array.dtype)
+    kind = {ir.FloatType(): "f32", ir.DoubleType(): "f64"}.get(element) or f"i{element.width}"
+    return f"v{LANES}{kind}"
+
+
+@intrinsic
+def load_part(typingctx, array, at, count):
+    """The `count` (at most sixteen) elements from `at` on, zeros behind them; nothing else is read."""
+
+    def build(context, builder, signature, args):
+        vector = _vector_of(context.get_value_type(array.dtype))
+        place = _place(context, builder, array, *args[:2])
+        align = ir.Constant(ir.IntType(32), _itemsize(context, array))
+        rest = ir.Constant(vector, None)
+        name = f"llvm.masked.load.{_suffix(context, array)}.p0"
+        return _call(builder, name, vector, place, align, _first_lanes(builder, args[2]), rest)
+
+    return Vector(array.dtype)(array, types.int64, types.int64), build
+
+
+@intrinsic
+def store_part(typingctx, array, at, vector, count):
+    """Write the first `count` (at most sixteen) elements of a vector; nothing else is touched."""
+
+    def build(context, builder, signature, args):
+        place = _place(context, builder, array, *args[:2])
+        align = ir.Constant(ir.IntType(32), _itemsize(context, array))
+        name = f"llvm.masked.store.{_suffix(context, array)}.p0"
+        _call(builder, name, ir.VoidType(), args[2], place, align, _first_lanes(builder, args[3]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, vector, types.int64), build
+
+
+@intrinsic
+def prefetch(typingctx, array, at):
+    """Ask for the cache line that holds element `at`, which need not exist."""
+
+    def build(context, builder, signature, args):
+        data = context.make_array(array)(context, builder, args[0]).data
+        place = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
+        read, keep_in_outer_cache, is_data = (ir.Constant(ir.IntType(32), flag) for flag in (0, 2, 1))
+        _call(builder, "llvm.prefetch.p0", ir.VoidType(), place, read, keep_in_outer_cache, is_data)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), build
+
+
+@intrinsic
+def splat(typingctx, number):
+    """A vector that holds one number in every lane."""
+    return Vector(number)(number), lambda context, builder, _, args: _splat(builder, args[0])
+
+
+@intrinsic
+def where_better(typingctx, new, best, yes, no):
+    """`yes` where `new` beats `best`, else `no`.
+
+    Strictly greater wins, so a tie stays with the first direction; NaN wins over numbers, and the first NaN stays.
+    """
+
+    def build(context, builder, signature, args):
+        new, best, yes, no = args
+        not_at_most = builder.fcmp_unordered(">", new, best)
+        return builder.select(builder.and_(not_at_most, builder.fcmp_ordered("ord", best, best)), yes, no)
+
+    return yes(new, best, yes, no), build
+
+
+@intrinsic
+def where_equal(typingctx, marks, mark, yes):
+    """`yes` where the byte is `mark`, else zero."""
+
+    def build(context, builder, signature, args):
+        equal = builder.icmp_unsigned("==", args[0], _splat(builder, args[1]))
+        return builder.select(equal, args[2], ir.Constant(args[2].type, None))
+
+    return yes(marks, types.uint8, yes), build
+
+
+def _arithmetic(symbol, instruction):
+    @intrinsic
+    def operate(typingctx, left, right):
+        def build(context, builder, signature, args):
+            return getattr(builder, instruction)(*args, flags=("contract",))
+
+        return left(left, right), build
+
+    @overload(symbol)
+    def _(left, right):
+        if isinstance(left, Vector) and left == right:
+            return lambda left, right: operate(left, right)
+        return None
+
+
+_arithmetic(operator.add, "fadd")
+_arithmetic(operator.sub, "fsub")
+_arithmetic(operator.mul, "fmul")
+
+
+@intrinsic
+def row_at(typingctx, array, offset, length):
+    """View of `length` elements of a flat array from `offset` on, without the checks of a slice."""
+    view = types.Array(array.dtype, 1, "C")
+
+    def build(context, builder, signature, args):
+        source = context.make_array(array)(context, builder, args[0])
+        row = context.make_array(view)(context, builder)
+        itemsize = context.get_constant(types.intp, _itemsize(context, array))
+        context.populate_array(
+            row,
+            data=builder.gep(source.data, [args[1]]),
+            shape=cgutils.pack_array(builder, [args[2]]),
+            strides=cgutils.pack_array(builder, [itemsize]),
+            itemsize=itemsize,
+            meminfo=None,
+        )
+        return row._getvalue()
+
+    return view(array, types.int64, types.int64), build
+
+
+@intrinsic
+def transpose_tile(typingctx, source, offset, pitch, target, target_offset, target_pitch):
+    """Copy the 8 x 8 tile at `offset`, rows `pitch` apart, into `target` with rows and columns exchanged."""
+
+    def build(context, builder, signature, args):
+        align = _itemsize(context, source)
+
+        def row(array_type, array, start, step, index):
+            at = builder.add(start, builder.mul(step, ir.Constant(step.type, index)))
+            return _place(context, builder, array_type, array, at, TILE)
+
+        rows = [builder.load(row(source, *args[:3], i), align=align) for i in range(TILE)]
+        half = TILE // 2
+        while half:  # exchange the off-diagonal blocks of each 2 x 2 block matrix, from the coarsest to the finest
+            swapped = list(rows)
+            for i in range(TILE):
+                if not i & half:
+                    upper, lower = rows[i], rows[i + half]
+                    swapped[i] = _shuffle(
+                        builder, upper, lower, [c if not c & half else TILE + c - half for c in range(TILE)]
+                    )
+                    swapped[i + half] = _shuffle(
+                        builder, upper, lower, [c + half if not c & half else TILE + c for c in range(TILE)]
+                    )
+            rows = swapped
+            half //= 2
+        for i, value in enumerate(rows):
+            builder.store(value, row(target, *args[3:], i), align=align)
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, types.int64, target, types.int64, types.int64), build
+
+
+def _shuffle(builder, first, second, lanes):
+    mask = ir.Constant(_vector_of(ir.IntType(32), TILE), lanes)
+    return builder.shuffle_vector(first, second, mask)
+
+
+@intrinsic
+def float_bits(typingctx, bits):
+    """The float32 with these bits."""
+    return types.float32(types.uint32), lambda context, builder, _, args: builder.bitcast(args[0], ir.FloatType())
+
+
+@intrinsic
+def bits_of(typingctx, value):
+    """The bits of a float32."""
+    return types.uint32(types.float32), lambda context, builder, _, args: builder.bitcast(args[0], ir.IntType(32))
