@@ -8,16 +8,7 @@ memory and are cut the same way whatever the number of threads: the same input g
 import numpy as np
 from numba import njit
 
-from spatialprop.ops.cpu_lines import (
-    ADD,
-    MAX,
-    PUT,
-    finish_plane,
-    load_lines,
-    padded,
-    pitch_of,
-    store_lines,
-)
+from spatialprop.ops.cpu_lines import ADD, MAX, PUT, finish_plane, load_lines, padded, pitch_of, plane_walk, store_lines
 from spatialprop.ops.cpu_vectors import JIT, LANES, TILE, load, row_at, splat, store
 
 MERGES = ("max", "mean", "none")
@@ -26,27 +17,17 @@ NO_WINNER = np.empty(0, np.uint8)
 
 
 @njit(**JIT)
-def plane_walk(direction, row, column, height, width):
-    """How a scan walks a plane: offset of the first line, step from line to line, step from pixel to pixel."""
-    if direction == 0:
-        return 0, column, row
-    if direction == 1:
-        return 0, row, column
-    if direction == 2:
-        return (width - 1) * column, -column, row
-    return (height - 1) * row, -row, column
-
-
-@njit(**JIT)
 def copy_line(target, to, source, at, length):
     for i in range(0, padded(length), LANES):
         store(target, to + i, load(source, at + i))
+    target[to + length] = 0
 
 
 @njit(**JIT)
 def zero_line(target, at, length):
     for i in range(0, padded(length), LANES):
         store(target, at + i, splat(target.dtype.type(0)))
+    target[at + length] = 0
 
 
 @njit(**JIT)
@@ -91,10 +72,10 @@ def scan_lines(h, x, gates, k, pitch, count, length, connection):
 
 
 @njit(**JIT)
-def load_gates(buffer, k, pitch, gates, offset, k_step, step, pixel, t0, count, length, connection, tile):
+def load_gates(buffer, k, pitch, gates, plane, next_gate, walk, t0, count, length, connection, tile):
     for j in range(connection):
-        start = offset + j * k_step + t0 * step
-        load_lines(buffer, j * k + pitch, pitch, gates, start, step, pixel, count, length, NO_WINNER, 0, tile)
+        start = plane + j * next_gate
+        load_lines(buffer, j * k + pitch, pitch, gates, start, walk, t0, count, length, NO_WINNER, 0, tile)
     zero_outside(buffer, k, pitch, t0, count, length, connection)
 
 
@@ -120,12 +101,11 @@ def forward_items(
     rows = max(strips[0], strips[1]) + 1
     k = rows * pitch
     state = fold.dtype
-    # One set of buffers for each orientation: their padding must stay zero, and lines differ in length.
     # Lines lie in rows 1 and up; row 0 of h is the line before the strip.
-    gate_lines = np.zeros((2, connection * k), state)
-    x_lines = np.zeros((2, k), state)
-    h_lines = np.zeros((2, LANES + k), state)[:, LANES:]
-    carry = np.zeros((2, run * pitch), state)
+    gate = np.zeros(connection * k, state)
+    own = np.zeros(k, state)
+    h = np.zeros(LANES + k, state)[LANES:]
+    carry = np.zeros(run * pitch, state)
     tile = np.zeros(TILE * padded(rows), state)
 
     for item in range(first, last):
@@ -134,56 +114,38 @@ def forward_items(
             across = directions[d] % 2  # 0: a line is a column, 1: a row
             lines, length = (width, height) if across == 0 else (height, width)
             strip = strips[across]
-            x_start, x_step, x_pixel = plane_walk(directions[d], x_strides[2], x_strides[3], height, width)
-            g_start, g_step, g_pixel = plane_walk(directions[d], gate_strides[4], gate_strides[5], height, width)
-            o_start, o_step, o_pixel = plane_walk(directions[d], width, 1, height, width)
-            g_start += n * gate_strides[0] + d * gate_strides[1] + g * gate_strides[3]
-            h, own, gate, line = h_lines[across], x_lines[across], gate_lines[across], carry[across]
+            x_walk = plane_walk(directions[d], x_strides[2], x_strides[3], height, width)
+            gate_walk = plane_walk(directions[d], gate_strides[4], gate_strides[5], height, width)
+            out_walk = plane_walk(directions[d], width, 1, height, width)
+            gate_plane = n * gate_strides[0] + d * gate_strides[1] + g * gate_strides[3]
             for t0 in range(0, lines, strip):
                 count = min(strip, lines - t0)
                 load_gates(
-                    gate,
-                    k,
-                    pitch,
-                    gates,
-                    g_start,
-                    gate_strides[2],
-                    g_step,
-                    g_pixel,
-                    t0,
-                    count,
-                    length,
-                    connection,
-                    tile,
+                    gate, k, pitch, gates, gate_plane, gate_strides[2], gate_walk, t0, count, length, connection, tile
                 )
                 for c in range(begin, end):
-                    start = n * x_strides[0] + c * x_strides[1] + x_start + t0 * x_step
-                    load_lines(own, pitch, pitch, x, start, x_step, x_pixel, count, length, NO_WINNER, 0, tile)
+                    x_plane = n * x_strides[0] + c * x_strides[1]
+                    load_lines(own, pitch, pitch, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, tile)
                     if t0 == 0:
                         zero_line(h, 0, length)
                     else:
-                        copy_line(h, 0, line, (c - begin) * pitch, length)
+                        copy_line(h, 0, carry, (c - begin) * pitch, length)
                     scan_lines(h, own, gate, k, pitch, count, length, connection)
-                    copy_line(line, (c - begin) * pitch, h, count * pitch, length)
+                    copy_line(carry, (c - begin) * pitch, h, count * pitch, length)
 
-                    at = o_start + t0 * o_step
-                    won_at = (n * channels + c) * plane + at
+                    here = (n * channels + c) * plane
                     if merge == MERGE_NONE:
-                        at += ((n * directions.size + d) * channels + c) * plane
-                        store_lines(
-                            h, pitch, pitch, PUT, out, at, o_step, o_pixel, count, length, NO_WINNER, 0, 0, tile
-                        )
+                        to = ((n * directions.size + d) * channels + c) * plane
+                        store_lines(h, pitch, pitch, PUT, out, to, out_walk, t0, count, length, NO_WINNER, 0, 0, tile)
                     else:
                         how = PUT if d == 0 else (MAX if merge == MERGE_MAX else ADD)
-                        at += (n * channels + c if in_place else c - begin) * plane
-                        store_lines(
-                            h, pitch, pitch, how, fold, at, o_step, o_pixel, count, length, winner, won_at, d, tile
-                        )
+                        to = here if in_place else (c - begin) * plane
+                        store_lines(h, pitch, pitch, how, fold, to, out_walk, t0, count, length, winner, here, d, tile)
         if merge != MERGE_NONE:
             scale = state.type(1) / state.type(directions.size if merge == MERGE_MEAN else 1)
             for c in range(begin, end):
-                slot = n * channels + c if in_place else c - begin
-                finish_plane(out, (n * channels + c) * plane, fold, slot * plane, plane, scale)
+                to = (n * channels + c) * plane
+                finish_plane(out, to, fold, to if in_place else (c - begin) * plane, plane, scale)
 
 
 @njit(**JIT)
@@ -267,14 +229,14 @@ def backward_items(
     k = rows * pitch
     state = fold.dtype
     scan = (max(height, width) + 1) * pitch
-    gate_lines = np.zeros((2, connection * k), state)
-    x_lines = np.zeros((2, k), state)
-    grad_lines = np.zeros((2, k), state)
-    gx_lines = np.zeros((2, k), state)
-    gg_lines = np.zeros((2, connection * k), state)
-    h_lines = np.zeros((2, LANES + (run * scan if need_gates else 0)), state)[:, LANES:]
+    gate = np.zeros(connection * k, state)
+    own = np.zeros(k, state)
+    go = np.zeros(k, state)
+    gx = np.zeros(k, state)
+    gg = np.zeros(connection * k, state)
+    scans = np.zeros(LANES + (run * scan if need_gates else 0), state)[LANES:]
     sent_size = LANES + 6 * pitch
-    sent = np.zeros((2, run * sent_size), state)
+    sent = np.zeros(run * sent_size, state)
     tile = np.zeros(TILE * padded(rows), state)
     scale = state.type(1) / state.type(directions.size if merge == MERGE_MEAN else 1)
 
@@ -284,12 +246,10 @@ def backward_items(
             across = directions[d] % 2
             lines, length = (width, height) if across == 0 else (height, width)
             strip = strips[across]
-            x_start, x_step, x_pixel = plane_walk(directions[d], x_strides[2], x_strides[3], height, width)
-            g_start, g_step, g_pixel = plane_walk(directions[d], gate_strides[4], gate_strides[5], height, width)
-            o_start, o_step, o_pixel = plane_walk(directions[d], width, 1, height, width)
-            g_start += n * gate_strides[0] + d * gate_strides[1] + g * gate_strides[3]
-            own, gate, go = x_lines[across], gate_lines[across], grad_lines[across]
-            gx, gg = gx_lines[across], gg_lines[across]
+            x_walk = plane_walk(directions[d], x_strides[2], x_strides[3], height, width)
+            gate_walk = plane_walk(directions[d], gate_strides[4], gate_strides[5], height, width)
+            out_walk = plane_walk(directions[d], width, 1, height, width)
+            gate_plane = n * gate_strides[0] + d * gate_strides[1] + g * gate_strides[3]
             strip_count = (lines + strip - 1) // strip
 
             if need_gates:
@@ -300,10 +260,9 @@ def backward_items(
                         k,
                         pitch,
                         gates,
-                        g_start,
+                        gate_plane,
                         gate_strides[2],
-                        g_step,
-                        g_pixel,
+                        gate_walk,
                         t0,
                         count,
                         length,
@@ -311,9 +270,9 @@ def backward_items(
                         tile,
                     )
                     for c in range(begin, end):
-                        start = n * x_strides[0] + c * x_strides[1] + x_start + t0 * x_step
-                        load_lines(own, pitch, pitch, x, start, x_step, x_pixel, count, length, NO_WINNER, 0, tile)
-                        h = row_at(h_lines[across], (c - begin) * scan + t0 * pitch, (count + 1) * pitch)
+                        x_plane = n * x_strides[0] + c * x_strides[1]
+                        load_lines(own, pitch, pitch, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, tile)
+                        h = row_at(scans, (c - begin) * scan + t0 * pitch, (count + 1) * pitch)
                         if t0 == 0:
                             zero_line(h, 0, length)
                         scan_lines(h, own, gate, k, pitch, count, length, connection)
@@ -326,10 +285,9 @@ def backward_items(
                         k,
                         pitch,
                         gates,
-                        g_start,
+                        gate_plane,
                         gate_strides[2],
-                        g_step,
-                        g_pixel,
+                        gate_walk,
                         t0,
                         count,
                         length,
@@ -338,15 +296,13 @@ def backward_items(
                     )
                 for c in range(begin, end):
                     if need_gates and (strip_count > 1 or end - begin > 1):
-                        start = n * x_strides[0] + c * x_strides[1] + x_start + t0 * x_step
-                        load_lines(own, pitch, pitch, x, start, x_step, x_pixel, count, length, NO_WINNER, 0, tile)
-                    at = o_start + t0 * o_step
-                    start = at + (n * channels + c) * plane
-                    if merge == MERGE_NONE:
-                        start = at + ((n * directions.size + d) * channels + c) * plane
-                    load_lines(go, pitch, pitch, grad, start, o_step, o_pixel, count, length, winner, d, tile)
-                    h = row_at(h_lines[across], (c - begin) * scan + t0 * pitch, (count + 1) * pitch)
-                    back = row_at(sent[across], (c - begin) * sent_size + LANES, 6 * pitch)
+                        x_plane = n * x_strides[0] + c * x_strides[1]
+                        load_lines(own, pitch, pitch, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, tile)
+                    here = (n * channels + c) * plane
+                    source = ((n * directions.size + d) * channels + c) * plane if merge == MERGE_NONE else here
+                    load_lines(go, pitch, pitch, grad, source, out_walk, t0, count, length, winner, d, tile)
+                    h = row_at(scans, (c - begin) * scan + t0 * pitch, (count + 1) * pitch)
+                    back = row_at(sent, (c - begin) * sent_size + LANES, 6 * pitch)
                     if t0 + count == lines:
                         for row in range(0, 3 * pitch, pitch):
                             zero_line(back, row, length)
@@ -358,26 +314,23 @@ def backward_items(
                             go, scale, h, own, gate, k, back, gx, gg, pitch, count, length, fresh, need_gates
                         )
                     if need_x:
-                        at += (n * channels + c if in_place else c - begin) * plane
+                        to = here if in_place else (c - begin) * plane
                         how = PUT if d == 0 else ADD
-                        store_lines(
-                            gx, pitch, pitch, how, fold, at, o_step, o_pixel, count, length, NO_WINNER, 0, 0, tile
-                        )
+                        store_lines(gx, pitch, pitch, how, fold, to, out_walk, t0, count, length, NO_WINNER, 0, 0, tile)
                 if need_gates:
                     zero_outside(gg, k, pitch, t0, count, length, connection)
                     part = (begin - g * (channels // groups)) // run
                     for j in range(connection):
-                        index = (((part * batch + n) * directions.size + d) * connection + j) * groups + g
-                        at = index * plane + o_start + t0 * o_step
+                        to = ((((part * batch + n) * directions.size + d) * connection + j) * groups + g) * plane
                         store_lines(
                             gg,
                             j * k + pitch,
                             pitch,
                             PUT,
                             grad_gates,
-                            at,
-                            o_step,
-                            o_pixel,
+                            to,
+                            out_walk,
+                            t0,
                             count,
                             length,
                             NO_WINNER,
@@ -387,5 +340,5 @@ def backward_items(
                         )
         if need_x:
             for c in range(begin, end):
-                slot = n * channels + c if in_place else c - begin
-                finish_plane(grad_x, (n * channels + c) * plane, fold, slot * plane, plane, state.type(1))
+                to = (n * channels + c) * plane
+                finish_plane(grad_x, to, fold, to if in_place else (c - begin) * plane, plane, state.type(1))

@@ -4,7 +4,8 @@ A scan works on lines: rows for "down" and "up", columns for "right" and "left".
 brought into cache as rows by transposing 8 x 8 tiles in registers, which makes horizontal scans nearly as fast as
 vertical ones. Halves travel as 16-bit integers, int16 for bfloat16 and uint16 for float16, since Numba has neither.
 
-Buffered lines are padded with zeros to whole vectors, so that the equations run over them without special cases.
+Buffered lines are padded to whole vectors, so that the equations run over them without special cases. What lies in the
+padding does not matter, but for the elements right before and right behind a line, which its ends hear: those are zero.
 """
 
 import numpy as np
@@ -112,8 +113,8 @@ def padded(length):
 def pitch_of(length):
     """Distance between buffered lines.
 
-    At least one vector of zeros lies between them, and the count of vectors is odd: at a power of two all lines of a
-    tile would share a few sets of the cache.
+    At least one vector lies between them that stays zero, and the count of vectors is odd: at a power of two all lines
+    of a tile would share a few sets of the cache.
     """
     return (length // LANES // 2 * 2 + 3) * LANES
 
@@ -182,6 +183,18 @@ def transpose_lines(source, offset, pitch, step, target, target_offset, target_p
 
 
 @njit(**JIT)
+def plane_walk(direction, row, column, height, width):
+    """How a scan walks a plane: offset of the first line, step from line to line, step from pixel to pixel."""
+    if direction == 0:
+        return 0, column, row
+    if direction == 1:
+        return 0, row, column
+    if direction == 2:
+        return (width - 1) * column, -column, row
+    return (height - 1) * row, -row, column
+
+
+@njit(**JIT)
 def ask_ahead(array, start, step, rows, count):
     for i in range(AHEAD, AHEAD + rows):
         for j in range(0, count, LANES):
@@ -189,12 +202,14 @@ def ask_ahead(array, start, step, rows, count):
 
 
 @njit(**JIT)
-def load_lines(buffer, at, pitch, source, offset, step, pixel, count, length, winner, mark, tile):
-    """Bring `count` lines of a plane into rows of the buffer, in the state's type.
+def load_lines(buffer, at, pitch, source, plane, walk, t0, count, length, winner, mark, tile):
+    """Bring lines t0 .. t0 + count of the plane at offset `plane` into rows of the buffer, in the state's type.
 
-    In memory the lines start at `offset`, lie `step` apart and have their pixels `pixel` apart. Where `winner` is not
-    empty it is laid out like the source, and only what direction `mark` won is brought.
+    `walk` is what `plane_walk` says of the plane. Where `winner` is not empty it is laid out like the source, and only
+    what direction `mark` won is brought.
     """
+    first, step, pixel = walk
+    offset = plane + first + t0 * step
     if pixel == 1:
         bring_rows(buffer, at, pitch, source, offset, step, count, length)
         if winner.size:
@@ -260,8 +275,10 @@ def _(how, target, start, step, buffer, at, pitch, count, length, winner, won_at
 
 
 @njit(**JIT)
-def store_lines(buffer, at, pitch, how, target, offset, step, pixel, count, length, winner, won_offset, mark, tile):
-    """Join buffered lines with a contiguous plane at `offset`, and its winners, if any, at `won_offset`."""
+def store_lines(buffer, at, pitch, how, target, plane, walk, t0, count, length, winner, won_plane, mark, tile):
+    """Join buffered lines with the contiguous plane at offset `plane`; the winners, if any, lie at `won_plane`."""
+    first, step, pixel = walk
+    offset, won_offset = plane + first + t0 * step, won_plane + first + t0 * step
     mark = np.uint8(mark)
     if pixel == 1:
         join_rows(how, target, offset, step, buffer, at, pitch, count, length, winner, won_offset, mark)

@@ -15,12 +15,7 @@ BACKENDS = ("auto", "naive", "cpu", "cuda")
 
 
 def propagate(
-    x: Tensor,
-    gates: Tensor,
-    *,
-    directions: Sequence[str] | None = None,
-    merge: str = "max",
-    backend: str = "auto",
+    x: Tensor, gates: Tensor, *, directions: Sequence[str] | None = None, merge: str = "max", backend: str = "auto"
 ) -> Tensor:
     """Spread a map along learned affinities, in one scan per direction.
 
