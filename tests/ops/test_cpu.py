@@ -1,0 +1,147 @@
+"""What only the CPU kernels have: halves by hand, strips of lines, compiled code kept on disk."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numba import njit
+
+import spatialprop
+from spatialprop import propagate
+from spatialprop.ops import cpu
+from spatialprop.ops.cpu_lines import narrow, transpose_lines, widen
+from tests.cases import ALL_DTYPES, MERGES, random_case
+
+CODES = {torch.bfloat16: torch.int16, torch.float16: torch.uint16}
+
+
+@njit
+def widen_all(codes, values):
+    for i in range(codes.size):
+        values[i] = widen(codes[i])
+
+
+@njit
+def narrow_all(values, codes):
+    for i in range(values.size):
+        codes[i] = narrow(values[i], codes)
+
+
+@pytest.mark.parametrize("dtype", CODES, ids=str)
+def test_every_half_widens_as_in_torch(dtype):
+    halves = torch.arange(65536).to(torch.int16).view(dtype)
+    values = np.empty(65536, np.float32)
+    widen_all(halves.view(CODES[dtype]).numpy(), values)
+    torch.testing.assert_close(torch.from_numpy(values), halves.float(), rtol=0, atol=0, equal_nan=True)
+    signs = torch.signbit(torch.from_numpy(values)) == torch.signbit(halves.float())
+    assert (signs | halves.isnan()).all()
+
+
+@pytest.mark.parametrize("dtype", CODES, ids=str)
+def test_numbers_narrow_as_in_torch(dtype):
+    generator = torch.Generator().manual_seed(0)
+    any_bits = torch.randint(-(2**31), 2**31, (500_000,), generator=generator).to(torch.int32).view(torch.float32)
+    halves = torch.arange(65536).to(torch.int16).view(dtype).float()
+    up = torch.nextafter(halves, torch.tensor(torch.inf))
+    middles = (halves[:-1] + halves[1:]) / 2  # ties, subnormal ones and the one beyond the largest too
+    values = torch.cat([any_bits, halves, up, middles, torch.nextafter(middles, torch.tensor(0.0))])
+    codes = torch.empty(values.numel(), dtype=CODES[dtype])
+    narrow_all(values.numpy(), codes.numpy())
+    torch.testing.assert_close(codes.view(dtype), values.to(dtype), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("step", [1, -1])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (7, 9), (8, 8), (16, 24), (19, 43)])
+def test_lines_are_transposed(rows, columns, step, dtype):
+    image = np.arange(rows * 50, dtype=dtype)
+    turned = np.full(columns * 30, -1, dtype)
+    first = 3 if step == 1 else 3 + columns - 1
+    transpose_lines(image, first, 50, step, turned, 2, 30, rows, columns)
+    expected = np.full((columns, 30), -1, dtype)
+    expected[:, 2 : 2 + rows] = image.reshape(rows, 50)[:, 3 : 3 + columns].T[::step]
+    np.testing.assert_array_equal(turned.reshape(columns, 30), expected)
+
+
+@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+@pytest.mark.parametrize("groups", [5, 1])
+@pytest.mark.parametrize("merge", MERGES)
+def test_strips_change_nothing(merge, groups, dtype, monkeypatch):
+    x, gates = (tensor.requires_grad_() for tensor in random_case(1, 5, 21, 38, groups=groups, dtype=dtype))
+
+    def run():
+        out = propagate(x, gates, merge=merge, backend="cpu")
+        return [out, *torch.autograd.grad(out, (x, gates), torch.ones_like(out))]
+
+    whole = run()
+    for strips in [(16, 16), (7, 3), (1, 1)]:
+        monkeypatch.setattr(cpu, "_strips", lambda *_, strips=strips: strips)
+        assert all(map(torch.equal, run(), whole))
+
+
+def test_infinities_stay_where_they_belong():
+    # Zero times infinity must not arise from gates that point outside, nor from the padding of lines.
+    x, gates = random_case(1, 1, 16, 16, dtype=torch.float32)
+    gates = gates.abs()
+    x[..., :, 15] = torch.inf
+    x[..., 15, :] = torch.inf
+    for merge in MERGES:
+        assert torch.equal(
+            propagate(x, gates, merge=merge, backend="cpu").isposinf(),
+            propagate(x, gates, merge=merge, backend="naive").isposinf(),
+        )
+
+
+def test_gradients_take_no_memory_beyond_themselves(monkeypatch):
+    allocated = []
+    empty = cpu._empty
+    monkeypatch.setattr(cpu, "_empty", lambda shape, dtype: allocated.append(empty(shape, dtype)) or allocated[-1])
+    x, gates = random_case(2, 4, 30, 40, dtype=torch.float32)
+    x.requires_grad_(), gates.requires_grad_()
+    propagate(x, gates, backend="cpu").sum().backward()
+    map_bytes = x.numel() * x.itemsize
+    expected = map_bytes + map_bytes // 4 + map_bytes + gates.numel() * gates.itemsize  # out, winner, gradients
+    assert sum(tensor.numel() * tensor.itemsize for tensor in allocated) == expected
+
+
+def run_in_copy(folder: Path, **environment: str) -> str:
+    """Propagate a ramp with a copy of the package, in a process of its own."""
+    code = """
+import torch, spatialprop
+from spatialprop.ops.cpu_vectors import JIT
+x = torch.arange(6.0).view(1, 1, 2, 3)
+out = spatialprop.propagate(x, torch.full((1, 4, 3, 1, 2, 3), 0.2), backend="cpu")
+print(JIT["cache"], spatialprop.__file__.startswith(FOLDER), round(out.sum().item(), 4))
+"""
+    shutil.copytree(
+        Path(spatialprop.__file__).parent, folder / "spatialprop", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    command = [sys.executable, "-c", f"FOLDER = {str(folder)!r}\n{code}"]
+    result = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": str(folder), **environment},
+        capture_output=True,
+        text=True,
+        cwd=folder,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def test_kernels_are_kept_on_disk(tmp_path):
+    caches, total = run_in_copy(tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "cache")).split(" True ")
+    assert caches == "True"
+    assert list((tmp_path / "cache").rglob("*forward_items*.nbc"))
+    expected = propagate(torch.arange(6.0).view(1, 1, 2, 3), torch.full((1, 4, 3, 1, 2, 3), 0.2), backend="naive")
+    assert float(total) == pytest.approx(expected.sum().item(), abs=1e-3)
+
+
+def test_an_install_without_any_place_for_a_cache_still_works(tmp_path):
+    # A locator that serves notebooks only finds no place for a package: as where nothing can be written.
+    output = run_in_copy(tmp_path, NUMBA_CACHE_LOCATOR_CLASSES="IPythonCacheLocator", NUMBA_CACHE_DIR="")
+    assert output.startswith("False True ")

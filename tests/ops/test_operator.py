@@ -1,0 +1,218 @@
+"""The registered operator: opcheck, torch.compile, torch.export, meta tensors, autocast, torch.func."""
+
+import copy
+import io
+import shutil
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from spatialprop import SpatialPropagation, propagate
+from spatialprop.ops import DIRECTIONS
+from tests.cases import MERGES, random_case
+
+needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
+
+# PyTorch's own compiler warns of PyTorch's own past.
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def _forget_what_was_compiled():
+    torch.compiler.reset()
+
+
+def leaves(backend, *args, **options):
+    return [tensor.to(backend.device).requires_grad_() for tensor in random_case(*args, **options)]
+
+
+# Registration.
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("connection", [1, 3])
+@pytest.mark.parametrize("merge", MERGES)
+def test_opcheck_of_the_forward_operator(compiled, merge, connection, dtype):
+    x, gates = leaves(compiled, 2, 4, 5, 6, groups=2, connection=connection, directions=["down", "left"], dtype=dtype)
+    torch.library.opcheck(torch.ops.spatialprop.propagate.default, (x, gates, [1, 2], merge, merge == "max"))
+    torch.library.opcheck(torch.ops.spatialprop.propagate.default, (x.detach(), gates.detach(), [1, 2], merge, False))
+
+
+@pytest.mark.parametrize("needed", [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("connection", [1, 3])
+@pytest.mark.parametrize("merge", MERGES)
+def test_opcheck_of_the_backward_operator(compiled, merge, connection, needed):
+    x, gates = (t.detach() for t in leaves(compiled, 2, 4, 5, 6, groups=2, connection=connection))
+    out, winner = torch.ops.spatialprop.propagate(x, gates, [0, 1, 2, 3], merge, merge == "max")
+    torch.library.opcheck(
+        torch.ops.spatialprop.propagate_backward.default,
+        (torch.ones_like(out), x, gates, winner, [0, 1, 2, 3], merge, *needed),
+    )
+
+
+class Recorder(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.namespaces = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.namespaces.add(func.namespace)
+        return func(*args, **(kwargs or {}))
+
+
+def test_compiled_backends_are_one_operator_and_naive_is_plain_pytorch(backend):
+    x, gates = (tensor.to(backend.device) for tensor in random_case(1, 2, 3, 4))
+    with Recorder() as recorder:
+        propagate(x, gates, backend=backend.name)
+    assert ("spatialprop" in recorder.namespaces) == (backend.name != "naive")
+
+
+@pytest.mark.parametrize("merge", MERGES)
+def test_meta_tensors_give_the_shape_without_the_work(merge):
+    x, gates = random_case(2, 4, 5, 6, groups=2, dtype=torch.bfloat16)
+    expected = propagate(x, gates, merge=merge, backend="naive")
+    out = propagate(x.to("meta"), gates.to("meta"), merge=merge)
+    assert out.device.type == "meta"
+    assert (out.shape, out.dtype) == (expected.shape, expected.dtype)
+
+
+# torch.compile.
+
+
+def step(x, gates, merge, backend):
+    """Something before and something after, which the compiler must join up with the operator."""
+    return propagate(x.sin(), gates * 0.5, merge=merge, backend=backend).square()
+
+
+def values_and_gradients(function, x, gates, *options):
+    out = function(x, gates, *options)
+    return [out, *torch.autograd.grad(out.sum(), (x, gates))]
+
+
+@pytest.mark.parametrize(
+    ("merge", "compiler"),
+    [*((merge, "aot_eager") for merge in MERGES), pytest.param("max", "inductor", marks=needs_compiler)],
+)
+def test_compile_in_one_graph(compiled, merge, compiler):
+    function = torch.compile(step, fullgraph=True, backend=compiler)
+    x, gates = leaves(compiled, 2, 4, 9, 10, groups=2)
+    expected = values_and_gradients(step, x, gates, merge, compiled.name)
+    actual = values_and_gradients(function, x, gates, merge, compiled.name)
+    torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
+    with torch.no_grad():
+        torch.testing.assert_close(function(x, gates, merge, compiled.name), expected[0], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("compiler", ["aot_eager", pytest.param("inductor", marks=needs_compiler)])
+def test_compile_once_for_all_sizes(compiled, compiler):
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return torch._dynamo.lookup_backend(compiler)(graph, inputs)
+
+    function = torch.compile(step, fullgraph=True, dynamic=True, backend=count)
+    for height, width in [(9, 10), (17, 33), (4, 7)]:
+        x, gates = leaves(compiled, 2, 4, height, width, groups=2)
+        expected = values_and_gradients(step, x, gates, "max", compiled.name)
+        actual = values_and_gradients(function, x, gates, "max", compiled.name)
+        torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
+    assert len(graphs) == 1
+
+
+def test_compile_under_autocast(compiled):
+    @torch.compile(fullgraph=True, backend="aot_eager")
+    def function(x, gates):
+        with torch.autocast(compiled.device, dtype=torch.bfloat16):
+            return propagate(x, gates, backend=compiled.name)
+
+    x, gates = leaves(compiled, 1, 2, 5, 6, dtype=torch.float32)
+    expected = propagate(x.bfloat16(), gates.bfloat16(), backend=compiled.name)
+    assert torch.equal(function(x, gates), expected)
+
+
+def test_compile_the_layer(compiled):
+    layer = SpatialPropagation(4, groups=2, backend=compiled.name)
+    function = torch.compile(copy.deepcopy(layer), fullgraph=True, backend="aot_eager")
+    x = torch.rand(1, 4, 6, 7, device=compiled.device)
+    guidance = torch.randn(1, layer.guidance_channels, 6, 7, device=compiled.device, requires_grad=True)
+    expected, actual = layer(x, guidance), function(x, guidance)
+    torch.testing.assert_close(actual, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(out.sum(), guidance) for out in (actual, expected)))
+
+
+# torch.export.
+
+
+def saved_and_loaded(program):
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    return torch.export.load(file).module()
+
+
+@pytest.mark.parametrize("merge", ["max", "mean"])
+def test_export_the_layer(compiled, merge):
+    layer = SpatialPropagation(4, groups=2, merge=merge, backend=compiled.name).eval()
+    x = torch.rand(2, 4, 6, 7, device=compiled.device)
+    guidance = torch.randn(2, layer.guidance_channels, 6, 7, device=compiled.device)
+    program = torch.export.export(layer, (x, guidance))
+    assert sum(node.target == torch.ops.spatialprop.propagate.default for node in program.graph.nodes) == layer.units
+    assert torch.equal(saved_and_loaded(program)(x, guidance), layer(x, guidance))
+
+
+def test_export_for_any_batch_and_size(compiled):
+    layer = SpatialPropagation(4, groups=1, backend=compiled.name).eval()
+    batch, height, width = (torch.export.Dim(name, min=2, max=256) for name in ("batch", "height", "width"))
+    shapes = ({0: batch, 2: height, 3: width},) * 2
+    inputs = [torch.rand(2, channels, 6, 7, device=compiled.device) for channels in (4, layer.guidance_channels)]
+    module = saved_and_loaded(torch.export.export(layer, tuple(inputs), dynamic_shapes=shapes))
+    for size in [(2, 6, 7), (3, 17, 33), (5, 40, 9)]:
+        x, guidance = (torch.rand(size[0], c, *size[1:], device=compiled.device) for c in (4, layer.guidance_channels))
+        assert torch.equal(module(x, guidance), layer(x, guidance))
+
+
+# Autocast.
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=str)
+def test_autocast_casts_both_inputs(backend, half):
+    x, gates = leaves(backend, 1, 2, 9, 10, dtype=torch.float32)
+    with torch.autocast(backend.device, dtype=half):
+        out = propagate(x, gates, backend=backend.name)
+        mixed = propagate(x, gates.to(half), backend=backend.name)
+    assert out.dtype == half
+    assert torch.equal(out, propagate(x.to(half), gates.to(half), backend=backend.name))
+    assert torch.equal(mixed, out)
+    grads = torch.autograd.grad(out.float().sum(), (x, gates))
+    assert [grad.dtype for grad in grads] == [torch.float32, torch.float32]
+
+
+def test_autocast_leaves_float64_as_it_is(backend):
+    x, gates = leaves(backend, 1, 2, 9, 10, dtype=torch.float64)
+    with torch.autocast(backend.device, dtype=torch.bfloat16):
+        out = propagate(x, gates, backend=backend.name)
+        assert torch.equal(out, propagate(x, gates, backend=backend.name))
+        with pytest.raises(TypeError, match=r"one dtype; got torch\.float64 and torch\.bfloat16"):
+            propagate(x, gates.float(), backend=backend.name)
+    assert out.dtype == torch.float64
+    assert torch.equal(out, propagate(x, gates, backend=backend.name))
+
+
+def test_autocast_switched_off_inside_changes_nothing(backend):
+    x, gates = leaves(backend, 1, 2, 9, 10, dtype=torch.float32)
+    with torch.autocast(backend.device, dtype=torch.bfloat16), torch.autocast(backend.device, enabled=False):
+        out = propagate(x, gates, backend=backend.name)
+    assert torch.equal(out, propagate(x, gates, backend=backend.name))
+
+
+# torch.func.
+
+
+def test_functional_gradient_of_naive():
+    # PyTorch offers no torch.func transforms of registered operators, so the compiled backends have none.
+    x, gates = random_case(1, 2, 5, 6)
+    actual = torch.func.grad(lambda x, gates: propagate(x, gates, backend="naive").sum(), argnums=(0, 1))(x, gates)
+    out = propagate(x.requires_grad_(), gates.requires_grad_(), backend="naive")
+    assert all(map(torch.equal, actual, torch.autograd.grad(out.sum(), (x, gates))))
