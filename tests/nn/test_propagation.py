@@ -87,11 +87,12 @@ def test_equals_units_composed_by_hand(backend, connection, groups, units, separ
         *[("one_way", mode) for mode in ("clamp", "unit", "stochastic", "tanh", "sigmoid")],
     ],
 )
-def test_every_normalization(connection, normalization):
-    layer = SpatialPropagation(2, connection=connection, normalization=normalization, units=1)
-    x, guidance = inputs(layer)
+def test_every_normalization(backend, connection, normalization):
+    layer = SpatialPropagation(2, connection=connection, normalization=normalization, units=1, backend=backend.name)
+    x, guidance = inputs(layer, device=backend.device)
     raw = gates_by_channel(guidance, 0, 4, 3 if connection == "three_way" else 1, 2)
-    assert torch.equal(layer(x, guidance), propagate(x, normalize_gates(raw, normalization)))
+    expected = propagate(x, normalize_gates(raw, normalization), backend=backend.name)
+    assert torch.equal(layer(x, guidance), expected)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

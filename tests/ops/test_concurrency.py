@@ -4,6 +4,8 @@ import functools
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -101,6 +103,35 @@ def test_number_of_threads_may_change_between_and_during_calls(compiled):
     with ThreadPoolExecutor(4) as pool:
         for result in pool.map(work, [1, 4, 2, 3] * 5):
             assert same_bits(result, expected)
+
+
+FIRST_CALLS = """
+import sys, threading, torch
+from spatialprop import propagate
+
+together = threading.Barrier(4)
+results = [None] * 4
+
+def work(i):
+    x, gates = torch.ones(2, 2, 40, 41, requires_grad=True), torch.full((2, 4, 3, 1, 40, 41), 0.25, requires_grad=True)
+    together.wait(timeout=60)
+    out = propagate(x, gates, backend=sys.argv[1])
+    results[i] = [out, *torch.autograd.grad(out.sum(), (x, gates))]
+
+threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert all(map(torch.equal, results[0] * 3, results[1] + results[2] + results[3]))
+"""
+
+
+def test_first_calls_of_a_process_may_come_from_several_threads(backend):
+    # The process must also end, whatever threads the backend started.
+    if backend.device != "cpu":
+        pytest.skip("starts a second CUDA context")
+    subprocess.run([sys.executable, "-c", FIRST_CALLS, backend.name], check=True, timeout=300)
 
 
 # Processes.

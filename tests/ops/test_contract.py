@@ -98,6 +98,29 @@ def test_merging_halves_rounds_once(backend, dtype):
     assert ((actual.cpu().double() - exact).abs() <= 1.01 * one_rounding + 2e-5).all()
 
 
+def every_finite_half(dtype):
+    values = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(dtype)
+    return values[values.isfinite()].sort().values
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_every_half_passes_through_unchanged(backend, dtype):
+    x = torch.cat([every_finite_half(dtype), torch.tensor([torch.inf, -torch.inf], dtype=dtype)]).view(1, 1, 1, -1)
+    gates = torch.zeros(1, 1, 1, 1, *x.shape[2:], dtype=dtype)
+    out = propagate(x.to(backend.device), gates.to(backend.device), directions=["down"], backend=backend.name)
+    assert torch.equal(out.cpu(), x)
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_halves_are_rounded_to_the_nearest_and_ties_to_even(backend, dtype):
+    # The mean of two halves that follow each other is exact in the state, and lies right between them.
+    values = every_finite_half(dtype)
+    x = torch.stack([values[:-1], values[1:]]).view(1, 1, 2, -1)
+    gates = torch.full((1, 1, 1, 1, *x.shape[2:]), 0.5, dtype=dtype)
+    out = propagate(x.to(backend.device), gates.to(backend.device), directions=["down"], backend=backend.name)
+    assert torch.equal(out[..., 1, :].cpu(), (x[..., 0, :].float() / 2 + x[..., 1, :].float() / 2).to(dtype))
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("gates_layout", LAYOUTS)
 @pytest.mark.parametrize("x_layout", LAYOUTS)

@@ -126,9 +126,13 @@ def test_gradient_of_a_sum(backend):
     assert all(map(torch.equal, actual, expected))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("height", "width"), [(9, 10), (70, 131)])
+@pytest.mark.parametrize("connection", [1, 3])
 @pytest.mark.parametrize("merge", MERGES)
-def test_only_what_requires_a_gradient_gets_one(backend, merge):
-    x, gates = (tensor.to(backend.device) for tensor in random_case(2, 4, 9, 10, groups=2))
+def test_only_what_requires_a_gradient_gets_one(backend, merge, connection, height, width, dtype):
+    x, gates = random_case(2, 4, height, width, groups=2, connection=connection, dtype=dtype)
+    x, gates = x.to(backend.device), gates.to(backend.device)
     upstream = random_upstream(x, gates, merge)
     grad_x, grad_gates = gradients(x, gates, upstream, backend, merge=merge)
 

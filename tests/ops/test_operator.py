@@ -9,7 +9,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spatialprop import SpatialPropagation, propagate
-from spatialprop.ops import DIRECTIONS
 from tests.cases import MERGES, random_case
 
 needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
@@ -171,6 +170,18 @@ def test_export_for_any_batch_and_size(compiled):
     for size in [(2, 6, 7), (3, 17, 33), (5, 40, 9)]:
         x, guidance = (torch.rand(size[0], c, *size[1:], device=compiled.device) for c in (4, layer.guidance_channels))
         assert torch.equal(module(x, guidance), layer(x, guidance))
+
+
+@pytest.mark.parametrize("merge", MERGES)
+def test_program_exported_without_gradients_has_the_right_ones(compiled, merge):
+    layer = SpatialPropagation(4, groups=2, merge=merge, units=1, backend=compiled.name)
+    x = torch.rand(2, 4, 6, 7, device=compiled.device)
+    guidance = torch.randn(2, layer.guidance_channels, 6, 7, device=compiled.device)
+    module = saved_and_loaded(torch.export.export(layer, (x, guidance)))
+    x, guidance = x.requires_grad_(), guidance.requires_grad_()
+    upstream = torch.randn(layer(x, guidance).shape, device=compiled.device)
+    expected, actual = (torch.autograd.grad(f(x, guidance), (x, guidance), upstream) for f in (layer, module))
+    torch.testing.assert_close(actual, expected)
 
 
 # Autocast.

@@ -34,10 +34,10 @@ def scan(x: Tensor, gates: Tensor, direction: str) -> Tensor:
 
     line = torch.zeros_like(x[..., 0])  # (N, C, L)
     lines = []
-    for t in range(x.shape[-1]):
-        gate = torch.where(inside & (t > 0), gates[..., t], 0)  # (N, K, G, L); the first line hears nobody
+    for t, (own, gate) in enumerate(zip(x.unbind(-1), gates.unbind(-1), strict=True)):
+        gate = torch.where(inside & (t > 0), gate, 0)  # (N, K, G, L); the first line hears nobody
         gate = gate.repeat_interleave(x.shape[1] // groups, dim=2)  # (N, K, C, L)
-        line = (1 - gate.sum(1)) * x[..., t] + (gate * neighbours(line, connection)).sum(1)
+        line = (1 - gate.sum(1)) * own + (gate * neighbours(line, connection)).sum(1)
         lines.append(line)
     return from_rightward(torch.stack(lines, dim=-1), direction)
 

@@ -88,10 +88,13 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
     x, gates, directions, merge, _ = inputs
     ctx.directions, ctx.merge = directions, merge
     ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # a gradient of zeros for the winner would cost as much as the real ones
     ctx.save_for_backward(x, gates, output[1])
 
 
-def _differentiate(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None,) * 5
     x, gates, winner = ctx.saved_tensors
     need_x, need_gates = ctx.needs_input_grad[:2]
     grad_x, grad_gates = propagate_backward(grad, x, gates, winner, ctx.directions, ctx.merge, need_x, need_gates)
