@@ -1,0 +1,492 @@
+// Spatial propagation on a GPU, and its gradient: naive.py, written out for blocks of threads.
+//
+// A block walks one plane (n, c) of the map along one direction, or along all of them in turn. To the walk a plane is
+// `lines` lines t of `length` pixels p, whatever the direction, and the line before the running one stays on the chip.
+//
+//   Tiles.  A block holds a tile of `chunk` lines by `band` pixels in shared memory: K gates and x of every pixel. It
+//   loads a tile in the order in which memory lies (along rows, for every direction), scans it line by line with a
+//   thread per pixel and a barrier per line, h taking the place of x, and writes it out in the order of memory again.
+//   Meanwhile the L2 cache fetches the next tile, so that a multiprocessor waits for memory once per band.
+//
+//   Skew.  With K = 3 a band depends on the bands on both its sides. Where a line is longer than a band, bands
+//   therefore lean: line t of a band lies t pixels further back, and what its pixel r hears lies at r-2, r-1 and r of
+//   the line before. Now a band needs nothing but the last two pixels of each line of the band before it (`edges`),
+//   and is walked from end to end on its own. So lines may have any length, and a tile spans 128 bytes of memory both
+//   ways, where tiles of whole lines would have to be a few columns narrow and waste most of what memory delivers.
+//
+//   Merge.  "Fold": a block takes the directions in turn and merges each into the result as it writes it out. "Spread",
+//   for maps with too few planes to fill the GPU: a block per direction, whose results merge_maps then joins.
+//
+//   Backward.  dh of a line is what comes in from outside and gate * dh from all who listen on the line after it: the
+//   same walk, from the last pixel to the first, that hands on the products gate * dh instead of h. A block first walks
+//   forward once more, for h, and then back. The gradient of a gate is dh * (what it hears - x); that of x is
+//   (1 - sum of gates) * dh, which is dh less the products. Where channels share gates, dh is kept and
+//   sum_over_channels adds up. There are no atomics: the same input gives the same bits on every run.
+//
+// Bytes moved for float32, four directions, K = 3, per-channel gates, in maps of the size of x:
+//   fold      gates 12, x 4, result 1 + 2 + 2 + 2                                              23  (floor 14)
+//   spread    gates 12, x 4, results 4 written and 4 read, merged 1                            25
+//   backward  gates 12, x 4, h 4, and gates 12, grad 4, winner 1, h 4, x 4, gradient of gates 12,
+//             gradient of x 7 (fold) or 9 (spread)                                       64 or 66  (floor 27)
+// Edges add 4 / band forward and 12 / band backward for each direction. Shared gates move x's part of this, and h and
+// dh once more. A multiprocessor of an H200 is due 18 bytes a cycle. A tile of 256 x 32 pixels moves 192 KB in a fold,
+// 10,900 cycles' worth; its 32 lines take about 3,000 cycles to scan and its loads from L2 and stores about 5,000, all
+// of it while memory delivers the next one. In a spread several blocks share a multiprocessor and cover for each other.
+
+// cuda.py compiles this once for each type and connection: -DSTORED=... -DSTATE=... -DCONNECTION=...
+struct Bfloat16 { unsigned short bits; };
+struct Float16 { unsigned short bits; };
+using Stored = STORED;         // how maps and gates lie in memory
+using State = STATE;           // what is computed with
+using Index = INDEX;           // int, or long long where int cannot count the elements that one plane spans
+constexpr int K = CONNECTION;  // gates per pixel: 1 or 3
+constexpr int MAX_THREADS = 512;
+constexpr int RIGHT = 0, LEFT = 2, UP = 3;   // as in contract.DIRECTIONS
+constexpr int MAX = 0, MEAN = 1, SUM = 3;    // as in contract.MERGES, where 2 is "none"; gradients of x are summed
+
+#define INLINE __device__ __forceinline__
+
+// One launch. cuda.py packs the same fields in the same order, eight bytes each; what is not wanted is null.
+struct Call {
+    const Stored* x;        // (N, C, H, W), any strides
+    const Stored* gates;    // (N, D, K, G, H, W), any strides
+    const Stored* grad;     // shaped like the result of the forward pass, any strides
+    unsigned char* winner;  // (N, C, H, W): which direction was the maximum
+    Stored* out;            // (N, C, H, W), or (N, D, C, H, W) where nothing is merged; backward: the gradient of x
+    State* maps;            // fold: (N, C, H, W), merged so far; spread: (N, D, C, H, W), what merge_maps joins
+    State* h;               // fold: (N, C, H, W), of the direction at hand; spread: (N, D, C, H, W)
+    State* dh;              // (N, D, C, H, W)
+    Stored* grad_gates;     // (N, D, K, G, H, W)
+    State* edges;           // per block, band and line: the last two pixels that the next band hears
+    long long edges_per_block;
+    long long x_strides[4], gate_strides[6], grad_strides[5];  // of (n, c, h, w), (n, d, k, g, h, w), (n, d, c, h, w)
+    long long batch, channels, groups, height, width, directions, direction[4];
+    long long merge, fold;
+    long long log2_band[2], log2_chunk[2];  // of horizontal and of vertical directions
+};
+
+INLINE double widen(double value) { return value; }
+INLINE float widen(float value) { return value; }
+INLINE void store(double* to, double value) { *to = value; }
+INLINE void store(float* to, float value) { *to = value; }
+
+INLINE float widen(Bfloat16 value) { return __uint_as_float((unsigned)value.bits << 16); }
+INLINE void store(Bfloat16* to, float value) {
+    const unsigned bits = __float_as_uint(value);
+    const unsigned rounded = bits + 0x7fff + (bits >> 16 & 1);  // to nearest, ties to even
+    to->bits = (value != value ? bits | 0x400000 : rounded) >> 16;
+}
+
+#ifndef HOST_CUDA  // the header that runs this text on a CPU has its own
+INLINE float half_to_float(unsigned short bits) {
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+    return value;
+}
+INLINE unsigned short float_to_half(float value) {
+    unsigned short bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+    return bits;
+}
+// A pointer worked out once, not once per access as the compiler would have it.
+template <class T> INLINE T* pinned(T* pointer) {
+    asm volatile("" : "+l"(pointer));
+    __builtin_assume(__isGlobal(pointer));
+    return pointer;
+}
+INLINE void prefetch_l2(const void* address) { asm volatile("prefetch.global.L2 [%0];" ::"l"(address)); }
+#endif
+INLINE float widen(Float16 value) { return half_to_float(value.bits); }
+INLINE void store(Float16* to, float value) { to->bits = float_to_half(value); }
+
+// Where gate k listens along the line: one pixel before, level with, or one after its own, in image coordinates.
+INLINE int side(int k) { return K == 3 ? k - 1 : 0; }
+
+// One direction in the image: lines are columns or rows, and a line hears the one before (-1) or after it (1).
+struct Direction {
+    bool horizontal;
+    int back;
+
+    INLINE Direction(const Call& call, int d) {
+        const int direction = call.direction[d];
+        horizontal = direction == RIGHT || direction == LEFT;
+        back = direction == LEFT || direction == UP ? 1 : -1;
+    }
+    // A gate that points outside the image counts as zero, whatever it holds.
+    INLINE bool hears(const Call& call, int row, int column, int k) const {
+        const int heard_row = row + (horizontal ? side(k) : back), heard_column = column + (horizontal ? back : side(k));
+        return heard_row >= 0 & heard_row < call.height & heard_column >= 0 & heard_column < call.width;
+    }
+    INLINE long long heard_from(const Call& call, int k) const {  // as an offset in a contiguous plane
+        return horizontal ? side(k) * call.width + back : back * call.width + side(k);
+    }
+};
+
+// naive.first_maximum: a tie stays with the direction that came first, NaN wins over numbers.
+INLINE bool beats(State value, State best) { return value > best || (value != value && best == best); }
+
+// One walk over one plane, as lines t = 0, 1, ... of pixels p = 0, 1, ...: from the first line a direction reaches to the
+// last, or BACKWARD from the last pixel of the last line to the first. All threads of a block walk together.
+template <bool BACKWARD, bool HORIZONTAL>
+struct Walk {
+    static constexpr int BATCH = (BACKWARD ? 8 : 16) / sizeof(State);  // pixels a thread moves at a time
+    static constexpr int CARRIED = BACKWARD ? K : 1;  // arrays of the tile that the next line hears: products, or h
+    static constexpr int FIRST_CARRIED = BACKWARD ? 0 : K;
+
+    struct Slot { int s, r, row, column; bool in_image; };  // line and pixel of the tile, row and column of the image
+
+    const Call& call;
+    const int d, height, width, lines, length;
+    const Direction direction;
+    const int line_step, first_line;  // a walk starts at the first or the last column or row of the image
+    const int log2_band, log2_chunk, band, chunk, skew, pitch;
+    const int lane, group, step, groups;  // a group of threads moves a row of the image; how many rows there are
+    const Index gate_step;  // from gate k to gate k + 1
+    State* const tile;  // [K gates, then h or dh][line before, lines of the tile][2 pixels before, the band, 1 after]
+    State* const edges;
+
+    // The first element of this plane in every tensor, of use where the tensor is given.
+    const Stored *x, *gates, *grad;
+    unsigned char* winner;
+    Stored *out, *grad_gates;
+    State *maps, *h, *dh;
+
+    INLINE Walk(const Call& call, int plane, int d, State* tile)
+        : call(call), d(d), height(call.height), width(call.width), lines(HORIZONTAL ? width : height),
+          length(HORIZONTAL ? height : width), direction(call, d),
+          line_step(BACKWARD ? direction.back : -direction.back), first_line(line_step > 0 ? 0 : lines - 1),
+          log2_band(call.log2_band[!HORIZONTAL]), log2_chunk(call.log2_chunk[!HORIZONTAL]), band(1 << log2_band),
+          chunk(1 << log2_chunk), skew(K == 3 && length > band),
+          pitch(skew ? band + 4 : (band + 3) | 1),  // neighbours in a row of the image lie in different banks
+          lane(threadIdx.x & ((HORIZONTAL ? chunk : band) - 1)),
+          group(threadIdx.x >> (HORIZONTAL ? log2_chunk : log2_band)),
+          step(blockDim.x >> (HORIZONTAL ? log2_chunk : log2_band)), groups(HORIZONTAL ? band : chunk),
+          gate_step(call.gate_strides[2]), tile(tile),
+          edges(call.edges + (blockIdx.y * (long long)gridDim.x + blockIdx.x) * call.edges_per_block) {
+        const long long area = call.height * call.width, n = plane / call.channels, c = plane % call.channels;
+        const long long map = (n * call.directions + d) * call.channels + c, merged = call.fold ? plane : map;
+        x = pinned(call.x + n * call.x_strides[0] + c * call.x_strides[1]);
+        gates = pinned(call.gates + n * call.gate_strides[0] + d * call.gate_strides[1] +
+                       c / (call.channels / call.groups) * call.gate_strides[3]);
+        grad = pinned(call.grad + n * call.grad_strides[0] + d * call.grad_strides[1] + c * call.grad_strides[2]);
+        winner = pinned(call.winner + plane * area);
+        out = pinned(call.out + merged * area);
+        maps = pinned(call.maps + merged * area);
+        h = pinned(call.h + merged * area);
+        dh = pinned(call.dh + map * area);
+        grad_gates = pinned(call.grad_gates + ((n * call.directions + d) * K * call.channels + c) * area);
+    }
+
+    INLINE State& at(int array, int s, int r) const { return tile[(array * (chunk + 1) + s) * pitch + r + 2]; }
+
+    // The pixels of a tile as threads move them. A group of threads takes neighbours in a row of the image.
+    template <bool WHOLE>
+    INLINE Slot slot(int b, int t0, int group) const {
+        Slot slot;
+        slot.s = HORIZONTAL ? lane : group;
+        slot.r = HORIZONTAL ? (group + skew * lane) & (band - 1) : lane;
+        const int t = t0 + slot.s, p = b * band + slot.r - skew * t;
+        const int line = first_line + line_step * t, pixel = BACKWARD ? length - 1 - p : p;
+        slot.row = HORIZONTAL ? pixel : line;
+        slot.column = HORIZONTAL ? line : pixel;
+        slot.in_image = WHOLE || (group < groups & t < lines & (unsigned)p < (unsigned)length);
+        return slot;
+    }
+
+    INLINE bool hears(const Slot& at, int k) const {
+        const int line = (HORIZONTAL ? at.column : at.row) + direction.back;
+        const int pixel = (HORIZONTAL ? at.row : at.column) + side(k);
+        return (unsigned)line < (unsigned)lines & (unsigned)pixel < (unsigned)length;
+    }
+
+    INLINE static Index offset(const Slot& at, Index row_stride, Index column_stride) {
+        return at.row * row_stride + at.column * column_stride;
+    }
+    INLINE Index pixel_at(const Slot& at) const { return offset(at, width, 1); }
+    INLINE Index x_at(const Slot& at) const { return offset(at, call.x_strides[2], call.x_strides[3]); }
+    INLINE Index gate_at(const Slot& at) const { return offset(at, call.gate_strides[4], call.gate_strides[5]); }
+    INLINE Index grad_at(const Slot& at) const { return offset(at, call.grad_strides[3], call.grad_strides[4]); }
+    INLINE State* edge(int b, int t, int array, int j) const {
+        return edges + (((long long)b * lines + t) * CARRIED + array) * 2 + j;
+    }
+
+    template <bool WHOLE>
+    INLINE void load(int b, int t0) const {
+        for (int first = group; first < groups; first += BATCH * step) {
+            Stored gate[K][BATCH], value[BATCH];
+            unsigned char won[BATCH];
+#pragma unroll
+            for (int i = 0; i < BATCH; ++i) {
+                const Slot to = slot<WHOLE>(b, t0, first + i * step);
+                const Index gate_offset = gate_at(to), value_offset = BACKWARD ? grad_at(to) : x_at(to);
+#pragma unroll
+                for (int k = 0; k < K; ++k)
+                    gate[k][i] = to.in_image & hears(to, k) ? gates[gate_offset + k * gate_step] : Stored{};
+                value[i] = to.in_image ? (BACKWARD ? grad : x)[value_offset] : Stored{};
+                won[i] = BACKWARD && call.merge == MAX && to.in_image ? winner[pixel_at(to)] : d;
+            }
+#pragma unroll
+            for (int i = 0; i < BATCH; ++i) {
+                if (!WHOLE && first + i * step >= groups) continue;
+                const Slot to = slot<WHOLE>(b, t0, first + i * step);
+#pragma unroll
+                for (int k = 0; k < K; ++k) at(k, to.s + 1, to.r) = widen(gate[k][i]);
+                State own = widen(value[i]);
+                if (BACKWARD && call.merge == MEAN) own /= call.directions;
+                at(K, to.s + 1, to.r) = won[i] == d ? own : State(0);
+            }
+        }
+        const int s = threadIdx.x / 2, j = threadIdx.x % 2, t = t0 + s, p = b * band - 2 + j - t;
+        if (skew && s < chunk)
+            for (int a = 0; a < CARRIED; ++a)
+                at(FIRST_CARRIED + a, s + 1, j - 2) =
+                    t < lines && p >= 0 && p < length ? *edge(b - 1, t, a, j) : State(0);
+    }
+
+    // Asks the L2 cache for what a tile will need, in pieces of 128 bytes.
+    INLINE void prefetch(int b, int t0) const {
+        const int piece = 128 / sizeof(Stored);
+        if (lane % piece != 0) return;
+        for (int i = group; i < groups; i += step) {
+            const Slot from = slot<false>(b, t0, i);
+            if (!from.in_image) continue;
+            for (int k = 0; k < K; ++k) prefetch_l2(gates + gate_at(from) + k * gate_step);
+            prefetch_l2(BACKWARD ? grad + grad_at(from) : x + x_at(from));
+            if (BACKWARD && call.merge == MAX) prefetch_l2(winner + pixel_at(from));
+            if (call.fold && d > 0) prefetch_l2(maps + pixel_at(from));
+            if (BACKWARD && call.grad_gates) {
+                prefetch_l2(x + x_at(from));
+                prefetch_l2(h + pixel_at(from));
+            }
+        }
+    }
+
+    // The recurrence: thread r takes pixel r of every line, and line s hears line s - 1.
+    INLINE void scan_lines(int count) const {
+        const int r = threadIdx.x;
+        State gate[K], value = 0;
+        if (r < band) {
+            for (int k = 0; k < K; ++k) gate[k] = at(k, 1, r);
+            value = at(K, 1, r);
+        }
+        for (int s = 1; s <= count; ++s) {
+            if (r < band) {
+                if (BACKWARD) {
+                    for (int k = 0; k < K; ++k) value += at(k, s - 1, r + side(k) - skew);
+                    for (int k = 0; k < K; ++k) at(k, s, r) = gate[k] * value;
+                } else {
+                    State gate_sum = 0, heard = 0;
+                    for (int k = 0; k < K; ++k) {
+                        gate_sum += gate[k];
+                        heard += gate[k] * at(K, s - 1, r + side(k) - skew);
+                    }
+                    value = (1 - gate_sum) * value + heard;
+                }
+                at(K, s, r) = value;
+                if (s < count) {  // before the barrier, so that the next line waits for nothing but its neighbours
+                    for (int k = 0; k < K; ++k) gate[k] = at(k, s + 1, r);
+                    value = at(K, s + 1, r);
+                }
+            }
+            __syncthreads();
+        }
+    }
+
+    // Keeps what the next tile of this band will hear, and the tiles of the next band.
+    INLINE void carry(int b, int t0, int count) const {
+        for (int j = threadIdx.x; j < CARRIED * pitch; j += blockDim.x) {
+            State* line = &at(FIRST_CARRIED + j / pitch, 0, j % pitch - 2);
+            *line = line[count * pitch];
+        }
+        const int s = threadIdx.x / 2, j = threadIdx.x % 2;
+        if (skew && s < count)
+            for (int a = 0; a < CARRIED; ++a) *edge(b, t0 + s, a, j) = at(FIRST_CARRIED + a, s + 1, band - 2 + j);
+    }
+
+    // Merges this direction's result into that of the directions before it (fold), or leaves it to merge_maps (spread).
+    template <bool WHOLE>
+    INLINE void hand_on(int merge, int b, int t0, int first, State (&value)[BATCH]) const {
+        const bool keep_winner = call.fold && merge == MAX && call.winner, last = d + 1 == call.directions;
+        Index pixel[BATCH];
+        bool in_image[BATCH];
+#pragma unroll
+        for (int i = 0; i < BATCH; ++i) {
+            const Slot to = slot<WHOLE>(b, t0, first + i * step);
+            pixel[i] = pixel_at(to);
+            in_image[i] = to.in_image;
+        }
+        if (call.fold && d > 0) {
+            State before[BATCH];
+#pragma unroll
+            for (int i = 0; i < BATCH; ++i) before[i] = in_image[i] ? maps[pixel[i]] : State(0);
+#pragma unroll
+            for (int i = 0; i < BATCH; ++i) {
+                const bool wins = merge == MAX && beats(value[i], before[i]);
+                if (keep_winner && wins && in_image[i]) winner[pixel[i]] = d;
+                value[i] = merge != MAX ? before[i] + value[i] : wins ? value[i] : before[i];
+            }
+        } else if (keep_winner) {
+#pragma unroll
+            for (int i = 0; i < BATCH; ++i)
+                if (in_image[i]) winner[pixel[i]] = 0;
+        }
+        if (call.fold ? !last : call.maps != nullptr) {
+#pragma unroll
+            for (int i = 0; i < BATCH; ++i)
+                if (in_image[i]) maps[pixel[i]] = value[i];
+        } else {
+#pragma unroll
+            for (int i = 0; i < BATCH; ++i) {
+                if (call.fold && merge == MEAN) value[i] /= call.directions;
+                if (in_image[i]) store(out + pixel[i], value[i]);
+            }
+        }
+    }
+
+    template <bool WHOLE>
+    INLINE void write_h(int b, int t0) const {
+        for (int first = group; first < groups; first += BATCH * step) {
+            State value[BATCH];
+#pragma unroll
+            for (int i = 0; i < BATCH; ++i) {
+                const Slot from = slot<WHOLE>(b, t0, first + i * step);
+                value[i] = from.in_image ? at(K, from.s + 1, from.r) : State(0);
+                if (call.h && from.in_image) h[pixel_at(from)] = value[i];  // the first half of a backward pass
+            }
+            if (!call.h) hand_on<WHOLE>(call.merge, b, t0, first, value);
+        }
+    }
+
+    template <bool WHOLE>
+    INLINE void write_gradients(int b, int t0) const {
+        for (int first = group; first < groups; first += BATCH * step) {
+            State own_share[BATCH], difference[K][BATCH];  // what a gate hears, less x
+#pragma unroll
+            for (int i = 0; i < BATCH; ++i) {
+                const Slot from = slot<WHOLE>(b, t0, first + i * step);
+                const bool wanted = call.grad_gates && from.in_image;
+                const State own = wanted ? widen(x[x_at(from)]) : State(0);
+#pragma unroll
+                for (int k = 0; k < K; ++k) {
+                    const Index heard = pixel_at(from) + direction.heard_from(call, k);
+                    difference[k][i] = wanted & hears(from, k) ? h[heard] - own : State(0);
+                }
+            }
+#pragma unroll
+            for (int i = 0; i < BATCH; ++i) {
+                const Slot from = slot<WHOLE>(b, t0, first + i * step);
+                if (!from.in_image) continue;
+                const State dh_here = at(K, from.s + 1, from.r);
+                own_share[i] = dh_here;
+#pragma unroll
+                for (int k = 0; k < K; ++k) {
+                    own_share[i] -= at(k, from.s + 1, from.r);
+                    if (!call.grad_gates) continue;
+                    const State gradient = hears(from, k) ? dh_here * difference[k][i] : State(0);
+                    store(grad_gates + k * (Index)(call.channels * call.height * call.width) + pixel_at(from), gradient);
+                }
+                if (call.dh) dh[pixel_at(from)] = dh_here;
+            }
+            if (call.out) hand_on<WHOLE>(SUM, b, t0, first, own_share);
+        }
+    }
+
+    template <bool WHOLE>
+    INLINE void write(int b, int t0) const {
+        if (BACKWARD) write_gradients<WHOLE>(b, t0);
+        else write_h<WHOLE>(b, t0);
+    }
+
+    // The lines on which a leaning band meets the image, from the one before, which is all zeros; chunks start aligned.
+    INLINE int begin(int b) const { return (skew && b * band > length ? b * band - length : 0) & -chunk; }
+    INLINE int end(int b) const { return skew && (b + 1) * band < lines ? (b + 1) * band : lines; }
+
+    // Whether all of a tile does, so that nothing but the gates needs a test.
+    INLINE bool lies_in_image(int b, int t0) const {
+        const int p = b * band - skew * t0;  // the first pixel of the first line
+        return groups % (BATCH * step) == 0 && t0 + chunk <= lines && p - skew * (chunk - 1) >= 0 && p + band <= length;
+    }
+
+    INLINE void run() const {
+        const int bands = (length + skew * (lines - 1) + band - 1) / band;
+        for (int b = 0; b < bands; ++b) {
+            for (int j = threadIdx.x; j < (K + 1) * (chunk + 1) * pitch; j += blockDim.x) tile[j] = 0;
+            __syncthreads();
+            for (int t0 = begin(b); t0 < end(b); t0 += chunk) {
+                const int count = end(b) - t0 < chunk ? end(b) - t0 : chunk;
+                const bool whole = lies_in_image(b, t0);
+                if (whole) load<true>(b, t0);
+                else load<false>(b, t0);
+                __syncthreads();
+                const bool ends_band = t0 + chunk >= end(b);
+                prefetch(ends_band ? b + 1 : b, ends_band ? begin(b + 1) : t0 + chunk);
+                scan_lines(count);
+                if (whole) write<true>(b, t0);
+                else write<false>(b, t0);
+                carry(b, t0, count);
+                __syncthreads();
+            }
+        }
+    }
+};
+
+template <bool BACKWARD>
+INLINE void walk(const Call& call, int d) {
+    extern __shared__ State shared[];
+    if (Direction(call, d).horizontal) Walk<BACKWARD, true>(call, blockIdx.x, d, shared).run();
+    else Walk<BACKWARD, false>(call, blockIdx.x, d, shared).run();
+}
+
+// Grid: planes by 1 (fold) or planes by directions (spread).
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) propagate_forward(const __grid_constant__ Call call) {
+    const int first = call.fold ? 0 : blockIdx.y, last = call.fold ? call.directions : first + 1;
+    for (int d = first; d < last; ++d) walk<false>(call, d);
+}
+
+extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) propagate_backward(const __grid_constant__ Call call) {
+    const int first = call.fold ? 0 : blockIdx.y, last = call.fold ? call.directions : first + 1;
+    for (int d = first; d < last; ++d) {
+        if (call.h) walk<false>(call, d);
+        walk<true>(call, d);
+    }
+}
+
+// Joins what a spread launch left in `maps`. A thread per pixel of the result.
+extern "C" __global__ void merge_maps(const __grid_constant__ Call call) {
+    const long long area = call.height * call.width, index = blockIdx.x * (long long)blockDim.x + threadIdx.x;
+    if (index >= call.batch * call.channels * area) return;
+    const long long plane = index / area, n = plane / call.channels, c = plane % call.channels;
+    const State* map = call.maps + (n * call.directions * call.channels + c) * area + index % area;
+    State merged = *map;
+    unsigned char winner = 0;
+    for (int d = 1; d < call.directions; ++d) {
+        const State value = map[d * call.channels * area];
+        const bool wins = call.merge == MAX && beats(value, merged);
+        if (wins) winner = d;
+        merged = call.merge != MAX ? merged + value : wins ? value : merged;
+    }
+    store(call.out + index, call.merge == MEAN ? merged / call.directions : merged);
+    if (call.winner) call.winner[index] = winner;
+}
+
+// The gradient of gates that channels share, added up in the order of the channels. A thread per n, d, group and pixel.
+extern "C" __global__ void sum_over_channels(const __grid_constant__ Call call) {
+    const long long area = call.height * call.width, index = blockIdx.x * (long long)blockDim.x + threadIdx.x;
+    if (index >= call.batch * call.directions * call.groups * area) return;
+    const long long pixel = index % area, group = index / area % call.groups;
+    const long long d = index / area / call.groups % call.directions, n = index / area / call.groups / call.directions;
+    const int row = pixel / call.width, column = pixel % call.width;
+    const Direction direction(call, d);
+    const long long channels = call.channels / call.groups;
+    State sum[K] = {};
+    for (long long c = group * channels; c < (group + 1) * channels; ++c) {
+        const long long at = ((n * call.directions + d) * call.channels + c) * area + pixel;
+        const State own = widen(call.x[n * call.x_strides[0] + c * call.x_strides[1] + row * call.x_strides[2] +
+                                       column * call.x_strides[3]]);
+        for (int k = 0; k < K; ++k)
+            if (direction.hears(call, row, column, k))
+                sum[k] += call.dh[at] * (call.h[at + direction.heard_from(call, k)] - own);
+    }
+    for (int k = 0; k < K; ++k)
+        store(call.grad_gates + (((n * call.directions + d) * K + k) * call.groups + group) * area + pixel, sum[k]);
+}

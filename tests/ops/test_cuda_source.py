@@ -1,0 +1,337 @@
+"""propagate.cu, proven without a GPU: compiled for real architectures, and its very text run on the host.
+
+The host runs a block's threads one after the other between barriers, in any order: see cuda_host/host_cuda.h.
+"""
+
+import ctypes
+import os
+import re
+import shutil
+import sysconfig
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from spatialprop.ops import cuda, naive
+from spatialprop.ops.contract import DIRECTIONS
+from tests.cases import ALL_DTYPES, LAYOUTS, MERGES, assert_as_accurate, integer_case, random_case
+from tests.ops.cuda_host.host import ASCENDING, DESCENDING, GPUS, SHUFFLED, SMALL_FOLDING, Host, build
+
+SOURCE = cuda.SOURCE.read_text()
+
+
+def require(condition: bool, what: str) -> None:
+    """In CI nothing may be missing; elsewhere the test is left out."""
+    if not condition:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{what} is missing")
+
+
+# Compiled for GPUs.
+
+
+def nvrtc() -> ctypes.CDLL:
+    found = sorted(Path(sysconfig.get_paths()["purelib"]).glob("nvidia/**/libnvrtc.so.*"))
+    require(bool(found), "NVRTC (pip install nvidia-cuda-nvrtc)")
+    return ctypes.CDLL(str(found[0]))
+
+
+def compile_for_gpu(options: list[str]) -> str:
+    """The compiler's report."""
+    library, program, size = nvrtc(), ctypes.c_void_p(), ctypes.c_size_t()
+    assert library.nvrtcCreateProgram(ctypes.byref(program), SOURCE.encode(), b"propagate.cu", 0, None, None) == 0
+    encoded = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
+    status = library.nvrtcCompileProgram(program, len(options), encoded)
+    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetProgramLog(program, log)
+    library.nvrtcDestroyProgram(ctypes.byref(program))
+    assert status == 0, log.value.decode()
+    return log.value.decode()
+
+
+CAPABILITIES = [75, 80, 90, 100]
+VARIANTS = [
+    *((capability, dtype, 3, False) for capability in CAPABILITIES for dtype in ALL_DTYPES),
+    *((90, dtype, 1, False) for dtype in ALL_DTYPES),
+    (75, torch.float64, 3, True),
+    (90, torch.float32, 3, True),
+]
+
+
+@pytest.mark.parametrize(("capability", "dtype", "connection", "wide"), VARIANTS)
+def test_compiles_without_spilling(capability, dtype, connection, wide):
+    options = [*cuda.compile_options(dtype, connection, wide), f"-arch=sm_{capability}", "--ptxas-options=-v"]
+    report = compile_for_gpu(options)
+    kernels = re.findall(r"Compiling entry function '(\w+)'", report)
+    assert sorted(kernels) == ["merge_maps", "propagate_backward", "propagate_forward", "sum_over_channels"]
+    local = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report)
+    assert local == [("0", "0", "0")] * len(kernels)
+    registers = [int(count) for count in re.findall(r"Used (\d+) registers", report)]
+    assert len(registers) == len(kernels)
+    assert max(registers) <= 65536 // 512  # a block of 512 threads must be able to start
+
+
+@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+@pytest.mark.parametrize("size", [(1, 1), (64, 64), (188, 250), (1024, 1024), (3, 5000), (20_000, 20_000)])
+def test_tiles_fit_every_gpu(size, dtype):
+    x = torch.empty(1, dtype=dtype).expand(1, 1, *size)
+    gates = torch.empty(1, dtype=dtype).expand(1, 4, 3, 1, *size)
+    for shared, per_multiprocessor in [(64 << 10, 64 << 10), (163 << 10, 164 << 10), (227 << 10, 228 << 10)]:
+        for fold in (True, False):
+            gpu = cuda.Gpu(100, shared, per_multiprocessor)
+            tiles = cuda.plan_tiles(x, gates, fold, True, gpu)
+            assert tiles.shared <= shared
+            assert tiles.threads <= 512
+            for band, chunk in zip(tiles.log2_band, tiles.log2_chunk, strict=True):
+                assert max(1 << band, 2 << chunk) <= tiles.threads
+                assert tiles.threads % (1 << band) == tiles.threads % (1 << chunk) == 0
+
+
+# Run on the host.
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory):
+    require(shutil.which("g++") is not None, "g++")
+    built = {}
+
+    def get(dtype: torch.dtype, connection: int, wide: bool = False) -> Host:
+        key = (dtype, connection, wide)
+        if key not in built:
+            built[key] = Host(build(tmp_path_factory.mktemp("cuda_host"), SOURCE, *key))
+        return built[key]
+
+    return get
+
+
+def naive_results(x, gates, directions, merge, grad):
+    x, gates = x.detach().clone().requires_grad_(), gates.detach().clone().requires_grad_()
+    out = naive.propagate(x, gates, directions, merge)
+    return [out.detach(), *torch.autograd.grad(out, (x, gates), grad.to(out.dtype))]
+
+
+def host_results(host, x, gates, directions, merge, grad, gpu, order=ASCENDING):
+    out, winner = host.forward(x, gates, directions, merge, merge == "max", gpu, order)
+    return [out, *host.backward(grad, x, gates, winner, directions, merge, gpu, order)]
+
+
+def upstream(x, directions, merge):
+    batch, *rest = x.shape
+    shape = (batch, len(directions), *rest) if merge == "none" else x.shape
+    return torch.randn(shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64).to(x.dtype)
+
+
+def check(host, x, gates, directions, merge, gpu, order=ASCENDING):
+    grad = upstream(x, directions, merge)
+    results = host_results(host, x, gates, directions, merge, grad, gpu, order)
+    plain = naive_results(x, gates, directions, merge, grad)
+    exact = naive_results(x.double(), gates.double(), directions, merge, grad.double())
+    for result, expected, truth in zip(results, plain, exact, strict=True):
+        assert_as_accurate(result, expected, truth)
+
+
+@pytest.mark.parametrize("gpu", GPUS)
+@pytest.mark.parametrize("connection", [1, 3])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (3, 5), (17, 33), (40, 21)], ids=str)
+@pytest.mark.parametrize("groups", [4, 2, 1])
+def test_every_size_and_sharing(host, groups, size, connection, gpu):
+    x, gates = random_case(2, 4, *size, groups=groups, connection=connection, dtype=torch.float64)
+    for merge in MERGES:
+        check(host(torch.float64, connection), x, gates, DIRECTIONS, merge, GPUS[gpu])
+
+
+@pytest.mark.parametrize("gpu", GPUS)
+@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+@pytest.mark.parametrize("connection", [1, 3])
+def test_every_dtype(host, connection, dtype, gpu):
+    # Whole numbers, so that no two precisions disagree about who is the maximum.
+    x, gates = integer_case(2, 2, 19, 35, connection=connection, dtype=dtype)
+    grad = upstream(x, DIRECTIONS, "max").round()
+    results = host_results(host(dtype, connection), x, gates, DIRECTIONS, "max", grad, GPUS[gpu])
+    for result, expected in zip(results, naive_results(x, gates, DIRECTIONS, "max", grad), strict=True):
+        assert torch.equal(result, expected)
+    x, gates = random_case(2, 2, 19, 35, connection=connection, dtype=dtype)
+    for merge in ("mean", "none"):
+        check(host(dtype, connection), x, gates, DIRECTIONS, merge, GPUS[gpu])
+
+
+@pytest.mark.parametrize("gpu", GPUS)
+@pytest.mark.parametrize("directions", [("left",), ("up", "right"), ("left", "down", "right")], ids=str)
+def test_any_directions_in_any_order(host, directions, gpu):
+    x, gates = random_case(1, 3, 13, 22, directions=directions)
+    for merge in MERGES:
+        check(host(torch.float64, 3), x, gates, directions, merge, GPUS[gpu])
+
+
+@pytest.mark.parametrize("gpu", ["fold_small", "spread"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_any_strides(host, layout, gpu):
+    x, gates = random_case(2, 4, 13, 18)
+    x, gates = LAYOUTS[layout](x), LAYOUTS[layout](gates)
+    grad = LAYOUTS[layout](upstream(x, DIRECTIONS, "max"))
+    results = host_results(host(torch.float64, 3), x, gates, DIRECTIONS, "max", grad, GPUS[gpu])
+    for result, expected in zip(results, naive_results(x, gates, DIRECTIONS, "max", grad), strict=True):
+        torch.testing.assert_close(result, expected)
+
+
+def test_offsets_of_64_bits_give_the_same(host):
+    x, gates = random_case(1, 2, 20, 37)
+    check(host(torch.float64, 3, True), x, gates, DIRECTIONS, "max", SMALL_FOLDING)
+    huge = torch.empty(1).expand(1, 1, 50_000, 50_000)
+    call = cuda._call(huge, huge[:, None, None], [0], 0, False, cuda.Tiles((0, 0), (0, 0), 32, 0, 0))
+    assert cuda.needs_wide_index(huge, huge[:, None, None], call)
+    assert not cuda.needs_wide_index(x, gates, call)
+
+
+@pytest.mark.parametrize("gpu", GPUS)
+def test_nan_spreads_and_border_gates_do_not(host, gpu):
+    x, gates = random_case(1, 2, 14, 21)
+    gates[:, 0, :, :, :, 0] = torch.nan  # "right": the first column hears nobody
+    gates[:, 0, 0, :, 0, :] = torch.nan  # and the first row has no neighbour above
+    gates[:, 1, 2, :, :, -1] = torch.inf  # "down": the last column has none to its right
+    check(host(torch.float64, 3), x, gates, DIRECTIONS, "max", GPUS[gpu])
+    x[0, 0, 5, 6] = torch.nan
+    out, _ = host(torch.float64, 3).forward(x, gates, DIRECTIONS, "max", True, GPUS[gpu])
+    torch.testing.assert_close(out, naive.propagate(x, gates, DIRECTIONS, "max"), equal_nan=True)
+
+
+@pytest.mark.parametrize("gpu", GPUS)
+@pytest.mark.parametrize("needs", [(True, False), (False, True)])
+def test_only_what_is_needed(host, needs, gpu):
+    for groups in (2, 1):
+        x, gates = random_case(2, 2, 11, 19, groups=groups)
+        grad = upstream(x, DIRECTIONS, "max")
+        library = host(torch.float64, 3)
+        _, winner = library.forward(x, gates, DIRECTIONS, "max", True, GPUS[gpu])
+        results = library.backward(
+            grad, x, gates, winner, DIRECTIONS, "max", GPUS[gpu], need_x=needs[0], need_gates=needs[1]
+        )
+        for result, expected, needed in zip(
+            results, naive_results(x, gates, DIRECTIONS, "max", grad)[1:], needs, strict=True
+        ):
+            if needed:
+                torch.testing.assert_close(result, expected)
+            else:
+                assert result.shape == (0,)
+
+
+@pytest.mark.parametrize("gpu", GPUS)
+@pytest.mark.parametrize("groups", [2, 1])
+@pytest.mark.parametrize("connection", [1, 3])
+def test_the_order_of_threads_and_blocks_changes_no_bit(host, connection, groups, gpu):
+    x, gates = random_case(2, 2, 29, 43, groups=groups, connection=connection, dtype=torch.float32)
+    grad = upstream(x, DIRECTIONS, "max")
+    runs = [
+        host_results(host(torch.float32, connection), x, gates, DIRECTIONS, "max", grad, GPUS[gpu], order)
+        for order in (ASCENDING, DESCENDING, SHUFFLED, SHUFFLED + 1)
+    ]
+    for other in runs[1:]:
+        assert all(map(torch.equal, runs[0], other))
+
+
+# Mutants: each must be caught by the checks above, or they prove nothing.
+
+BARRIERS = SOURCE.count("__syncthreads();")
+MUTANTS = {
+    "ignores the border along the line": (
+        "return (unsigned)line < (unsigned)lines & (unsigned)pixel < (unsigned)length;",
+        "return (unsigned)line < (unsigned)lines;",
+    ),
+    "ignores the border of the first line": (
+        "return (unsigned)line < (unsigned)lines & (unsigned)pixel < (unsigned)length;",
+        "return (unsigned)pixel < (unsigned)length;",
+    ),
+    "swaps gates": ("at(k, to.s + 1, to.r) = widen(gate[k][i]);", "at(K - 1 - k, to.s + 1, to.r) = widen(gate[k][i]);"),
+    "flips the sign of the own share's gradient": ("own_share[i] -= at(k", "own_share[i] += at(k"),
+    "flips the sign of x in the gradient of gates": ("? h[heard] - own", "? h[heard] + own"),
+    "gives a tie to the last": ("return value > best ||", "return value >= best ||"),
+    "loses NaN": ("value > best || (value != value && best == best)", "value > best"),
+    "forgets the line before a tile": ("*line = line[count * pitch];", "(void)line;"),
+    "forgets the edge of a band": ("*edge(b, t0 + s, a, j) = at(", "(void)at("),
+    "does not divide the gradient of a mean": ("wide / share", "wide"),
+    "sends the gradient to losers": ("won[i] == d ?", "true ?"),
+    "takes the wrong group": ("c / (call.channels / call.groups) * call", "c % call.groups * call"),
+    "leaves out a channel of a group": ("c < (group + 1) * channels;", "c + 1 < (group + 1) * channels;"),
+    "keeps the last direction (fold)": (": wins ? value[i] : before[i];", ": value[i];"),
+    "keeps the last direction (spread)": (": wins ? value : merged;", ": value;"),
+    "takes border tiles for inner ones": ("const bool interior = t0 > 0 &&", "const bool interior = true ||"),
+    "leans the wrong way": ("p = b * band + slot.r - skew * t;", "p = b * band + slot.r + skew * t;"),
+    **{f"drops barrier {i + 1}": ("__syncthreads();", i) for i in range(BARRIERS)},
+}
+
+
+def mutate(name: str) -> str:
+    old, new = MUTANTS[name]
+    if isinstance(new, int):
+        pieces = SOURCE.split(old)
+        return old.join(pieces[: new + 1]) + ";" + old.join(pieces[new + 1 :])
+    assert old in SOURCE, f"the mutant {name!r} no longer fits the source: mend it"
+    return SOURCE.replace(old, new)
+
+
+def mutant_cases():
+    """Small cases in which every part of the kernels takes part, with what naive makes of them."""
+    cases = []
+    for maker, groups, merge, gpu in [
+        (random_case, 2, "max", "fold_small"),
+        (random_case, 1, "mean", "spread_small"),
+        (integer_case, 4, "max", "spread"),
+        (integer_case, 2, "max", "fold"),
+        (random_case, 2, "none", "spread_small"),
+    ]:
+        x, gates = maker(1, 4, 22, 35, groups=groups)
+        if maker is integer_case:
+            x[0, 0, 3, 4] = torch.nan
+        grad = upstream(x, DIRECTIONS, merge)
+        expected = naive_results(x, gates, DIRECTIONS, merge, grad)
+        cases.append((x, gates, merge, grad, GPUS[gpu], expected))
+    return cases
+
+
+def survives(library: Path, cases) -> bool:
+    mutant = Host(library)
+    for x, gates, merge, grad, gpu, expected in cases:
+        for order in (ASCENDING, DESCENDING, SHUFFLED):
+            try:
+                results = host_results(mutant, x, gates, DIRECTIONS, merge, grad, gpu, order)
+            except AssertionError:
+                return False
+            for result, right in zip(results, expected, strict=True):
+                if not torch.allclose(result, right, rtol=1e-9, atol=1e-9, equal_nan=True):
+                    return False
+    return True
+
+
+def in_a_process_of_its_own(function, *arguments) -> int:
+    """Exit status: 0 where the function returns false, 1 where true; a crash of a mutant stays in there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads and fork; the child uses no threads
+        child = os.fork()
+    if child == 0:
+        try:
+            os._exit(1 if function(*arguments) else 0)
+        except BaseException:
+            os._exit(3)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.fixture(scope="session")
+def cases():
+    return mutant_cases()
+
+
+def test_the_source_itself_survives(tmp_path, cases):
+    require(shutil.which("g++") is not None, "g++")
+    library = build(tmp_path, SOURCE, torch.float64, 3, False, "-O0")
+    assert in_a_process_of_its_own(survives, library, cases) == 1
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutants_are_caught(name, tmp_path, cases):
+    require(shutil.which("g++") is not None, "g++")
+    library = build(tmp_path, mutate(name), torch.float64, 3, False, "-O0")
+    status = in_a_process_of_its_own(survives, library, cases)
+    assert status != 1, "the mutant passes for the original"
+    assert status != 3, "the check itself failed"
