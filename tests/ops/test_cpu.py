@@ -1,6 +1,7 @@
 """What only the CPU kernels have: halves by hand, strips of lines, compiled code kept on disk."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -145,3 +146,34 @@ def test_an_install_without_any_place_for_a_cache_still_works(tmp_path):
     # A locator that serves notebooks only finds no place for a package: as where nothing can be written.
     output = run_in_copy(tmp_path, NUMBA_CACHE_LOCATOR_CLASSES="IPythonCacheLocator", NUMBA_CACHE_DIR="")
     assert output.startswith("False True ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux reports it")
+@pytest.mark.parametrize("size", [(3, 30_000), (30_000, 3), (1, 200_000)])
+def test_long_maps_need_memory_for_their_pixels_only(size):
+    # Scratch that grew with the square of the longer side would take 3.6 GB and more here.
+    x = torch.rand(1, 1, *size, requires_grad=True)
+    gates = torch.full((1, 4, 3, 1, 1, 1), 0.2).expand(1, 4, 3, 1, *size).requires_grad_()
+    resource.setrlimit(resource.RLIMIT_AS, (memory_in_use() + (2 << 30), -1))
+    try:
+        propagate(x, gates, backend="cpu").sum().backward()
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+    assert x.grad.isfinite().all()
+
+
+def memory_in_use() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def test_works_while_the_interpreter_exits():
+    code = """
+import atexit, torch
+from spatialprop import propagate
+x, gates = torch.rand(1, 4, 8, 8), torch.full((1, 4, 3, 4, 8, 8), 0.2)
+torch.set_num_threads(2)
+expected = propagate(x, gates, backend="cpu")
+atexit.register(lambda: print(torch.equal(propagate(x, gates, backend="cpu"), expected)))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "True", result.stderr

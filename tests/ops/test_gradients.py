@@ -7,7 +7,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from spatialprop import propagate
 from spatialprop.ops import DIRECTIONS
 from tests.cases import ALL_DTYPES, LAYOUTS, MERGES, SIZES, assert_as_accurate, integer_case, random_case
-from tests.reference import points_outside, propagate_by_pixel
+from tests.reference import propagate_by_pixel
 
 
 def gradients(x, gates, upstream, backend, **options):
@@ -236,34 +236,6 @@ def test_maps_that_tie_only_after_rounding_do_not_tie(backend, dtype):
     assert grad_gates[0, :, 0, 0, 0, 1].tolist() == [0, ulp]
 
 
-# Borders.
-
-
-@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
-@pytest.mark.parametrize("connection", [1, 3])
-@pytest.mark.parametrize("junk", [torch.nan, torch.inf, 1.0])
-def test_gates_that_point_outside_get_no_gradient(backend, junk, connection, dtype):
-    for height, width in [(1, 1), (1, 6), (6, 1), (5, 7), (18, 35)]:
-        x, gates = random_case(1, 4, height, width, groups=2, connection=connection, dtype=dtype)
-        outside = points_outside(DIRECTIONS, connection, height, width)
-        for merge in MERGES:
-            upstream = torch.ones(1, 4, 4, height, width, dtype=dtype)
-            upstream = upstream if merge == "none" else upstream[:, 0]
-            grad_x, grad_gates = gradients(x, gates.masked_fill(outside, junk), upstream, backend, merge=merge)
-            clean_x, clean_gates = gradients(x, gates.masked_fill(outside, 0), upstream, backend, merge=merge)
-            assert torch.equal(grad_x, clean_x)
-            assert torch.equal(grad_gates, clean_gates)
-            assert grad_gates.cpu().masked_select(outside).count_nonzero() == 0
-
-
-@pytest.mark.parametrize("merge", MERGES)
-def test_gates_that_all_point_outside_get_a_gradient_of_zero(backend, merge):
-    x, gates = (tensor.to(backend.device) for tensor in random_case(1, 2, 1, 1))
-    gates.requires_grad_()
-    propagate(x, gates, merge=merge, backend=backend.name).sum().backward()
-    assert torch.equal(gates.grad, torch.zeros_like(gates))
-
-
 # Second derivatives.
 
 
@@ -284,3 +256,20 @@ def test_compiled_backends_refuse_second_derivatives(compiled, merge):
     grads = torch.autograd.grad(out.sum(), (x, gates), create_graph=True)
     with pytest.raises(RuntimeError, match=r"first derivatives only.*backend='naive'"):
         torch.autograd.grad(grads[1].sum(), x)
+
+
+# Forward mode.
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of PyTorch's own decompositions
+def test_forward_mode_runs_naive_or_says_so(compiled):
+    x, gates = (tensor.to(compiled.device) for tensor in random_case(1, 2, 4, 5))
+    tangent = torch.ones_like(x)
+    derivatives = [
+        torch.func.jvp(lambda x, b=backend: propagate(x, gates, backend=b), (x,), (tangent,))[1]
+        for backend in ("auto", "naive")
+    ]
+    assert torch.equal(*derivatives)
+    assert derivatives[0].abs().sum() > 0
+    with pytest.raises(RuntimeError, match=r"forward-mode.*backend='naive'"):
+        torch.func.jvp(lambda x: propagate(x, gates, backend=compiled.name), (x,), (tangent,))

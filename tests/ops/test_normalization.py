@@ -181,3 +181,23 @@ def test_wrong_raw_gates():
         normalize_gates(torch.zeros(1, 1, 3, 1, 2, 2, dtype=torch.int64))
     with pytest.raises(TypeError, match=r"torch\.Tensor; got list"):
         normalize_gates([[1.0]])
+
+
+def test_autocast_normalises_in_the_dtype_that_propagates():
+    raw = torch.ones(1, 1, 3, 1, 4, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        gates = normalize_gates(raw)
+    assert gates.dtype == torch.bfloat16
+    assert max(exact_sums(gates)) <= 1
+
+
+@pytest.mark.parametrize("mode", ["clamp", "unit"])
+def test_nan_takes_the_whole_pixel(mode):
+    # Its siblings alone would be stable only by chance, should the border rule drop the gate that is NaN.
+    raw = torch.tensor([torch.nan, 5.0, 5.0]).view(1, 1, 3, 1, 1, 1)
+    assert normalize_gates(raw, mode).isnan().all()
+
+
+def test_connections_other_than_one_and_three_are_refused():
+    with pytest.raises(ValueError, match=r"K = 1 .* or K = 3"):
+        normalize_gates(torch.zeros(1, 1, 2, 1, 1, 1))

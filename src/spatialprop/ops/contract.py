@@ -16,6 +16,16 @@ def state_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def autocast(tensor: Tensor) -> Tensor:
+    """Under autocast, the tensor in the autocast dtype; float64 stays, as everywhere in PyTorch."""
+    if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.dtype == torch.float64:
+        return tensor
+    device = tensor.device.type
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
+        return tensor
+    return tensor.to(torch.get_autocast_dtype(device))
+
+
 def check_directions(directions: Sequence[str] | None) -> tuple[str, ...]:
     if directions is None:
         return DIRECTIONS
@@ -23,6 +33,8 @@ def check_directions(directions: Sequence[str] | None) -> tuple[str, ...]:
         raise TypeError(
             f"directions must be a sequence of names, got the string {directions!r}; write ({directions!r},)"
         )
+    if not isinstance(directions, Sequence):
+        raise TypeError(f"directions must be a sequence of names; got {directions!r}")
     directions = tuple(directions)
     unknown = [name for name in directions if name not in DIRECTIONS]
     if unknown or not directions or len(set(directions)) != len(directions):
@@ -35,6 +47,14 @@ def check_directions(directions: Sequence[str] | None) -> tuple[str, ...]:
 def check_merge(merge: str) -> None:
     if merge not in MERGES:
         raise ValueError(f"merge must be one of {', '.join(MERGES)}; got {merge!r}")
+
+
+def check_connection(gates: Tensor) -> None:
+    if gates.shape[2] not in (1, 3):
+        raise ValueError(
+            f"gates must have K = 1 (one-way) or K = 3 (three-way) in dimension 2; got {gates.shape[2]} "
+            f"in {tuple(gates.shape)}"
+        )
 
 
 def check_gates(gates: Tensor, directions: Sequence[str]) -> None:
@@ -56,11 +76,7 @@ def check_gates(gates: Tensor, directions: Sequence[str]) -> None:
             f"gates must hold one block per direction: dimension 1 is {gates.shape[1]}, but there are "
             f"{len(directions)} directions {tuple(directions)}. Pass directions=... or {len(directions)} blocks"
         )
-    if gates.shape[2] not in (1, 3):
-        raise ValueError(
-            f"gates must have K = 1 (one-way) or K = 3 (three-way) in dimension 2; got {gates.shape[2]} "
-            f"in {tuple(gates.shape)}"
-        )
+    check_connection(gates)
 
 
 def check_inputs(x: Tensor, gates: Tensor, directions: Sequence[str]) -> None:
@@ -70,6 +86,8 @@ def check_inputs(x: Tensor, gates: Tensor, directions: Sequence[str]) -> None:
     if x.dtype not in DTYPES:
         raise TypeError(f"x must be float64, float32, bfloat16 or float16; got {x.dtype}. Convert with .to()")
     check_gates(gates, directions)
+    if x.layout != torch.strided or gates.layout != torch.strided:
+        raise TypeError(f"x and gates must be dense; got layouts {x.layout} and {gates.layout}. Use .to_dense()")
     if x.dtype != gates.dtype:
         raise TypeError(
             f"x and gates must have one dtype; got {x.dtype} and {gates.dtype}. Convert one: gates.to(x.dtype)"

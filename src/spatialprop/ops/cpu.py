@@ -8,7 +8,8 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -25,6 +26,7 @@ Flat = npt.NDArray[Any]
 # Numba knows neither half type: their bits travel as integers that tell the two apart.
 _CODED = {torch.bfloat16: torch.int16, torch.float16: torch.uint16}
 _STRIP_BYTES = 640 * 1024  # what the buffers of one strip may take: they should stay in a core's own cache
+_LARGEST_STRIP_BYTES = 8 << 20  # and what they may take so that a strip is at least a cache line wide
 _MAX_STRIP = 64
 
 _HUGE_PAGE = 2 << 20
@@ -118,9 +120,13 @@ def backward(
         )
 
     _share(work, batch * groups * parts)
-    if need_gates:
-        grad_gates = grad_gates[0] if parts == 1 else grad_gates.sum(0).to(gates.dtype)
-    return grad_x, grad_gates
+    if not need_gates or parts == 1:
+        return grad_x, grad_gates.view(gates.shape if need_gates else (0,))
+    # Not with PyTorch's own sum, whose threads do not survive a fork.
+    total = _empty(gates.shape, gates.dtype)
+    flat_total = _flat(total)
+    _share(lambda first, last: cpu_kernels.add_parts(flat_grad_gates, flat_total, first, last), total.numel())
+    return grad_x, total
 
 
 def _empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -163,7 +169,8 @@ def _strips(height: int, width: int, connection: int, dtype: torch.dtype) -> tup
 
     def lines(length: int) -> int:
         line = (length + 32) * state_dtype(dtype).itemsize * (connection + 2)
-        return int(max(16, min(_MAX_STRIP, _STRIP_BYTES // line)) // 16 * 16)
+        wanted = max(_STRIP_BYTES // line, min(16, _LARGEST_STRIP_BYTES // line), 1)
+        return min(_MAX_STRIP, wanted if wanted < 16 else wanted // 16 * 16)
 
     return min(lines(height), width), min(lines(width), height)
 
@@ -171,14 +178,17 @@ def _strips(height: int, width: int, connection: int, dtype: torch.dtype) -> tup
 def _share(work: Callable[[int, int], None], items: int) -> None:
     """Run work(first, last) over all items, on as many threads as PyTorch itself would use."""
     threads = min(torch.get_num_threads(), items)
-    cuts = [items * i // threads for i in range(threads + 1)]
-    pool = _pool(os.getpid()) if threads > 1 else None
-    futures = [pool.submit(work, cuts[i], cuts[i + 1]) for i in range(1, threads)] if pool else []
+    ranges = [(items * i // threads, items * (i + 1) // threads) for i in range(threads)]
+    futures = []
+    with suppress(RuntimeError):  # no threads are to be had while the interpreter exits: then this one does the rest
+        while len(ranges) > 1:
+            futures.append(_pool(os.getpid()).submit(work, *ranges[-1]))
+            ranges.pop()
     try:
-        work(cuts[0], cuts[1])
+        for first, last in ranges:
+            work(first, last)
     finally:
-        for future in futures:
-            future.exception()  # nobody may still be writing when the tensors go
+        wait(futures)
     for future in futures:
         future.result()
 

@@ -2,17 +2,28 @@
 
 A work item is a run of channels that share their gates. It takes the directions one after the other and joins each
 scan with the result while the planes are in cache, so that gates are read from memory once. Items touch disjoint
-memory and are cut the same way whatever the number of threads: the same input gives the same bits.
+memory, and what is added up, and in which order, does not depend on threads: the same input gives the same bits.
 """
 
 import numpy as np
 from numba import njit
 
-from spatialprop.ops.cpu_lines import ADD, MAX, PUT, finish_plane, load_lines, padded, pitch_of, plane_walk, store_lines
+from spatialprop.ops.contract import MERGES
+from spatialprop.ops.cpu_lines import (
+    ADD,
+    MAX,
+    PUT,
+    finish_plane,
+    load_lines,
+    narrow,
+    padded,
+    pitch_of,
+    plane_walk,
+    store_lines,
+)
 from spatialprop.ops.cpu_vectors import JIT, LANES, TILE, load, row_at, splat, store
 
-MERGES = ("max", "mean", "none")
-MERGE_MAX, MERGE_MEAN, MERGE_NONE = range(3)
+MERGE_MAX, MERGE_MEAN, MERGE_NONE = (MERGES.index(merge) for merge in ("max", "mean", "none"))
 NO_WINNER = np.empty(0, np.uint8)
 
 
@@ -97,16 +108,15 @@ def forward_items(
     _batch, channels, height, width, groups, connection = shape
     in_place = fold.size == out.size
     plane = height * width
-    pitch = pitch_of(max(height, width))
-    rows = max(strips[0], strips[1]) + 1
-    k = rows * pitch
     state = fold.dtype
     # Lines lie in rows 1 and up; row 0 of h is the line before the strip.
-    gate = np.zeros(connection * k, state)
-    own = np.zeros(k, state)
-    h = np.zeros(LANES + k, state)[LANES:]
-    carry = np.zeros(run * pitch, state)
-    tile = np.zeros(TILE * padded(rows), state)
+    size = max((strips[0] + 1) * pitch_of(height), (strips[1] + 1) * pitch_of(width))
+    gate = np.zeros(connection * size, state)
+    own = np.zeros(size, state)
+    h = np.zeros(LANES + size, state)[LANES:]
+    carry = np.zeros(run * pitch_of(max(height, width)), state)
+    tile = np.zeros(TILE * padded(max(strips[0], strips[1])), state)
+    pitch = 0
 
     for item in range(first, last):
         n, g, begin, end = channels_of(item, groups, channels // groups, run)
@@ -114,6 +124,10 @@ def forward_items(
             across = directions[d] % 2  # 0: a line is a column, 1: a row
             lines, length = (width, height) if across == 0 else (height, width)
             strip = strips[across]
+            if pitch != pitch_of(length):  # other places must be zero now
+                pitch = pitch_of(length)
+                h[:] = 0
+            k = (strip + 1) * pitch
             x_walk = plane_walk(directions[d], x_strides[2], x_strides[3], height, width)
             gate_walk = plane_walk(directions[d], gate_strides[4], gate_strides[5], height, width)
             out_walk = plane_walk(directions[d], width, 1, height, width)
@@ -224,20 +238,19 @@ def backward_items(
     batch, channels, height, width, groups, connection = shape
     in_place = fold.size == grad_x.size
     plane = height * width
-    pitch = pitch_of(max(height, width))
-    rows = max(strips[0], strips[1]) + 1
-    k = rows * pitch
     state = fold.dtype
-    scan = (max(height, width) + 1) * pitch
-    gate = np.zeros(connection * k, state)
-    own = np.zeros(k, state)
-    go = np.zeros(k, state)
-    gx = np.zeros(k, state)
-    gg = np.zeros(connection * k, state)
+    size = max((strips[0] + 1) * pitch_of(height), (strips[1] + 1) * pitch_of(width))
+    scan = max((width + 1) * pitch_of(height), (height + 1) * pitch_of(width))
+    gate = np.zeros(connection * size, state)
+    own = np.zeros(size, state)
+    go = np.zeros(size, state)
+    gx = np.zeros(size, state)
+    gg = np.zeros(connection * size, state)
     scans = np.zeros(LANES + (run * scan if need_gates else 0), state)[LANES:]
-    sent_size = LANES + 6 * pitch
+    sent_size = LANES + 6 * pitch_of(max(height, width))
     sent = np.zeros(run * sent_size, state)
-    tile = np.zeros(TILE * padded(rows), state)
+    tile = np.zeros(TILE * padded(max(strips[0], strips[1])), state)
+    pitch = 0
     scale = state.type(1) / state.type(directions.size if merge == MERGE_MEAN else 1)
 
     for item in range(first, last):
@@ -246,6 +259,11 @@ def backward_items(
             across = directions[d] % 2
             lines, length = (width, height) if across == 0 else (height, width)
             strip = strips[across]
+            if pitch != pitch_of(length):  # other places must be zero now
+                pitch = pitch_of(length)
+                scans[:] = 0
+                sent[:] = 0
+            k = (strip + 1) * pitch
             x_walk = plane_walk(directions[d], x_strides[2], x_strides[3], height, width)
             gate_walk = plane_walk(directions[d], gate_strides[4], gate_strides[5], height, width)
             out_walk = plane_walk(directions[d], width, 1, height, width)
@@ -342,3 +360,13 @@ def backward_items(
             for c in range(begin, end):
                 to = (n * channels + c) * plane
                 finish_plane(grad_x, to, fold, to if in_place else (c - begin) * plane, plane, state.type(1))
+
+
+@njit(**JIT)
+def add_parts(parts, total, first, last):
+    """Elements `first` to `last` of the sum of equally large parts, added up in their order."""
+    for i in range(first, last):
+        element = parts[i]
+        for part in range(1, parts.size // total.size):
+            element += parts[part * total.size + i]
+        total[i] = narrow(element, total)

@@ -14,13 +14,14 @@ from spatialprop.ops.contract import state_dtype
 
 def propagate(x: Tensor, gates: Tensor, directions: Sequence[str], merge: str) -> Tensor:
     """Scan `x` (N, C, H, W) along each direction under `gates` (N, D, K, G, H, W) and merge the results."""
-    state = state_dtype(x.dtype)
-    maps = [scan(x.to(state), gates[:, d].to(state), direction) for d, direction in enumerate(directions)]
+    dtype, state = x.dtype, state_dtype(x.dtype)
+    x, gates = x.to(state), gates.to(state)  # once, so that gradients too are rounded once
+    maps = [scan(x, gates[:, d], direction) for d, direction in enumerate(directions)]
     if merge == "none":
-        return torch.stack(maps, dim=1).to(x.dtype)  # (N, D, C, H, W)
+        return torch.stack(maps, dim=1).to(dtype)  # (N, D, C, H, W)
     if merge == "mean":
-        return (sum(maps[1:], maps[0]) / len(maps)).to(x.dtype)
-    return first_maximum(maps).to(x.dtype)
+        return (sum(maps[1:], maps[0]) / len(maps)).to(dtype)
+    return first_maximum(maps).to(dtype)
 
 
 def scan(x: Tensor, gates: Tensor, direction: str) -> Tensor:

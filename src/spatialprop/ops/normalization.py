@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from spatialprop.ops.contract import DTYPES, state_dtype
+from spatialprop.ops.contract import DTYPES, autocast, check_connection, state_dtype
 
 MODES = ("clamp", "unit", "stochastic", "tanh", "sigmoid")
 ONE_WAY_MODES = ("tanh", "sigmoid")
@@ -32,7 +32,8 @@ def normalize_gates(raw: Tensor, mode: str = "clamp") -> Tensor:
 
     "clamp" is the default everywhere, one-way too, so that one-way and three-way differ in the connection alone.
     Division happens in at least float32, and its result is shrunk by what rounding to the output's dtype can add: three
-    thirds rounded to bfloat16 would sum to 1.002 and grow a billionfold over 10,000 lines.
+    thirds rounded to bfloat16 would sum to 1.002 and grow a billionfold over 10,000 lines. So normalise in the dtype
+    that propagates: under autocast that happens by itself, while converting the result to a smaller dtype undoes it.
 
     Example:
         >>> import torch
@@ -52,11 +53,13 @@ def normalize_gates(raw: Tensor, mode: str = "clamp") -> Tensor:
             f"raw gates must be (N, D, K, G, H, W); got {raw.dim()} dimensions, {tuple(raw.shape)}. Network output "
             f"of shape (N, D*K*G, H, W) becomes that with .unflatten(1, (D, K, G))"
         )
+    check_connection(raw)
     if mode in ONE_WAY_MODES and raw.shape[2] != 1:
         raise ValueError(
             f"mode {mode!r} keeps each gate in range by itself and is stable for K = 1 only; got K = {raw.shape[2]}. "
             f"Use 'clamp', 'unit' or 'stochastic'"
         )
+    raw = autocast(raw)  # as propagate will: rounding after normalising could undo it
     wide = raw.to(state_dtype(raw.dtype))
     return _NORMALIZERS[mode](wide, _shrink(raw.dtype)).to(raw.dtype)
 
@@ -68,12 +71,13 @@ def _shrink(dtype: torch.dtype) -> float:
 
 def _clamp(gates: Tensor, shrink: float) -> Tensor:
     total = gates.abs().sum(2, keepdim=True)
-    return torch.where(total > 1, gates / total.clamp(min=1) * shrink, gates)
+    within = total <= 1  # false for NaN, which takes the whole pixel with it
+    return torch.where(within, gates, gates / torch.where(within, 1, total) * shrink)
 
 
 def _unit(gates: Tensor, shrink: float) -> Tensor:
     total = gates.abs().sum(2, keepdim=True)
-    return gates / torch.where(total > 0, total, 1) * shrink
+    return gates / torch.where(total == 0, 1, total) * shrink
 
 
 def _stochastic(raw: Tensor, shrink: float) -> Tensor:

@@ -12,7 +12,12 @@ import torch
 from torch import Tensor
 
 
-@torch.library.custom_op("spatialprop::propagate", mutates_args=(), device_types="cpu")
+@torch.library.custom_op(
+    "spatialprop::propagate",
+    mutates_args=(),
+    device_types="cpu",
+    schema="(Tensor x, Tensor gates, int[] directions, str merge, bool keep_winner) -> (Tensor, Tensor)",
+)
 def propagate(
     x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep_winner: bool
 ) -> tuple[Tensor, Tensor]:
@@ -37,7 +42,13 @@ def _(x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep_winn
     return x.new_empty(out), x.new_empty(winner, dtype=torch.uint8)
 
 
-@torch.library.custom_op("spatialprop::propagate_backward", mutates_args=(), device_types="cpu")
+@torch.library.custom_op(
+    "spatialprop::propagate_backward",
+    mutates_args=(),
+    device_types="cpu",
+    schema="(Tensor grad, Tensor x, Tensor gates, Tensor winner, int[] directions, str merge, "
+    "bool need_x, bool need_gates) -> (Tensor, Tensor)",
+)
 def propagate_backward(
     grad: Tensor,
     x: Tensor,
@@ -96,6 +107,8 @@ def _differentiate(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None
     if grad is None:
         return (None,) * 5
     x, gates, winner = ctx.saved_tensors
+    if ctx.merge == "max" and winner.numel() == 0:  # the call was recorded where no gradient was wanted, as by export
+        _, winner = propagate(x, gates, ctx.directions, ctx.merge, True)
     need_x, need_gates = ctx.needs_input_grad[:2]
     grad_x, grad_gates = propagate_backward(grad, x, gates, winner, ctx.directions, ctx.merge, need_x, need_gates)
     return grad_x if need_x else None, grad_gates if need_gates else None, None, None, None

@@ -7,9 +7,10 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from spatialprop.ops import naive, operator
-from spatialprop.ops.contract import DIRECTIONS, check_directions, check_inputs, check_merge
+from spatialprop.ops.contract import DIRECTIONS, autocast, check_directions, check_inputs, check_merge
 
 BACKENDS = ("auto", "naive", "cpu", "cuda")
 
@@ -52,9 +53,17 @@ def propagate(
     """
     names = check_directions(directions)
     check_merge(merge)
-    x, gates = _autocast(x, gates)
+    x, gates = autocast(x), autocast(gates)
     check_inputs(x, gates, names)
-    if _resolve(backend, x.device) == "naive":
+    chosen = _resolve(backend, x.device)
+    if chosen != "naive" and _in_forward_mode(x, gates):
+        # The registered operator would drop the tangents and so say that the derivative is zero.
+        if backend != "auto":
+            raise RuntimeError(
+                f"backend={backend!r} has no forward-mode derivatives; call propagate(..., backend='naive')"
+            )
+        chosen = "naive"
+    if chosen == "naive":
         return naive.propagate(x, gates, names, merge)
     keep_winner = merge == "max" and torch.is_grad_enabled() and (x.requires_grad or gates.requires_grad)
     out: Tensor
@@ -62,19 +71,10 @@ def propagate(
     return out
 
 
-def _autocast(x: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
-    if not isinstance(x, Tensor) or not isinstance(gates, Tensor):
-        return x, gates
-    device = x.device.type
-    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
-        return x, gates
-    dtype = torch.get_autocast_dtype(device)
-
-    def cast(tensor: Tensor) -> Tensor:
-        eligible = tensor.is_floating_point() and tensor.dtype != torch.float64
-        return tensor.to(dtype) if eligible else tensor
-
-    return cast(x), cast(gates)
+def _in_forward_mode(*tensors: Tensor) -> bool:
+    if torch.compiler.is_compiling() or forward_ad._current_level < 0:
+        return False
+    return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)  # type: ignore[no-untyped-call]
 
 
 def _resolve(backend: str, device: torch.device) -> str:
