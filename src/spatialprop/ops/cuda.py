@@ -245,7 +245,7 @@ def compile_options(dtype: torch.dtype, connection: int, wide: bool) -> tuple[st
         f"-DSTORED={C_TYPES[dtype]}",
         f"-DSTATE={C_TYPES[state_dtype(dtype)]}",
         f"-DCONNECTION={connection}",
-        f"-DINDEX={'long long' if wide else 'int'}",
+        f"-DINDEX={'long long' if wide else 'unsigned'}",
     )
 
 

@@ -28,17 +28,20 @@
 //   spread    gates 12, x 4, results 4 written and 4 read, merged 1                            25
 //   backward  gates 12, x 4, h 4, and gates 12, grad 4, winner 1, h 4, x 4, gradient of gates 12,
 //             gradient of x 7 (fold) or 9 (spread)                                       64 or 66  (floor 27)
-// Edges add 4 / band forward and 12 / band backward for each direction. Shared gates move x's part of this, and h and
-// dh once more. A multiprocessor of an H200 is due 18 bytes a cycle. A tile of 256 x 32 pixels moves 192 KB in a fold,
-// 10,900 cycles' worth; its 32 lines take about 3,000 cycles to scan and its loads from L2 and stores about 5,000, all
-// of it while memory delivers the next one. In a spread several blocks share a multiprocessor and cover for each other.
+// Edges add 4 / band forward and 12 / band backward for each direction. Channels that share gates find them in the L2
+// cache after the first; their backward pass also writes and reads h and dh once more.
+//
+// Why this should keep memory busy (counted in the machine code, not measured): a multiprocessor of an H200 is due 18
+// bytes a cycle. A tile of 8192 pixels moves up to 192 KB in a fold, 10,900 cycles' worth. Meanwhile its 16 or 32 lines
+// take 1,500 or 3,000 cycles to scan, and moving its pixels between L2 and shared memory some 5,000, while memory
+// delivers the next tile to L2. In a spread, blocks that share a multiprocessor cover for each other as well.
 
-// cuda.py compiles this once for each type and connection: -DSTORED=... -DSTATE=... -DCONNECTION=...
+// cuda.py compiles this for one type and connection: -DSTORED=... -DSTATE=... -DCONNECTION=... -DINDEX=...
 struct Bfloat16 { unsigned short bits; };
 struct Float16 { unsigned short bits; };
 using Stored = STORED;         // how maps and gates lie in memory
 using State = STATE;           // what is computed with
-using Index = INDEX;           // int, or long long where int cannot count the elements that one plane spans
+using Index = INDEX;           // unsigned, or long long where 31 bits cannot count the elements that a plane spans
 constexpr int K = CONNECTION;  // gates per pixel: 1 or 3
 constexpr int MAX_THREADS = 512;
 constexpr int RIGHT = 0, LEFT = 2, UP = 3;   // as in contract.DIRECTIONS
@@ -102,31 +105,33 @@ INLINE void store(Float16* to, float value) { to->bits = float_to_half(value); }
 // Where gate k listens along the line: one pixel before, level with, or one after its own, in image coordinates.
 INLINE int side(int k) { return K == 3 ? k - 1 : 0; }
 
-// One direction in the image: lines are columns or rows, and a line hears the one before (-1) or after it (1).
+// A direction in the image: its lines are columns or rows, and each hears the one before (-1) or after it (1).
 struct Direction {
-    bool horizontal;
-    int back;
+    const Call& call;
+    const bool horizontal;
+    const int back;
 
-    INLINE Direction(const Call& call, int d) {
-        const int direction = call.direction[d];
-        horizontal = direction == RIGHT || direction == LEFT;
-        back = direction == LEFT || direction == UP ? 1 : -1;
-    }
+    INLINE Direction(const Call& call, bool horizontal, int direction)
+        : call(call), horizontal(horizontal), back(direction == LEFT || direction == UP ? 1 : -1) {}
+
     // A gate that points outside the image counts as zero, whatever it holds.
-    INLINE bool hears(const Call& call, int row, int column, int k) const {
-        const int heard_row = row + (horizontal ? side(k) : back), heard_column = column + (horizontal ? back : side(k));
-        return heard_row >= 0 & heard_row < call.height & heard_column >= 0 & heard_column < call.width;
+    INLINE bool hears(int row, int column, int k) const {
+        const int heard_row = row + (horizontal ? side(k) : back);
+        const int heard_column = column + (horizontal ? back : side(k));
+        return (unsigned)heard_row < (unsigned)call.height & (unsigned)heard_column < (unsigned)call.width;
     }
-    INLINE long long heard_from(const Call& call, int k) const {  // as an offset in a contiguous plane
-        return horizontal ? side(k) * call.width + back : back * call.width + side(k);
+    INLINE int heard_from(int k) const {  // as an offset in a contiguous plane
+        return horizontal ? side(k) * (int)call.width + back : back * (int)call.width + side(k);
     }
 };
+
+INLINE bool is_horizontal(int direction) { return direction == RIGHT || direction == LEFT; }
 
 // naive.first_maximum: a tie stays with the direction that came first, NaN wins over numbers.
 INLINE bool beats(State value, State best) { return value > best || (value != value && best == best); }
 
-// One walk over one plane, as lines t = 0, 1, ... of pixels p = 0, 1, ...: from the first line a direction reaches to the
-// last, or BACKWARD from the last pixel of the last line to the first. All threads of a block walk together.
+// One walk over a plane as lines t = 0, 1, ... of pixels p = 0, 1, ...: from the first line of a direction to the last
+// or, BACKWARD, from the last pixel of the last line to the first. All threads of a block walk together.
 template <bool BACKWARD, bool HORIZONTAL>
 struct Walk {
     static constexpr int BATCH = (BACKWARD ? 8 : 16) / sizeof(State);  // pixels a thread moves at a time
@@ -136,7 +141,7 @@ struct Walk {
     struct Slot { int s, r, row, column; bool in_image; };  // line and pixel of the tile, row and column of the image
 
     const Call& call;
-    const int d, height, width, lines, length;
+    const int d, lines, length;
     const Direction direction;
     const int line_step, first_line;  // a walk starts at the first or the last column or row of the image
     const int log2_band, log2_chunk, band, chunk, skew, pitch;
@@ -152,8 +157,8 @@ struct Walk {
     State *maps, *h, *dh;
 
     INLINE Walk(const Call& call, int plane, int d, State* tile)
-        : call(call), d(d), height(call.height), width(call.width), lines(HORIZONTAL ? width : height),
-          length(HORIZONTAL ? height : width), direction(call, d),
+        : call(call), d(d), lines(HORIZONTAL ? call.width : call.height),
+          length(HORIZONTAL ? call.height : call.width), direction(call, HORIZONTAL, call.direction[d]),
           line_step(BACKWARD ? direction.back : -direction.back), first_line(line_step > 0 ? 0 : lines - 1),
           log2_band(call.log2_band[!HORIZONTAL]), log2_chunk(call.log2_chunk[!HORIZONTAL]), band(1 << log2_band),
           chunk(1 << log2_chunk), skew(K == 3 && length > band),
@@ -193,16 +198,10 @@ struct Walk {
         return slot;
     }
 
-    INLINE bool hears(const Slot& at, int k) const {
-        const int line = (HORIZONTAL ? at.column : at.row) + direction.back;
-        const int pixel = (HORIZONTAL ? at.row : at.column) + side(k);
-        return (unsigned)line < (unsigned)lines & (unsigned)pixel < (unsigned)length;
-    }
-
     INLINE static Index offset(const Slot& at, Index row_stride, Index column_stride) {
         return at.row * row_stride + at.column * column_stride;
     }
-    INLINE Index pixel_at(const Slot& at) const { return offset(at, width, 1); }
+    INLINE Index pixel_at(const Slot& at) const { return offset(at, call.width, 1); }
     INLINE Index x_at(const Slot& at) const { return offset(at, call.x_strides[2], call.x_strides[3]); }
     INLINE Index gate_at(const Slot& at) const { return offset(at, call.gate_strides[4], call.gate_strides[5]); }
     INLINE Index grad_at(const Slot& at) const { return offset(at, call.grad_strides[3], call.grad_strides[4]); }
@@ -221,7 +220,8 @@ struct Walk {
                 const Index gate_offset = gate_at(to), value_offset = BACKWARD ? grad_at(to) : x_at(to);
 #pragma unroll
                 for (int k = 0; k < K; ++k)
-                    gate[k][i] = to.in_image & hears(to, k) ? gates[gate_offset + k * gate_step] : Stored{};
+                    gate[k][i] = to.in_image & direction.hears(to.row, to.column, k)
+                                     ? gates[gate_offset + k * gate_step] : Stored{};
                 value[i] = to.in_image ? (BACKWARD ? grad : x)[value_offset] : Stored{};
                 won[i] = BACKWARD && call.merge == MAX && to.in_image ? winner[pixel_at(to)] : d;
             }
@@ -233,7 +233,7 @@ struct Walk {
                 for (int k = 0; k < K; ++k) at(k, to.s + 1, to.r) = widen(gate[k][i]);
                 State own = widen(value[i]);
                 if (BACKWARD && call.merge == MEAN) own /= call.directions;
-                at(K, to.s + 1, to.r) = won[i] == d ? own : State(0);
+                at(K, to.s + 1, to.r) = BACKWARD && won[i] != d ? State(0) : own;
             }
         }
         const int s = threadIdx.x / 2, j = threadIdx.x % 2, t = t0 + s, p = b * band - 2 + j - t;
@@ -261,16 +261,17 @@ struct Walk {
         }
     }
 
-    // The recurrence: thread r takes pixel r of every line, and line s hears line s - 1.
-    INLINE void scan_lines(int count) const {
-        const int r = threadIdx.x;
+    // The recurrence: thread r takes pixel r of every line, and line s hears line s - 1. What lies outside the image stays
+    // zero, as it was loaded: a border gate of zero must not meet an infinity there.
+    INLINE void scan_lines(int b, int t0, int count) const {
+        const int r = threadIdx.x, p_before = b * band + r - skew * (t0 - 1);
         State gate[K], value = 0;
         if (r < band) {
             for (int k = 0; k < K; ++k) gate[k] = at(k, 1, r);
             value = at(K, 1, r);
         }
         for (int s = 1; s <= count; ++s) {
-            if (r < band) {
+            if (r < band && (unsigned)(p_before - skew * s) < (unsigned)length) {
                 if (BACKWARD) {
                     for (int k = 0; k < K; ++k) value += at(k, s - 1, r + side(k) - skew);
                     for (int k = 0; k < K; ++k) at(k, s, r) = gate[k] * value;
@@ -283,10 +284,10 @@ struct Walk {
                     value = (1 - gate_sum) * value + heard;
                 }
                 at(K, s, r) = value;
-                if (s < count) {  // before the barrier, so that the next line waits for nothing but its neighbours
-                    for (int k = 0; k < K; ++k) gate[k] = at(k, s + 1, r);
-                    value = at(K, s + 1, r);
-                }
+            }
+            if (r < band && s < count) {  // before the barrier, so that the next line waits for its neighbours alone
+                for (int k = 0; k < K; ++k) gate[k] = at(k, s + 1, r);
+                value = at(K, s + 1, r);
             }
             __syncthreads();
         }
@@ -359,6 +360,7 @@ struct Walk {
 
     template <bool WHOLE>
     INLINE void write_gradients(int b, int t0) const {
+        const Index grad_gate_step = call.channels * call.height * call.width;
         for (int first = group; first < groups; first += BATCH * step) {
             State own_share[BATCH], difference[K][BATCH];  // what a gate hears, less x
 #pragma unroll
@@ -368,8 +370,8 @@ struct Walk {
                 const State own = wanted ? widen(x[x_at(from)]) : State(0);
 #pragma unroll
                 for (int k = 0; k < K; ++k) {
-                    const Index heard = pixel_at(from) + direction.heard_from(call, k);
-                    difference[k][i] = wanted & hears(from, k) ? h[heard] - own : State(0);
+                    const Index heard = pixel_at(from) + direction.heard_from(k);
+                    difference[k][i] = wanted & direction.hears(from.row, from.column, k) ? h[heard] - own : State(0);
                 }
             }
 #pragma unroll
@@ -382,8 +384,9 @@ struct Walk {
                 for (int k = 0; k < K; ++k) {
                     own_share[i] -= at(k, from.s + 1, from.r);
                     if (!call.grad_gates) continue;
-                    const State gradient = hears(from, k) ? dh_here * difference[k][i] : State(0);
-                    store(grad_gates + k * (Index)(call.channels * call.height * call.width) + pixel_at(from), gradient);
+                    const State gradient = dh_here * difference[k][i];
+                    const bool hears = direction.hears(from.row, from.column, k);
+                    store(grad_gates + k * grad_gate_step + pixel_at(from), hears ? gradient : State(0));
                 }
                 if (call.dh) dh[pixel_at(from)] = dh_here;
             }
@@ -401,7 +404,7 @@ struct Walk {
     INLINE int begin(int b) const { return (skew && b * band > length ? b * band - length : 0) & -chunk; }
     INLINE int end(int b) const { return skew && (b + 1) * band < lines ? (b + 1) * band : lines; }
 
-    // Whether all of a tile does, so that nothing but the gates needs a test.
+    // Whether all pixels of a tile are pixels of the image, so that nothing but gates needs a test.
     INLINE bool lies_in_image(int b, int t0) const {
         const int p = b * band - skew * t0;  // the first pixel of the first line
         return groups % (BATCH * step) == 0 && t0 + chunk <= lines && p - skew * (chunk - 1) >= 0 && p + band <= length;
@@ -420,7 +423,7 @@ struct Walk {
                 __syncthreads();
                 const bool ends_band = t0 + chunk >= end(b);
                 prefetch(ends_band ? b + 1 : b, ends_band ? begin(b + 1) : t0 + chunk);
-                scan_lines(count);
+                scan_lines(b, t0, count);
                 if (whole) write<true>(b, t0);
                 else write<false>(b, t0);
                 carry(b, t0, count);
@@ -433,7 +436,7 @@ struct Walk {
 template <bool BACKWARD>
 INLINE void walk(const Call& call, int d) {
     extern __shared__ State shared[];
-    if (Direction(call, d).horizontal) Walk<BACKWARD, true>(call, blockIdx.x, d, shared).run();
+    if (is_horizontal(call.direction[d])) Walk<BACKWARD, true>(call, blockIdx.x, d, shared).run();
     else Walk<BACKWARD, false>(call, blockIdx.x, d, shared).run();
 }
 
@@ -476,7 +479,7 @@ extern "C" __global__ void sum_over_channels(const __grid_constant__ Call call) 
     const long long pixel = index % area, group = index / area % call.groups;
     const long long d = index / area / call.groups % call.directions, n = index / area / call.groups / call.directions;
     const int row = pixel / call.width, column = pixel % call.width;
-    const Direction direction(call, d);
+    const Direction direction(call, is_horizontal(call.direction[d]), call.direction[d]);
     const long long channels = call.channels / call.groups;
     State sum[K] = {};
     for (long long c = group * channels; c < (group + 1) * channels; ++c) {
@@ -484,8 +487,7 @@ extern "C" __global__ void sum_over_channels(const __grid_constant__ Call call) 
         const State own = widen(call.x[n * call.x_strides[0] + c * call.x_strides[1] + row * call.x_strides[2] +
                                        column * call.x_strides[3]]);
         for (int k = 0; k < K; ++k)
-            if (direction.hears(call, row, column, k))
-                sum[k] += call.dh[at] * (call.h[at + direction.heard_from(call, k)] - own);
+            if (direction.hears(row, column, k)) sum[k] += call.dh[at] * (call.h[at + direction.heard_from(k)] - own);
     }
     for (int k = 0; k < K; ++k)
         store(call.grad_gates + (((n * call.directions + d) * K + k) * call.groups + group) * area + pixel, sum[k]);

@@ -12,7 +12,8 @@ static void backward_body() { propagate_backward(*current); }
 static void merge_body() { merge_maps(*current); }
 static void sum_body() { sum_over_channels(*current); }
 
-// Returns 0; 1: unknown kernel, 2: diverging barrier, 3: shared memory written beyond what was asked for, 4: sizes.
+// Returns 0; 1: unknown kernel, 2: diverging barrier, 3: shared memory written beyond what was asked for, 4: sizes,
+// 5: see watch_problem.
 extern "C" int launch(const char* kernel, const Call* call, unsigned grid_x, unsigned grid_y, unsigned threads,
                       unsigned shared_bytes, uint64_t order) {
     static const struct {
@@ -32,11 +33,17 @@ extern "C" int launch(const char* kernel, const Call* call, unsigned grid_x, uns
     blockDim = {threads, 1, 1};
     std::vector<unsigned> blocks(size_t(grid_x) * grid_y);
     arrange(blocks, order);
+    for (const Dim* dim : {&threadIdx, &blockIdx, &blockDim, &gridDim}) watch_exempt(dim, sizeof *dim);
+    watch_exempt(&current, sizeof current);
+    watch_exempt(&body, sizeof body);
+    watch_exempt(call, sizeof *call);
+    watch_launch();
     const unsigned char poison = 0xff;  // NaN in every floating-point type
     for (unsigned block : blocks) {
         blockIdx = {block % grid_x, block / grid_x, 0};
         std::memset(shared, poison, SHARED);
-        if (!run_block(order)) return 2;
+        watch_block(block, shared, shared_bytes, sizeof(State));
+        if (!run_block(order)) return *watch_problem() ? 5 : 2;
         for (size_t i = shared_bytes; i < SHARED; ++i)
             if (reinterpret_cast<unsigned char*>(shared)[i] != poison) return 3;
     }

@@ -51,10 +51,32 @@ static inline T* pinned(T* pointer) {
 }
 static inline void prefetch_l2(const void*) {}
 
+// See watch.cpp: told what runs, it is asked about every access while `watching` is on.
+#ifdef WATCH
+extern "C" {
+extern int watching;
+void watch_exempt(const void* begin, size_t bytes);
+void watch_launch();
+void watch_block(unsigned index, void* shared, size_t bytes, unsigned item);
+void watch_round();
+void watch_thread(unsigned index, const void* stack, size_t bytes);
+const char* watch_problem();
+}
+#else
+static int watching;
+static void watch_exempt(const void*, size_t) {}
+static void watch_launch() {}
+static void watch_block(unsigned, void*, size_t, unsigned) {}
+static void watch_round() {}
+static void watch_thread(unsigned, const void*, size_t) {}
+static const char* watch_problem() { return ""; }
+#endif
+
 struct Fiber {
     ucontext_t start;
     jmp_buf here;
     bool started, done;
+    int line;  // of the barrier it waits at
     std::vector<char> stack;
 };
 static std::vector<Fiber> fibers;
@@ -62,12 +84,20 @@ static jmp_buf scheduler;
 static unsigned running;
 static void (*body)();
 
-static void __syncthreads() {
+static void meet(int line) {
+    watching = 0;
+    fibers[running].line = line;
     if (_setjmp(fibers[running].here) == 0) _longjmp(scheduler, 1);
+    watching = 1;
 }
+#define __syncthreads() meet(__LINE__)
+
+extern "C" void abandon() { _longjmp(scheduler, 1); }
 
 static void enter() {
+    watching = 1;
     body();
+    watching = 0;
     fibers[running].done = true;
     _longjmp(scheduler, 1);
 }
@@ -76,6 +106,7 @@ static void resume(unsigned thread) {
     running = thread;
     threadIdx = {thread, 0, 0};
     Fiber& fiber = fibers[thread];
+    watch_thread(thread, fiber.stack.data(), fiber.stack.size());
     if (_setjmp(scheduler) != 0) return;
     if (fiber.started) _longjmp(fiber.here, 1);
     fiber.started = true;
@@ -93,7 +124,7 @@ static void arrange(std::vector<unsigned>& indices, uint64_t& order) {
     }
 }
 
-// Runs one block to its end; false if some of its threads returned while others wait at a barrier.
+// Runs one block to its end; false if its threads do not all meet at the same barrier, or all return.
 static bool run_block(uint64_t& order) {
     if (fibers.size() < blockDim.x) fibers.resize(blockDim.x);
     for (unsigned i = 0; i < blockDim.x; ++i) {
@@ -109,11 +140,15 @@ static bool run_block(uint64_t& order) {
     for (;;) {
         unsigned returned = 0;
         arrange(threads, order);
+        watch_round();
         for (unsigned thread : threads) {
             resume(thread);
+            if (*watch_problem()) return false;
             returned += fibers[thread].done;
         }
         if (returned == blockDim.x) return true;
         if (returned > 0) return false;
+        for (unsigned thread : threads)
+            if (fibers[thread].line != fibers[threads[0]].line) return false;
     }
 }
