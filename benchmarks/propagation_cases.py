@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spatialprop.ops import DIRECTIONS
+from spatialprop.ops import DIRECTIONS, cuda
+from spatialprop.ops.cuda_launch import gpu_of
 
 CONNECTIONS = {"three-way": 3, "one-way": 1}
 
@@ -102,6 +103,6 @@ def bytes_moved(case: Case, backward: bool, folds: bool) -> int | None:
 
 
 def folds_directions(case: Case, device: torch.device) -> bool:
-    """Whether one block takes all directions of a plane: where there are planes enough to fill the GPU."""
-    planes = case.shape[0] * case.shape[1]
-    return planes >= torch.cuda.get_device_properties(device).multi_processor_count
+    """Whether one block takes all directions of a plane on this GPU."""
+    gpu = gpu_of(torch.cuda.current_device() if device.index is None else device.index)
+    return cuda.folds_directions(torch.empty(case.shape, device="meta"), len(DIRECTIONS), gpu)

@@ -72,6 +72,34 @@ def test_same_bits_for_any_number_of_threads(compiled, groups, shape):
     assert all(same_bits(result, results[0]) for result in results[1:])
 
 
+DIGESTS = """
+import hashlib, torch
+from spatialprop.ops import propagate, spread
+torch.manual_seed(0)
+x = torch.rand(2, 4, 24, 33, requires_grad=True)
+for gates in (torch.rand(2, 4, 3, 1, 24, 33) / 3, torch.rand(2, 4, 3, 4, 24, 33) / 3):
+    gates.requires_grad_()
+    out = propagate(x, gates)
+    results = [out, *torch.autograd.grad(out.square().sum(), (x, gates))]
+    print([hashlib.sha256(result.detach().numpy().tobytes()).hexdigest() for result in results])
+affinity = torch.rand(2, 8, 24, 33, requires_grad=True)
+out = spread(x, affinity, (2,), steps=3)
+results = [out, *torch.autograd.grad(out.square().sum(), (x, affinity))]
+print([hashlib.sha256(result.detach().numpy().tobytes()).hexdigest() for result in results])
+"""
+
+
+def test_same_bits_from_a_kernel_just_compiled_and_from_the_disk(tmp_path):
+    """What a compiler joins may depend on what it compiles together: a resumed run must not feel it."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    fresh, cached = (
+        subprocess.run([sys.executable, "-c", DIGESTS], env=environment, capture_output=True, text=True, check=True)
+        for _ in range(2)
+    )
+    assert len(fresh.stdout.splitlines()) == 3
+    assert fresh.stdout == cached.stdout
+
+
 # Threads.
 
 

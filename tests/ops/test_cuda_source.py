@@ -3,64 +3,36 @@
 The host runs a block's threads one after the other between barriers, in any order: see cuda_host/host_cuda.h.
 """
 
-import ctypes
-import os
-import re
 import shutil
-import subprocess
-import sys
-import sysconfig
-from pathlib import Path
 
 import pytest
 import torch
 
 from spatialprop.ops import cuda, naive
 from spatialprop.ops.contract import DIRECTIONS
+from spatialprop.ops.cuda_launch import read_source
 from tests.cases import ALL_DTYPES, LAYOUTS, MERGES, assert_as_accurate, integer_case, random_case
+from tests.ops.cuda_host.gpu_compiler import compile_for_gpu, require
 from tests.ops.cuda_host.host import (
     ASCENDING,
-    CAUGHT,
     DESCENDING,
-    GPUS,
     SHUFFLED,
-    SMALL_FOLDING,
     SURVIVES,
     Host,
     Watched,
     build,
+    is_caught,
+    kernels_of,
+    mutate,
+    verdict,
 )
+from tests.ops.cuda_host.propagate import GPUS, SMALL_FOLDING, Propagate
 
-SOURCE = cuda.SOURCE.read_text()
-
-
-def require(condition: bool, what: str) -> None:
-    """In CI nothing may be missing; elsewhere the test is left out."""
-    if not condition:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{what} is missing")
+SOURCE = read_source(cuda.SOURCE)
+JUDGE = "tests.ops.cuda_host.propagate"
 
 
 # Compiled for GPUs.
-
-
-def nvrtc() -> ctypes.CDLL:
-    found = sorted(Path(sysconfig.get_paths()["purelib"]).glob("nvidia/**/libnvrtc.so.*"))
-    require(bool(found), "NVRTC (pip install nvidia-cuda-nvrtc)")
-    return ctypes.CDLL(str(found[0]))
-
-
-def compile_for_gpu(options: list[str]) -> str:
-    """The compiler's report."""
-    library, program, size = nvrtc(), ctypes.c_void_p(), ctypes.c_size_t()
-    assert library.nvrtcCreateProgram(ctypes.byref(program), SOURCE.encode(), b"propagate.cu", 0, None, None) == 0
-    encoded = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
-    status = library.nvrtcCompileProgram(program, len(options), encoded)
-    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-    log = ctypes.create_string_buffer(size.value)
-    library.nvrtcGetProgramLog(program, log)
-    library.nvrtcDestroyProgram(ctypes.byref(program))
-    assert status == 0, log.value.decode()
-    return log.value.decode()
 
 
 CAPABILITIES = [75, 80, 90, 100]
@@ -74,15 +46,11 @@ VARIANTS = [
 
 @pytest.mark.parametrize(("capability", "dtype", "connection", "wide"), VARIANTS)
 def test_compiles_without_spilling(capability, dtype, connection, wide):
-    options = [*cuda.compile_options(dtype, connection, wide), f"-arch=sm_{capability}", "--ptxas-options=-v"]
-    report = compile_for_gpu(options)
-    kernels = re.findall(r"Compiling entry function '(\w+)'", report)
-    assert sorted(kernels) == ["merge_maps", "propagate_backward", "propagate_forward", "sum_over_channels"]
-    local = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report)
-    assert local == [("0", "0", "0")] * len(kernels)
-    registers = [int(count) for count in re.findall(r"Used (\d+) registers", report)]
-    assert len(registers) == len(kernels)
-    assert max(registers) <= 65536 // 512  # a block of 512 threads must be able to start
+    kernels = compile_for_gpu(SOURCE, cuda.compile_options(dtype, connection, wide), capability)
+    assert sorted(kernel.name for kernel in kernels) == sorted(kernels_of(SOURCE))
+    for kernel in kernels:
+        assert kernel.stack_bytes == kernel.spilled_bytes == 0
+        assert kernel.registers <= 65536 // 512  # a block of 512 threads must be able to start
 
 
 @pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
@@ -109,10 +77,11 @@ def host(tmp_path_factory):
     require(shutil.which("g++") is not None, "g++")
     built = {}
 
-    def get(dtype: torch.dtype, connection: int, wide: bool = False) -> Host:
+    def get(dtype: torch.dtype, connection: int, wide: bool = False) -> Propagate:
         key = (dtype, connection, wide)
         if key not in built:
-            built[key] = Host(build(tmp_path_factory.mktemp("cuda_host"), SOURCE, *key))
+            options = cuda.compile_options(*key)
+            built[key] = Propagate(Host(build(tmp_path_factory.mktemp("cuda_host"), SOURCE, options)))
         return built[key]
 
     return get
@@ -162,6 +131,12 @@ def test_every_dtype(host, connection, dtype, gpu):
     x, gates = random_case(2, 2, 19, 35, connection=connection, dtype=dtype)
     for merge in ("mean", "none"):
         check(host(dtype, connection), x, gates, DIRECTIONS, merge, GPUS[gpu])
+
+
+@pytest.mark.parametrize("gpu", ["fold", "spread"])
+def test_leaning_bands_of_full_size(host, gpu):
+    x, gates = random_case(1, 1, 300, 520, dtype=torch.float32)
+    check(host(torch.float32, 3), x, gates, DIRECTIONS, "mean", GPUS[gpu])
 
 
 @pytest.mark.parametrize("gpu", GPUS)
@@ -251,7 +226,8 @@ def test_the_order_of_threads_and_blocks_changes_no_bit(host, connection, groups
 @pytest.mark.parametrize(("dtype", "connection"), [(torch.float32, 1), (torch.float32, 3), (torch.bfloat16, 3)])
 def test_threads_neither_race_nor_stray(tmp_path, dtype, connection):
     require(shutil.which("g++") is not None, "g++")
-    library = Watched(build(tmp_path, SOURCE, dtype, connection, watch=True))
+    options = cuda.compile_options(dtype, connection, False)
+    library = Propagate(Watched(build(tmp_path, SOURCE, options, watch=True)))
     for groups, layout in [(4, "stepped"), (2, "contiguous"), (1, "transposed")]:
         for size in [(1, 1), (1, 9), (9, 1), (22, 35)]:
             x, gates = random_case(1, 4, *size, groups=groups, connection=connection, dtype=dtype)
@@ -264,8 +240,9 @@ def test_threads_neither_race_nor_stray(tmp_path, dtype, connection):
 @pytest.mark.parametrize("barrier", range(SOURCE.count("__syncthreads();")))
 def test_without_a_barrier_threads_race(tmp_path, barrier):
     require(shutil.which("g++") is not None, "g++")
-    source = mutate(f"drops barrier {barrier + 1}")
-    library = Watched(build(tmp_path, source, torch.float32, 3, watch=True))
+    source = mutate(SOURCE, "__syncthreads();", barrier)
+    options = cuda.compile_options(torch.float32, 3, False)
+    library = Propagate(Watched(build(tmp_path, source, options, watch=True)))
     x, gates = random_case(1, 4, 22, 35, dtype=torch.float32)
     with pytest.raises(AssertionError, match="races for shared memory"):
         library.results(x, gates, DIRECTIONS, "max", upstream(x, DIRECTIONS, "max"), SMALL_FOLDING)
@@ -302,15 +279,6 @@ MUTANTS = {
 }
 
 
-def mutate(name: str) -> str:
-    old, new = MUTANTS[name]
-    if isinstance(new, int):
-        pieces = SOURCE.split(old)
-        return old.join(pieces[: new + 1]) + ";" + old.join(pieces[new + 1 :])
-    assert old in SOURCE, f"the mutant {name!r} no longer fits the source: mend it"
-    return SOURCE.replace(old, new)
-
-
 @pytest.fixture(scope="session")
 def cases(tmp_path_factory):
     """Small cases in which every part of the kernels takes part, with what naive makes of them, in a file."""
@@ -332,22 +300,14 @@ def cases(tmp_path_factory):
     return path
 
 
-def verdict(library: Path, cases: Path) -> int | None:
-    """What host.py says of a library, in a process of its own: a mutant may crash, or never end (None)."""
-    command = [sys.executable, "-m", "tests.ops.cuda_host.host", str(library), str(cases)]
-    try:
-        return subprocess.run(command, cwd=Path(__file__).parents[2], timeout=120, capture_output=True).returncode
-    except subprocess.TimeoutExpired:
-        return None
-
-
 def test_the_source_itself_survives(tmp_path, cases):
     require(shutil.which("g++") is not None, "g++")
-    assert verdict(build(tmp_path, SOURCE, torch.float64, 3, False, "-O0"), cases) == SURVIVES
+    options = cuda.compile_options(torch.float64, 3, False)
+    assert verdict(JUDGE, build(tmp_path, SOURCE, options, "-O0"), cases) == SURVIVES
 
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mutants_are_caught(name, tmp_path, cases):
     require(shutil.which("g++") is not None, "g++")
-    found = verdict(build(tmp_path, mutate(name), torch.float64, 3, False, "-O0"), cases)
-    assert found is None or found < 0 or found == CAUGHT  # endless, crashed, or wrong
+    options = cuda.compile_options(torch.float64, 3, False)
+    assert is_caught(verdict(JUDGE, build(tmp_path, mutate(SOURCE, *MUTANTS[name]), options, "-O0"), cases))

@@ -1,12 +1,14 @@
 """Wrong input: the message says what was given, what is needed and how to get there."""
 
+import re
 import warnings
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from spatialprop import propagate
-from spatialprop.ops import affinity_matrix, affinity_row, propagation
+from spatialprop.ops import affinity_matrix, affinity_row, backends, naive
 from tests.conftest import COMPILED
 
 
@@ -121,24 +123,34 @@ def test_cpu_backend_for_cuda_tensors():
 
 
 def test_cuda_backend_without_cupy_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(propagation, "_cupy_installed", lambda: False)
+    monkeypatch.setattr(backends, "_cupy_installed", lambda: False)
     with pytest.raises(ImportError, match=r"needs CuPy\..*pip install spatialprop\[cuda12\] or spatialprop\[cuda13\]"):
-        propagation._resolve("cuda", torch.device("cuda"))
+        backends._resolve("cuda", torch.device("cuda"))
 
 
 def test_auto_without_cupy_says_so_once_and_runs_naive(monkeypatch):
-    monkeypatch.setattr(propagation, "_cupy_installed", lambda: False)
-    propagation._warn_of_missing_cupy.cache_clear()
-    with pytest.warns(UserWarning, match=r"CuPy is missing.*naive.*pip install spatialprop\[cuda12\]"):
-        assert propagation._resolve("auto", torch.device("cuda")) == "naive"
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert propagation._resolve("auto", torch.device("cuda")) == "naive"
+    monkeypatch.setattr(backends, "_cupy_installed", lambda: False)
+    backends._warn_of_missing_cupy.cache_clear()
+    monkeypatch.setattr(naive, "propagate", lambda *_: "naive")
+    with FakeTensorMode():  # pretends that there is a GPU
+        x, gates = torch.empty(1, 1, 2, 2, device="cuda"), torch.empty(1, 4, 1, 1, 2, 2, device="cuda")
+        with pytest.warns(UserWarning, match=r"CuPy is missing.*naive.*pip install spatialprop\[cuda12\]") as caught:
+            assert propagate(x, gates) == "naive"
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert propagate(x, gates) == "naive"
+    assert caught[0].filename == __file__  # the caller's line, not one of ours
 
 
 @pytest.mark.parametrize("pixel", [(3, 0), (0, 5), (-1, 0), (0, -1)])
 def test_affinity_of_a_pixel_outside_the_map(pixel):
     with pytest.raises(ValueError, match=rf"\({pixel[0]}, {pixel[1]}\) lies outside the map.* 3 rows and 5 columns"):
+        affinity_row(torch.zeros(1, 4, 3, 1, 3, 5), pixel)
+
+
+@pytest.mark.parametrize("pixel", [3, (1,), (1, 2, 3), (1.0, 2), "12", None])
+def test_affinity_of_what_is_no_pixel(pixel):
+    with pytest.raises(TypeError, match=rf"pixel must be two integers, \(row, column\); got {re.escape(repr(pixel))}"):
         affinity_row(torch.zeros(1, 4, 3, 1, 3, 5), pixel)
 
 

@@ -118,6 +118,19 @@ def test_unit_keeps_zeros_and_uses_the_whole_sum_elsewhere(dtype):
 
 
 @pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+@pytest.mark.parametrize("connection", [1, 3])
+def test_unit_has_finite_gradients_down_to_the_smallest_numbers(connection, dtype):
+    tiny, smallest = torch.finfo(dtype).tiny, torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+    for value in (0.0, smallest, -smallest, tiny / 2, tiny, -2 * tiny):
+        raw = torch.full((1, 1, connection, 1, 1, 1), value, dtype=dtype, requires_grad=True)
+        gates = normalize_gates(raw, "unit")
+        (gradient,) = torch.autograd.grad(gates, raw, torch.linspace(0.1, 0.9, gates.numel()).view_as(gates).to(dtype))
+        assert gates.isfinite().all()
+        assert gradient.isfinite().all() or dtype == torch.float16  # whose range ends where the true ones begin
+        assert not gradient.isnan().any()
+
+
+@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
 @pytest.mark.parametrize(("mode", "connection"), [("stochastic", 1), ("stochastic", 3), ("sigmoid", 1)])
 def test_gates_that_keep_the_range_are_never_negative(mode, connection, dtype):
     for scale in (1.0, 1e4):

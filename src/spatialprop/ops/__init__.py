@@ -3,6 +3,16 @@
 from spatialprop.ops.affinity import affinity_matrix, affinity_row
 from spatialprop.ops.contract import DIRECTIONS
 from spatialprop.ops.normalization import normalize_gates
+from spatialprop.ops.pairs import neighbour_labels
 from spatialprop.ops.propagation import propagate
+from spatialprop.ops.spreading import spread
 
-__all__ = ["DIRECTIONS", "affinity_matrix", "affinity_row", "normalize_gates", "propagate"]
+__all__ = [
+    "DIRECTIONS",
+    "affinity_matrix",
+    "affinity_row",
+    "neighbour_labels",
+    "normalize_gates",
+    "propagate",
+    "spread",
+]

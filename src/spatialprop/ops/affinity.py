@@ -43,7 +43,8 @@ def affinity_matrix(gates: Tensor, directions: Sequence[str] | None = None) -> T
 def affinity_row(gates: Tensor, pixel: tuple[int, int], directions: Sequence[str] | None = None) -> Tensor:
     """How much one pixel listens to each other one: a row of `affinity_matrix`, for a map of any size.
 
-    It costs one backward scan a direction; the matrix is never formed.
+    It costs one backward scan a direction; the matrix is never formed. No gradient flows to the gates: where one is
+    needed, take the row of `affinity_matrix`.
 
     Args:
         gates: (N, D, K, G, H, W), as for `propagate`.
@@ -62,6 +63,8 @@ def affinity_row(gates: Tensor, pixel: tuple[int, int], directions: Sequence[str
     names = check_directions(directions)
     check_gates(gates, names)
     height, width = gates.shape[-2:]
+    if not isinstance(pixel, Sequence) or len(pixel) != 2 or not all(isinstance(place, int) for place in pixel):
+        raise TypeError(f"pixel must be two integers, (row, column); got {pixel!r}")
     row, column = pixel
     if not (0 <= row < height and 0 <= column < width):
         raise ValueError(f"pixel {tuple(pixel)} lies outside the map, which has {height} rows and {width} columns")

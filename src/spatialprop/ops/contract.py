@@ -1,4 +1,4 @@
-"""What `propagate` accepts, checked once for every backend, with errors that say how to get there."""
+"""What `propagate` and `spread` accept, checked once for every backend, with errors that say how to get there."""
 
 from collections.abc import Sequence
 
@@ -57,12 +57,32 @@ def check_connection(gates: Tensor) -> None:
         )
 
 
+def check_floating(name: str, tensor: Tensor) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor; got {type(tensor).__name__}")
+    if tensor.dtype not in DTYPES:
+        raise TypeError(f"{name} must be float64, float32, bfloat16 or float16; got {tensor.dtype}. Convert with .to()")
+
+
+def check_together(x: Tensor, name: str, other: Tensor) -> None:
+    """What the map and the tensor that drives it must have in common, and the shape of the map."""
+    if x.layout != torch.strided or other.layout != torch.strided:
+        raise TypeError(f"x and {name} must be dense; got layouts {x.layout} and {other.layout}. Use .to_dense()")
+    if x.dtype != other.dtype:
+        raise TypeError(
+            f"x and {name} must have one dtype; got {x.dtype} and {other.dtype}. Convert one: {name}.to(x.dtype)"
+        )
+    if x.device != other.device:
+        raise ValueError(f"x and {name} must be on one device; got {x.device} and {other.device}. Move one with .to()")
+    if x.dim() != 4:
+        raise ValueError(f"x must be (N, C, H, W); got {x.dim()} dimensions, {tuple(x.shape)}")
+    if 0 in x.shape:
+        raise ValueError(f"x must not be empty: every size must be at least 1; got {tuple(x.shape)}")
+
+
 def check_gates(gates: Tensor, directions: Sequence[str]) -> None:
     """Shape and type of a block of gates on its own."""
-    if not isinstance(gates, Tensor):
-        raise TypeError(f"gates must be a torch.Tensor; got {type(gates).__name__}")
-    if gates.dtype not in DTYPES:
-        raise TypeError(f"gates must be float64, float32, bfloat16 or float16; got {gates.dtype}. Convert with .to()")
+    check_floating("gates", gates)
     if gates.dim() != 6:
         raise ValueError(
             f"gates must be (N, D, K, G, H, W): batch, direction, connection, group, height, width; "
@@ -81,23 +101,9 @@ def check_gates(gates: Tensor, directions: Sequence[str]) -> None:
 
 def check_inputs(x: Tensor, gates: Tensor, directions: Sequence[str]) -> None:
     """Everything that must hold between a map and its gates."""
-    if not isinstance(x, Tensor):
-        raise TypeError(f"x must be a torch.Tensor; got {type(x).__name__}")
-    if x.dtype not in DTYPES:
-        raise TypeError(f"x must be float64, float32, bfloat16 or float16; got {x.dtype}. Convert with .to()")
+    check_floating("x", x)
     check_gates(gates, directions)
-    if x.layout != torch.strided or gates.layout != torch.strided:
-        raise TypeError(f"x and gates must be dense; got layouts {x.layout} and {gates.layout}. Use .to_dense()")
-    if x.dtype != gates.dtype:
-        raise TypeError(
-            f"x and gates must have one dtype; got {x.dtype} and {gates.dtype}. Convert one: gates.to(x.dtype)"
-        )
-    if x.device != gates.device:
-        raise ValueError(f"x and gates must be on one device; got {x.device} and {gates.device}. Move one with .to()")
-    if x.dim() != 4:
-        raise ValueError(f"x must be (N, C, H, W); got {x.dim()} dimensions, {tuple(x.shape)}")
-    if 0 in x.shape:
-        raise ValueError(f"x must not be empty: every size must be at least 1; got {tuple(x.shape)}")
+    check_together(x, "gates", gates)
     batch, channels, height, width = x.shape
     groups = gates.shape[3]
     if gates.shape[0] != batch or gates.shape[4] != height or gates.shape[5] != width:
@@ -110,4 +116,27 @@ def check_inputs(x: Tensor, gates: Tensor, directions: Sequence[str]) -> None:
         raise ValueError(
             f"the number of gate groups must divide the channels: G = {groups}, C = {channels}. Use G = 1 "
             f"(all channels share), G = C (each channel its own) or another divisor of {channels}"
+        )
+
+
+def check_affinity(x: Tensor, affinity: Tensor, neighbours: int) -> None:
+    """Everything that must hold between a map and the affinities to its pixels' neighbours."""
+    check_floating("x", x)
+    check_floating("affinity", affinity)
+    check_together(x, "affinity", affinity)
+    if affinity.dim() != 4:
+        raise ValueError(
+            f"affinity must be (N, P, H, W): batch, neighbour, height, width; got {affinity.dim()} dimensions, "
+            f"{tuple(affinity.shape)}"
+        )
+    if affinity.shape[1] != neighbours:
+        raise ValueError(
+            f"affinity must hold one map per neighbour: P = len(dilations) * (kernel**2 - 1) = {neighbours}, but "
+            f"dimension 1 is {affinity.shape[1]} in {tuple(affinity.shape)}"
+        )
+    if affinity.shape[0] != x.shape[0] or affinity.shape[2:] != x.shape[2:]:
+        raise ValueError(
+            f"x and affinity must agree in N, H and W: x is (N, C, H, W) = {tuple(x.shape)}, affinity is "
+            f"(N, P, H, W) = {tuple(affinity.shape)}. Resize one to the other, or repeat the affinity over the batch "
+            f"with .expand()"
         )

@@ -4,34 +4,19 @@ Numba compiles each kernel the first time a dtype needs it and keeps the result 
 that cannot be written to, in the user's cache folder (`NUMBA_CACHE_DIR` overrides both).
 """
 
-import ctypes
-import os
-import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
-from functools import cache
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from spatialprop.ops import cpu_kernels
 from spatialprop.ops.contract import MERGES, state_dtype
+from spatialprop.ops.cpu_work import Flat, empty, flat, share
 
-Flat = npt.NDArray[Any]
-
-# Numba knows neither half type: their bits travel as integers that tell the two apart.
-_CODED = {torch.bfloat16: torch.int16, torch.float16: torch.uint16}
 _STRIP_BYTES = 640 * 1024  # what the buffers of one strip may take: they should stay in a core's own cache
 _LARGEST_STRIP_BYTES = 8 << 20  # and what they may take so that a strip is at least a cache line wide
 _MAX_STRIP = 64
-
-_HUGE_PAGE = 2 << 20
-_MADV_HUGEPAGE = 14
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def forward(
@@ -40,12 +25,12 @@ def forward(
     batch, channels, height, width = x.shape
     groups, connection = gates.shape[3], gates.shape[2]
     maps = (len(directions),) if merge == "none" else ()
-    out = _empty((batch, *maps, channels, height, width), x.dtype)
-    winner = _empty(x.shape if keep_winner else (0,), torch.uint8)
+    out = empty((batch, *maps, channels, height, width), x.dtype)
+    winner = empty(x.shape if keep_winner else (0,), torch.uint8)
     shared = channels // groups
     run = _forward_run(batch * groups, shared)
     shape = (batch, channels, height, width, groups, connection)
-    flat_x, flat_gates, flat_out, flat_winner = _flat(x), _flat(gates), _flat(out), _flat(winner)
+    flat_x, flat_gates, flat_out, flat_winner = flat(x), flat(gates), flat(out), flat(winner)
 
     def work(first: int, last: int) -> None:
         fold = _fold(x.dtype, flat_out, run * height * width if merge != "none" else 0)
@@ -66,7 +51,7 @@ def forward(
             last,
         )
 
-    _share(work, batch * groups * -(-shared // run))
+    share(work, batch * groups * -(-shared // run))
     return out, winner
 
 
@@ -89,12 +74,12 @@ def backward(
     run = -(-shared // parts)
     parts = -(-shared // run)
     grad = grad.contiguous()
-    grad_x = _empty(x.shape if need_x else (0,), x.dtype)
+    grad_x = empty(x.shape if need_x else (0,), x.dtype)
     part_dtype = gates.dtype if parts == 1 else state_dtype(gates.dtype)
-    grad_gates = _empty((parts, *gates.shape) if need_gates else (0,), part_dtype)
+    grad_gates = empty((parts, *gates.shape) if need_gates else (0,), part_dtype)
     shape = (batch, channels, height, width, groups, connection)
-    flat_grad, flat_x, flat_gates, flat_winner = _flat(grad), _flat(x), _flat(gates), _flat(winner)
-    flat_grad_x, flat_grad_gates = _flat(grad_x), _flat(grad_gates)
+    flat_grad, flat_x, flat_gates, flat_winner = flat(grad), flat(x), flat(gates), flat(winner)
+    flat_grad_x, flat_grad_gates = flat(grad_x), flat(grad_gates)
 
     def work(first: int, last: int) -> None:
         fold = _fold(x.dtype, flat_grad_x, run * height * width if need_x else 0)
@@ -119,37 +104,14 @@ def backward(
             last,
         )
 
-    _share(work, batch * groups * parts)
+    share(work, batch * groups * parts)
     if not need_gates or parts == 1:
         return grad_x, grad_gates.view(gates.shape if need_gates else (0,))
     # Not with PyTorch's own sum, whose threads do not survive a fork.
-    total = _empty(gates.shape, gates.dtype)
-    flat_total = _flat(total)
-    _share(lambda first, last: cpu_kernels.add_parts(flat_grad_gates, flat_total, first, last), total.numel())
+    total = empty(gates.shape, gates.dtype)
+    flat_total = flat(total)
+    share(lambda first, last: cpu_kernels.add_parts(flat_grad_gates, flat_total, first, last), total.numel())
     return grad_x, total
-
-
-def _empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Memory for a result, in huge pages where Linux has them.
-
-    The first touch of fresh memory costs a page fault for every 4 KiB, which for large results takes longer than
-    computing them.
-    """
-    result = torch.empty(tuple(shape), dtype=dtype)
-    size = result.numel() * result.itemsize
-    if _LIBC is not None and size >= 2 * _HUGE_PAGE:
-        first = -(-result.data_ptr() // _HUGE_PAGE) * _HUGE_PAGE
-        last = (result.data_ptr() + size) // _HUGE_PAGE * _HUGE_PAGE
-        _LIBC.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), _MADV_HUGEPAGE)
-    return result
-
-
-def _flat(tensor: Tensor) -> Flat:
-    """All memory that a tensor spans, as a flat array: kernels find elements by the tensor's strides."""
-    tensor = tensor.detach()
-    extent = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    flat = tensor.as_strided((extent if tensor.numel() else 0,), (1,))
-    return flat.view(_CODED.get(tensor.dtype, tensor.dtype)).numpy()
 
 
 def _fold(dtype: torch.dtype, result: Flat, scratch: int) -> Flat:
@@ -173,27 +135,3 @@ def _strips(height: int, width: int, connection: int, dtype: torch.dtype) -> tup
         return min(_MAX_STRIP, wanted if wanted < 16 else wanted // 16 * 16)
 
     return min(lines(height), width), min(lines(width), height)
-
-
-def _share(work: Callable[[int, int], None], items: int) -> None:
-    """Run work(first, last) over all items, on as many threads as PyTorch itself would use."""
-    threads = min(torch.get_num_threads(), items)
-    ranges = [(items * i // threads, items * (i + 1) // threads) for i in range(threads)]
-    futures = []
-    with suppress(RuntimeError):  # no threads are to be had while the interpreter exits: then this one does the rest
-        while len(ranges) > 1:
-            futures.append(_pool(os.getpid()).submit(work, *ranges[-1]))
-            ranges.pop()
-    try:
-        for first, last in ranges:
-            work(first, last)
-    finally:
-        wait(futures)
-    for future in futures:
-        future.result()
-
-
-@cache
-def _pool(process: int) -> ThreadPoolExecutor:
-    """Threads of our own: they do not survive a fork, so each process has its pool."""
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="spatialprop")

@@ -21,7 +21,7 @@ from spatialprop.ops.cpu_lines import (
     plane_walk,
     store_lines,
 )
-from spatialprop.ops.cpu_vectors import JIT, LANES, TILE, load, row_at, splat, store
+from spatialprop.ops.cpu_vectors import JIT, LANES, TILE, load, multiply_add, row_at, splat, store
 
 MERGE_MAX, MERGE_MEAN, MERGE_NONE = (MERGES.index(merge) for merge in ("max", "mean", "none"))
 NO_WINNER = np.empty(0, np.uint8)
@@ -59,7 +59,7 @@ def one_way_lines(h, x, g, at, pitch, count, length):
     for line in range(at, at + count * pitch, pitch):
         for i in range(line, line + padded(length), LANES):
             gate = load(g, i)
-            store(h, i, (one - gate) * load(x, i) + gate * load(h, i - pitch))
+            store(h, i, multiply_add(one - gate, load(x, i), gate * load(h, i - pitch)))
 
 
 @njit(**JIT)
@@ -69,8 +69,8 @@ def three_way_lines(h, x, g, k, at, pitch, count, length):
         for i in range(line, line + padded(length), LANES):
             a, b, c = load(g, i), load(g, i + k), load(g, i + 2 * k)
             above = i - pitch
-            heard = a * load(h, above - 1) + b * load(h, above) + c * load(h, above + 1)
-            store(h, i, (one - (a + b + c)) * load(x, i) + heard)
+            heard = multiply_add(a, load(h, above - 1), multiply_add(b, load(h, above), c * load(h, above + 1)))
+            store(h, i, multiply_add(one - (a + b + c), load(x, i), heard))
         h[line + length] = 0  # beyond the end nothing is heard, not even a zero times an infinity
 
 
@@ -169,13 +169,13 @@ def one_way_back(go, scale, h, x, g, m, gx, gg, pitch, count, length, fresh, nee
     for line in range(count * pitch, 0, -pitch):
         for i in range(0, padded(length), LANES):
             at = line + i
-            dh = factor * load(go, at) + load(m, i)
+            dh = multiply_add(factor, load(go, at), load(m, i))
             gate = load(g, at)
             store(m, i, gate * dh)
             store(gx, at, (one - gate) * dh)
             if need_gates:
-                dg = dh * (load(h, at - pitch) - load(x, at))
-                store(gg, at, dg if fresh else dg + load(gg, at))
+                difference = load(h, at - pitch) - load(x, at)
+                store(gg, at, dh * difference if fresh else multiply_add(dh, difference, load(gg, at)))
 
 
 @njit(**JIT)
@@ -187,7 +187,7 @@ def three_way_back(go, scale, h, x, g, k, m, gx, gg, pitch, count, length, fresh
         for i in range(0, padded(length), LANES):
             at, back = line + i, this + i
             heard = load(m, back + 1) + load(m, back + pitch) + load(m, back + 2 * pitch - 1)
-            dh = factor * load(go, at) + heard
+            dh = multiply_add(factor, load(go, at), heard)
             a, b, c = load(g, at), load(g, at + k), load(g, at + 2 * k)
             store(m, following + i, a * dh)
             store(m, following + pitch + i, b * dh)
@@ -195,14 +195,10 @@ def three_way_back(go, scale, h, x, g, k, m, gx, gg, pitch, count, length, fresh
             store(gx, at, (one - (a + b + c)) * dh)
             if need_gates:
                 own, above = load(x, at), at - pitch
-                da, db, dc = (
-                    dh * (load(h, above - 1) - own),
-                    dh * (load(h, above) - own),
-                    dh * (load(h, above + 1) - own),
-                )
-                store(gg, at, da if fresh else da + load(gg, at))
-                store(gg, at + k, db if fresh else db + load(gg, at + k))
-                store(gg, at + 2 * k, dc if fresh else dc + load(gg, at + 2 * k))
+                da, db, dc = load(h, above - 1) - own, load(h, above) - own, load(h, above + 1) - own
+                store(gg, at, dh * da if fresh else multiply_add(dh, da, load(gg, at)))
+                store(gg, at + k, dh * db if fresh else multiply_add(dh, db, load(gg, at + k)))
+                store(gg, at + 2 * k, dh * dc if fresh else multiply_add(dh, dc, load(gg, at + 2 * k)))
         m[following + length] = 0
         this, following = following, this
     if this:  # leave what the next strip hears in the first set

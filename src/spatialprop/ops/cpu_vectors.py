@@ -24,7 +24,7 @@ def _can_cache() -> bool:
     return True
 
 
-JIT = {"nogil": True, "cache": _can_cache(), "error_model": "numpy", "fastmath": {"contract"}}
+JIT = {"nogil": True, "cache": _can_cache(), "error_model": "numpy"}
 
 
 class Vector(types.Type):
@@ -183,7 +183,7 @@ def _arithmetic(symbol, instruction):
     @intrinsic
     def operate(typingctx, left, right):
         def build(context, builder, signature, args):
-            return getattr(builder, instruction)(*args, flags=("contract",))
+            return getattr(builder, instruction)(*args)
 
         return left(left, right), build
 
@@ -197,6 +197,21 @@ def _arithmetic(symbol, instruction):
 _arithmetic(operator.add, "fadd")
 _arithmetic(operator.sub, "fsub")
 _arithmetic(operator.mul, "fmul")
+
+
+@intrinsic
+def multiply_add(typingctx, left, right, more):
+    """left * right + more, rounded once where the processor can.
+
+    Said here and not left to the compiler: which of several products it joins with a sum depends on what it happens
+    to compile together, and a kernel must give the same bits whether it is fresh or comes from the disk.
+    """
+
+    def build(context, builder, signature, args):
+        name = f"llvm.fmuladd.{_suffix(context, left)}"
+        return _call(builder, name, args[0].type, *args)
+
+    return left(left, right, more), build
 
 
 @intrinsic

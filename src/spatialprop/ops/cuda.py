@@ -1,13 +1,10 @@
-"""The CUDA backend: plans launches of propagate.cu and makes them through CuPy, on PyTorch's memory and streams.
+"""The CUDA backend: plans the launches of propagate.cu.
 
 Planning needs no GPU: `plan_forward` and `plan_backward` allocate, and say what to launch. The tests carry the same
 plans out on a CPU.
 """
 
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
-from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +13,9 @@ import torch
 from torch import Tensor
 
 from spatialprop.ops.contract import MERGES, state_dtype
+from spatialprop.ops.cuda_launch import Gpu, Launch, gpu_of, launch_all, type_options
 
-SOURCE = Path(__file__).with_name("propagate.cu")
-C_TYPES = {torch.float64: "double", torch.float32: "float", torch.bfloat16: "Bfloat16", torch.float16: "Float16"}
+SOURCE = "propagate.cu"
 MAX_THREADS = 512  # of a block, as in propagate.cu
 PIXEL_THREADS = 256  # of a block of the kernels that give every pixel a thread
 SUM = len(MERGES)  # how gradients of x are merged; the other merges go by their place in MERGES
@@ -32,22 +29,6 @@ _CALL = np.dtype(
     + [("direction", np.int64, 4), ("merge", np.int64), ("fold", np.int64)]
     + [("log2_band", np.int64, 2), ("log2_chunk", np.int64, 2)]
 )
-
-
-class Gpu(NamedTuple):
-    """What a plan depends on."""
-
-    multiprocessors: int
-    shared_per_block: int  # bytes a block may have, if it asks for them
-    shared_per_multiprocessor: int
-
-
-class Launch(NamedTuple):
-    kernel: str
-    grid: tuple[int, int]
-    threads: int
-    shared: int  # bytes
-    call: npt.NDArray[Any]  # the kernel's only argument, an array of one element
 
 
 class Plan(NamedTuple):
@@ -69,7 +50,7 @@ class Tiles(NamedTuple):
 def forward(
     x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep_winner: bool
 ) -> tuple[Tensor, Tensor]:
-    plan = plan_forward(x, gates, directions, merge, keep_winner, _gpu(x.device.index))
+    plan = plan_forward(x, gates, directions, merge, keep_winner, gpu_of(x.device.index))
     return _run(plan, x, gates)
 
 
@@ -83,7 +64,7 @@ def backward(
     need_x: bool,
     need_gates: bool,
 ) -> tuple[Tensor, Tensor]:
-    gpu = _gpu(x.device.index)
+    gpu = gpu_of(x.device.index)
     plan = plan_backward(grad, x, gates, winner, directions, merge, need_x, need_gates, gpu)
     return _run(plan, x, gates)
 
@@ -240,13 +221,8 @@ def _per_pixel(kernel: str, call: npt.NDArray[Any], pixels: int) -> Launch:
 
 def compile_options(dtype: torch.dtype, connection: int, wide: bool) -> tuple[str, ...]:
     """Definitions that make propagate.cu a kernel for these types; `wide` counts elements of a plane in 64 bits."""
-    return (
-        "-std=c++17",
-        f"-DSTORED={C_TYPES[dtype]}",
-        f"-DSTATE={C_TYPES[state_dtype(dtype)]}",
-        f"-DCONNECTION={connection}",
-        f"-DINDEX={'long long' if wide else 'unsigned'}",
-    )
+    index = "long long" if wide else "unsigned"
+    return (*type_options(dtype), f"-DCONNECTION={connection}", f"-DINDEX={index}")
 
 
 def needs_wide_index(x: Tensor, gates: Tensor, call: npt.NDArray[Any]) -> bool:
@@ -267,60 +243,6 @@ def needs_wide_index(x: Tensor, gates: Tensor, call: npt.NDArray[Any]) -> bool:
 
 
 def _run(plan: Plan, x: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
-    import cupy
-
-    index = x.device.index
     wide = needs_wide_index(x, gates, plan.launches[0].call)
-    with cupy.cuda.Device(index), _current_stream(index):
-        for launch in plan.launches:
-            kernel = _kernel(index, launch.kernel, compile_options(x.dtype, gates.shape[2], wide))
-            kernel(launch.grid, (launch.threads,), (launch.call,), shared_mem=launch.shared)
+    launch_all(plan.launches, SOURCE, compile_options(x.dtype, gates.shape[2], wide), x.device.index)
     return plan.results
-
-
-_compiling = Lock()
-
-
-def _kernel(index: int, name: str, options: tuple[str, ...]) -> Any:
-    with _compiling:
-        return _compiled(index, name, options)
-
-
-@cache
-def _compiled(index: int, name: str, options: tuple[str, ...]) -> Any:
-    import cupy
-
-    kernel = cupy.RawModule(code=SOURCE.read_text(encoding="utf-8"), options=options).get_function(name)
-    kernel.max_dynamic_shared_size_bytes = _gpu(index).shared_per_block
-    kernel.preferred_shared_memory_carveout = 100  # per cent: nearly all that passes through L1 is read once
-    return kernel
-
-
-@cache
-def _gpu(index: int) -> Gpu:
-    import cupy
-
-    attributes = cupy.cuda.Device(index).attributes
-    return Gpu(
-        attributes["MultiProcessorCount"],
-        attributes["MaxSharedMemoryPerBlockOptin"],
-        attributes["MaxSharedMemoryPerMultiprocessor"],
-    )
-
-
-class _TorchStream(NamedTuple):
-    """PyTorch's stream under the protocol by which CUDA libraries for Python hand streams to each other."""
-
-    pointer: int
-
-    def __cuda_stream__(self) -> tuple[int, int]:
-        return 0, self.pointer
-
-
-def _current_stream(index: int) -> Any:
-    import cupy
-
-    stream = _TorchStream(torch.cuda.current_stream(index).cuda_stream)
-    if hasattr(cupy.cuda.Stream, "from_external"):  # CuPy 14
-        return cupy.cuda.Stream.from_external(stream)
-    return cupy.cuda.ExternalStream(stream.pointer, index)

@@ -30,10 +30,12 @@ def normalize_gates(raw: Tensor, mode: str = "clamp") -> Tensor:
     "sigmoid"     sigmoid, K = 1 only                        yes     yes
     ============  =========================================  ======  =======================
 
+    "unit" takes a sum too small for a normal number for zero: its inverse, which is the gradient, would overflow.
+
     "clamp" is the default everywhere, one-way too, so that one-way and three-way differ in the connection alone.
     Division happens in at least float32, and its result is shrunk by what rounding to the output's dtype can add: three
-    thirds rounded to bfloat16 would sum to 1.002 and grow a billionfold over 10,000 lines. So normalise in the dtype
-    that propagates: under autocast that happens by itself, while converting the result to a smaller dtype undoes it.
+    thirds rounded to bfloat16 would sum to 1.002 and grow by a factor of 3e8 over 10,000 lines. So normalise in the
+    dtype that propagates: under autocast that happens by itself; converting the result to a smaller dtype undoes it.
 
     Example:
         >>> import torch
@@ -77,7 +79,7 @@ def _clamp(gates: Tensor, shrink: float) -> Tensor:
 
 def _unit(gates: Tensor, shrink: float) -> Tensor:
     total = gates.abs().sum(2, keepdim=True)
-    return gates / torch.where(total == 0, 1, total) * shrink
+    return gates / torch.where(total < torch.finfo(total.dtype).tiny, 1, total) * shrink
 
 
 def _stochastic(raw: Tensor, shrink: float) -> Tensor:

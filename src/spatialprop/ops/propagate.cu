@@ -36,18 +36,12 @@
 // take 1,500 or 3,000 cycles to scan, and moving its pixels between L2 and shared memory some 5,000, while memory
 // delivers the next tile to L2. In a spread, blocks that share a multiprocessor cover for each other as well.
 
-// cuda.py compiles this for one type and connection: -DSTORED=... -DSTATE=... -DCONNECTION=... -DINDEX=...
-struct Bfloat16 { unsigned short bits; };
-struct Float16 { unsigned short bits; };
-using Stored = STORED;         // how maps and gates lie in memory
-using State = STATE;           // what is computed with
+// cuda.py puts stored.cu before this and compiles both with -DCONNECTION=... -DINDEX=... besides the types.
 using Index = INDEX;           // unsigned, or long long where 31 bits cannot count the elements that a plane spans
 constexpr int K = CONNECTION;  // gates per pixel: 1 or 3
 constexpr int MAX_THREADS = 512;
 constexpr int RIGHT = 0, LEFT = 2, UP = 3;   // as in contract.DIRECTIONS
 constexpr int MAX = 0, MEAN = 1, SUM = 3;    // as in contract.MERGES, where 2 is "none"; gradients of x are summed
-
-#define INLINE __device__ __forceinline__
 
 // One launch. cuda.py packs the same fields in the same order, eight bytes each; what is not wanted is null.
 struct Call {
@@ -68,29 +62,7 @@ struct Call {
     long long log2_band[2], log2_chunk[2];  // of horizontal and of vertical directions
 };
 
-INLINE double widen(double value) { return value; }
-INLINE float widen(float value) { return value; }
-INLINE void store(double* to, double value) { *to = value; }
-INLINE void store(float* to, float value) { *to = value; }
-
-INLINE float widen(Bfloat16 value) { return __uint_as_float((unsigned)value.bits << 16); }
-INLINE void store(Bfloat16* to, float value) {
-    const unsigned bits = __float_as_uint(value);
-    const unsigned rounded = bits + 0x7fff + (bits >> 16 & 1);  // to nearest, ties to even
-    to->bits = (value != value ? bits | 0x400000 : rounded) >> 16;
-}
-
 #ifndef HOST_CUDA  // the header that runs this text on a CPU has its own
-INLINE float half_to_float(unsigned short bits) {
-    float value;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
-    return value;
-}
-INLINE unsigned short float_to_half(float value) {
-    unsigned short bits;
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
-    return bits;
-}
 // A pointer worked out once, not once per access as the compiler would have it.
 template <class T> INLINE T* pinned(T* pointer) {
     asm volatile("" : "+l"(pointer));
@@ -99,8 +71,6 @@ template <class T> INLINE T* pinned(T* pointer) {
 }
 INLINE void prefetch_l2(const void* address) { asm volatile("prefetch.global.L2 [%0];" ::"l"(address)); }
 #endif
-INLINE float widen(Float16 value) { return half_to_float(value.bits); }
-INLINE void store(Float16* to, float value) { to->bits = float_to_half(value); }
 
 // Where gate k listens along the line: one pixel before, level with, or one after its own, in image coordinates.
 INLINE int side(int k) { return K == 3 ? k - 1 : 0; }

@@ -1,18 +1,13 @@
 """`propagate`: check the input, choose the backend."""
 
-import importlib.util
-import warnings
 from collections.abc import Sequence
-from functools import cache
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from spatialprop.ops import naive, operator
+from spatialprop.ops.backends import choose_backend
 from spatialprop.ops.contract import DIRECTIONS, autocast, check_directions, check_inputs, check_merge
-
-BACKENDS = ("auto", "naive", "cpu", "cuda")
 
 
 def propagate(
@@ -55,59 +50,10 @@ def propagate(
     check_merge(merge)
     x, gates = autocast(x), autocast(gates)
     check_inputs(x, gates, names)
-    chosen = _resolve(backend, x.device)
-    if chosen != "naive" and _in_forward_mode(x, gates):
-        # The registered operator would drop the tangents and so say that the derivative is zero.
-        if backend != "auto":
-            raise RuntimeError(
-                f"backend={backend!r} has no forward-mode derivatives; call propagate(..., backend='naive')"
-            )
-        chosen = "naive"
+    chosen = choose_backend(backend, x, gates)
     if chosen == "naive":
         return naive.propagate(x, gates, names, merge)
     keep_winner = merge == "max" and torch.is_grad_enabled() and (x.requires_grad or gates.requires_grad)
     out: Tensor
     out, _ = operator.propagate(x, gates, [DIRECTIONS.index(name) for name in names], merge, keep_winner)
     return out
-
-
-def _in_forward_mode(*tensors: Tensor) -> bool:
-    if torch.compiler.is_compiling() or forward_ad._current_level < 0:
-        return False
-    return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)  # type: ignore[no-untyped-call]
-
-
-def _resolve(backend: str, device: torch.device) -> str:
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}")
-    if backend == "auto":
-        if device.type == "cuda":
-            return "cuda" if _cupy_found() else "naive"
-        return "cpu" if device.type in ("cpu", "meta") else "naive"
-    if backend == "cuda" and device.type == "cuda" and not _cupy_found(warn=False):
-        raise ImportError(f"backend='cuda' needs CuPy. {_HOW_TO_GET_CUPY}")
-    if backend in ("cpu", "cuda") and device.type not in (backend, "meta"):
-        raise ValueError(
-            f"backend={backend!r} needs tensors on a {backend} device; got {device}. "
-            f"Move them with .to({backend!r}), or use backend='auto'"
-        )
-    return backend
-
-
-_HOW_TO_GET_CUPY = "Install it for your CUDA version: pip install spatialprop[cuda12] or spatialprop[cuda13]"
-
-
-@cache
-def _cupy_installed() -> bool:
-    return importlib.util.find_spec("cupy") is not None
-
-
-@cache
-def _warn_of_missing_cupy() -> None:
-    warnings.warn(f"CuPy is missing, so propagate runs its slow naive form. {_HOW_TO_GET_CUPY}", stacklevel=4)
-
-
-def _cupy_found(warn: bool = True) -> bool:
-    if not _cupy_installed() and warn:
-        _warn_of_missing_cupy()
-    return _cupy_installed()

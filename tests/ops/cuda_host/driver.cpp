@@ -1,4 +1,5 @@
-// Carries out a launch of propagate.cu on the host. Compiled with -DSOURCE="..." and the definitions of cuda.py.
+// Carries out a launch of a CUDA source on the host. Compiled with -DSOURCE="...", the definitions that the source asks
+// for, and -DKERNELS="KERNEL(its first kernel) KERNEL(its second) ...".
 #include "host_cuda.h"
 
 #include SOURCE
@@ -7,22 +8,16 @@ constexpr size_t SHARED = 1 << 18;  // bytes
 State shared[SHARED / sizeof(State)];
 
 static const Call* current;
-static void forward_body() { propagate_forward(*current); }
-static void backward_body() { propagate_backward(*current); }
-static void merge_body() { merge_maps(*current); }
-static void sum_body() { sum_over_channels(*current); }
 
 // Returns 0; 1: unknown kernel, 2: diverging barrier, 3: shared memory written beyond what was asked for, 4: sizes,
 // 5: see watch_problem.
 extern "C" int launch(const char* kernel, const Call* call, unsigned grid_x, unsigned grid_y, unsigned threads,
                       unsigned shared_bytes, uint64_t order) {
+#define KERNEL(NAME) {#NAME, [] { NAME(*current); }},
     static const struct {
         const char* name;
         void (*body)();
-    } kernels[] = {{"propagate_forward", forward_body},
-                   {"propagate_backward", backward_body},
-                   {"merge_maps", merge_body},
-                   {"sum_over_channels", sum_body}};
+    } kernels[] = {KERNELS};
     body = nullptr;
     for (const auto& known : kernels)
         if (!std::strcmp(known.name, kernel)) body = known.body;

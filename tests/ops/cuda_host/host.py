@@ -1,9 +1,10 @@
-"""Builds propagate.cu for the host and carries out plans of cuda.py on it."""
+"""Builds our CUDA sources for the host and carries out plans of launches on it."""
 
 import ctypes
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
@@ -11,18 +12,13 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from spatialprop.ops import cuda
-from spatialprop.ops.contract import DIRECTIONS
+from spatialprop.ops import cuda, cuda_spread
+
+Plan = cuda.Plan | cuda_spread.Plan
 
 FOLDER = Path(__file__).parent
-# Many planes for few processors, or few for many; tiles as on a large GPU, or so small that every map has many.
-FOLDING = cuda.Gpu(1, 227 << 10, 228 << 10)
-SPREADING = cuda.Gpu(10_000, 227 << 10, 228 << 10)
-SMALL_FOLDING = cuda.Gpu(1, 6_000, 18_000)
-SMALL_SPREADING = cuda.Gpu(10_000, 6_000, 18_000)
-GPUS = {"fold": FOLDING, "spread": SPREADING, "fold_small": SMALL_FOLDING, "spread_small": SMALL_SPREADING}
-
 ASCENDING, DESCENDING, SHUFFLED = 0, 1, 12345
+ORDERS = (ASCENDING, DESCENDING, SHUFFLED)
 SURVIVES, CAUGHT = 10, 11  # exit statuses
 _GUARD = 64  # elements around every allocation
 _INPUT, _UNWRITTEN, _WRITTEN = 1, 2, 3  # of an element, as in watch.cpp; 0: it belongs to no tensor
@@ -34,21 +30,14 @@ _PROBLEMS = {
 }
 
 
-def build(
-    folder: Path,
-    source: str,
-    dtype: torch.dtype,
-    connection: int,
-    wide: bool = False,
-    optimise: str = "-O1",
-    watch: bool = False,
-) -> Path:
+def build(folder: Path, source: str, options: Sequence[str], optimise: str = "-O1", watch: bool = False) -> Path:
     """A library for `Host`; with `watch` for `Watched`."""
-    text = folder / "propagate.cu"
+    text = folder / "source.cu"
     text.write_text(source)
-    library = folder / "propagate.so"
+    library = folder / "source.so"
     parts = [folder / "driver.o"]
-    options = [*cuda.compile_options(dtype, connection, wide), optimise, f'-DSOURCE="{text}"']
+    kernels = " ".join(f"KERNEL({name})" for name in kernels_of(source))
+    options = [*options, optimise, f'-DSOURCE="{text}"', f"-DKERNELS={kernels}"]
     _compile(FOLDER / "driver.cpp", parts[0], *options, *(["-DWATCH", "-fsanitize=thread"] if watch else []))
     if watch:
         parts.append(folder / "watch.o")
@@ -57,38 +46,25 @@ def build(
     return library
 
 
+def kernels_of(source: str) -> list[str]:
+    return re.findall(r"__global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(", source)
+
+
 def _compile(source: Path, target: Path, *options: str) -> None:
     command = ["g++", "-fPIC", "-w", *options, "-c", str(source), "-o", str(target)]
     subprocess.run(command, check=True, capture_output=True, text=True)
 
 
 class Host:
-    """A library built from propagate.cu, in the place of a GPU."""
+    """A library built from a CUDA source, in the place of a GPU."""
 
     def __init__(self, library: Path) -> None:
         self.library = ctypes.CDLL(str(library))
-        assert self.library.call_bytes() == cuda._CALL.itemsize
 
-    def forward(self, x, gates, directions, merge, keep_winner, gpu, order=ASCENDING) -> tuple[Tensor, Tensor]:
-        codes = [DIRECTIONS.index(name) for name in directions]
-        with guarded_memory():
-            return self._run(cuda.plan_forward(x, gates, codes, merge, keep_winner, gpu), order)
-
-    def backward(
-        self, grad, x, gates, winner, directions, merge, gpu, order=ASCENDING, need_x=True, need_gates=True
-    ) -> tuple[Tensor, Tensor]:
-        codes = [DIRECTIONS.index(name) for name in directions]
-        with guarded_memory():
-            plan = cuda.plan_backward(grad, x, gates, winner, codes, merge, need_x, need_gates, gpu)
-            return self._run(plan, order)
-
-    def results(self, x, gates, directions, merge, grad, gpu, order=ASCENDING) -> list[Tensor]:
-        """The map, the gradient of x and that of the gates."""
-        out, winner = self.forward(x, gates, directions, merge, merge == "max", gpu, order)
-        return [out, *self.backward(grad, x, gates, winner, directions, merge, gpu, order)]
-
-    def _run(self, plan: cuda.Plan, order: int) -> tuple[Tensor, Tensor]:
+    def run(self, plan: Plan, order: int, **inputs: Tensor) -> tuple[Tensor, ...]:
+        """Make the launches of a plan; `inputs` are the tensors that it only reads."""
         for launch in plan.launches:
+            assert self.library.call_bytes() == launch.call.itemsize
             problem = self.library.launch(
                 launch.kernel.encode(),
                 ctypes.c_void_p(launch.call.ctypes.data),
@@ -111,24 +87,16 @@ class Watched(Host):
         super().__init__(library)
         self.library.watch_problem.restype = ctypes.c_char_p
 
-    def forward(self, x, gates, *arguments, **options):
-        self.inputs = {"x": x, "gates": gates}
-        return super().forward(x, gates, *arguments, **options)
-
-    def backward(self, grad, x, gates, winner, *arguments, **options):
-        self.inputs = {"grad": grad, "x": x, "gates": gates, "winner": winner}
-        return super().backward(grad, x, gates, winner, *arguments, **options)
-
-    def _run(self, plan: cuda.Plan, order: int) -> tuple[Tensor, Tensor]:
+    def run(self, plan: Plan, order: int, **inputs: Tensor) -> tuple[Tensor, ...]:
         self.library.watch_forget()
         outputs = {f"result {i}": tensor for i, tensor in enumerate(plan.results)}
         scratch = {f"scratch {i}": tensor for i, tensor in enumerate(plan.scratch)}
         known = [tensor.data_ptr() for tensor in plan.results]  # directions may be merged in the result itself
-        states = {name: self._watch(name, tensor, _INPUT) for name, tensor in self.inputs.items()}
+        states = {name: self._watch(name, tensor, _INPUT) for name, tensor in inputs.items()}
         for name, tensor in (outputs | scratch).items():
             if name in outputs or tensor.data_ptr() not in known:
                 states[name] = self._watch(name, tensor, _UNWRITTEN)
-        results = super()._run(plan, order)
+        results = super().run(plan, order)
         for name in outputs:
             assert (states[name] == _WRITTEN).all(), f"{name} was not written everywhere"
         return results
@@ -152,21 +120,6 @@ class Watched(Host):
         return self.library.watch_problem().decode() if problem == 5 else super()._explain(problem)
 
 
-def survives(library: Path, cases: Path) -> bool:
-    """Whether a library agrees with the expected results in every case, in every order of threads and blocks."""
-    host = Host(library)
-    for x, gates, merge, grad, gpu, expected in torch.load(cases, weights_only=True):
-        for order in (ASCENDING, DESCENDING, SHUFFLED):
-            try:
-                results = host.results(x, gates, DIRECTIONS, merge, grad, GPUS[gpu], order)
-            except AssertionError:
-                return False
-            for result, right in zip(results, expected, strict=True):
-                if not torch.allclose(result, right, rtol=1e-9, atol=1e-9, equal_nan=True):
-                    return False
-    return True
-
-
 @contextmanager
 def guarded_memory() -> Iterator[None]:
     """Allocations come full of NaN with a guard zone on both sides, which must be untouched in the end."""
@@ -188,5 +141,30 @@ def guarded_memory() -> Iterator[None]:
         assert (bits[-edge:] == 0xFF).all(), "memory behind an allocation was written"
 
 
-if __name__ == "__main__":
-    sys.exit(SURVIVES if survives(Path(sys.argv[1]), Path(sys.argv[2])) else CAUGHT)
+def verdict(module: str, library: Path, cases: Path) -> int | None:
+    """What `module` says of a library, in a process of its own: a mutant may crash, or never end (None)."""
+    command = [sys.executable, "-m", module, str(library), str(cases)]
+    try:
+        return subprocess.run(command, cwd=FOLDER.parents[2], timeout=120, capture_output=True).returncode
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def is_caught(found: int | None) -> bool:
+    return found is None or found < 0 or found == CAUGHT  # endless, crashed, or wrong
+
+
+def agree(results: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    return all(
+        torch.allclose(result, right, rtol=1e-9, atol=1e-9, equal_nan=True)
+        for result, right in zip(results, expected, strict=True)
+    )
+
+
+def mutate(source: str, old: str, new: str | int) -> str:
+    """The source with every `old` replaced or, where `new` is a number, that one of them left out."""
+    assert old in source, f"the mutant of {old!r} no longer fits the source: mend it"
+    if isinstance(new, int):
+        pieces = source.split(old)
+        return old.join(pieces[: new + 1]) + ";" + old.join(pieces[new + 1 :])
+    return source.replace(old, new)

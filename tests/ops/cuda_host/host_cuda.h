@@ -1,4 +1,4 @@
-// Gives the words of CUDA that propagate.cu uses a meaning on a CPU, so that the very same text runs there.
+// Gives the words of CUDA that our sources use a meaning on a CPU, so that the very same text runs there.
 //
 // The threads of a block are fibers. One runs until it meets a barrier or returns, then the next, in an order that the
 // caller chooses: a result that depends on the order is a missing barrier.

@@ -1,4 +1,4 @@
-// Watches every access to memory that propagate.cu makes on the host, and stops at the first that a GPU would not
+// Watches every access to memory that a CUDA source makes on the host, and stops at the first that a GPU would not
 // forgive: outside of every tensor or of the shared memory asked for, of an element never written, to an input, or of
 // one that another thread touches between the same two barriers, or another block in the same launch.
 //

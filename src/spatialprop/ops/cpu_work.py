@@ -1,0 +1,70 @@
+"""What the CPU operators share: memory for results, tensors as flat arrays, work divided between threads."""
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Flat = npt.NDArray[Any]
+
+# Numba knows neither half type: their bits travel as integers that tell the two apart.
+_CODED = {torch.bfloat16: torch.int16, torch.float16: torch.uint16}
+
+_HUGE_PAGE = 2 << 20
+_MADV_HUGEPAGE = 14
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Memory for a result, in huge pages where Linux has them.
+
+    The first touch of fresh memory costs a page fault for every 4 KiB, which for large results takes longer than
+    computing them.
+    """
+    result = torch.empty(tuple(shape), dtype=dtype)
+    size = result.numel() * result.itemsize
+    if _LIBC is not None and size >= 2 * _HUGE_PAGE:
+        first = -(-result.data_ptr() // _HUGE_PAGE) * _HUGE_PAGE
+        last = (result.data_ptr() + size) // _HUGE_PAGE * _HUGE_PAGE
+        _LIBC.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), _MADV_HUGEPAGE)
+    return result
+
+
+def flat(tensor: Tensor) -> Flat:
+    """All memory that a tensor spans, as a flat array: kernels find elements by the tensor's strides."""
+    tensor = tensor.detach()
+    extent = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    memory = tensor.as_strided((extent if tensor.numel() else 0,), (1,))
+    return memory.view(_CODED.get(tensor.dtype, tensor.dtype)).numpy()
+
+
+def share(work: Callable[[int, int], None], items: int) -> None:
+    """Run work(first, last) over all items, on as many threads as PyTorch itself would use."""
+    threads = min(torch.get_num_threads(), items)
+    ranges = [(items * i // threads, items * (i + 1) // threads) for i in range(threads)]
+    futures = []
+    with suppress(RuntimeError):  # no threads are to be had while the interpreter exits: then this one does the rest
+        while len(ranges) > 1:
+            futures.append(_pool(os.getpid()).submit(work, *ranges[-1]))
+            ranges.pop()
+    try:
+        for first, last in ranges:
+            work(first, last)
+    finally:
+        wait(futures)
+    for future in futures:
+        future.result()
+
+
+@cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """Threads of our own: they do not survive a fork, so each process has its pool."""
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="spatialprop")
