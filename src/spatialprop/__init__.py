@@ -1,7 +1,26 @@
 """Learned spatial propagation: mend the borders of a segmentation along affinities learned from data."""
 
-from spatialprop.nn import SpatialPropagation
-from spatialprop.ops import normalize_gates, propagate
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["SpatialPropagation", "normalize_gates", "propagate"]
+if TYPE_CHECKING:
+    from spatialprop.nn import SpatialPropagation as SpatialPropagation
+    from spatialprop.ops import normalize_gates as normalize_gates
+    from spatialprop.ops import propagate as propagate
+
 __version__ = "0.1.0"
+
+# Imported when first used, so that the command line and tab completion need not wait for torch.
+_HOMES = {"SpatialPropagation": "spatialprop.nn", "normalize_gates": "spatialprop.ops", "propagate": "spatialprop.ops"}
+__all__ = ["SpatialPropagation", "normalize_gates", "propagate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])
