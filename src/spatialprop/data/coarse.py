@@ -1,0 +1,72 @@
+"""Where examples get their coarse maps from."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatialprop.data.example import Example, Examples, LabelSet
+from spatialprop.data.files import write_beside
+from spatialprop.data.folder import read_coarse
+
+
+class WithCoarse:
+    """Examples with the coarse maps that `coarse_of` gives.
+
+    Example:
+        >>> from spatialprop.data import SimulatedCoarse, SyntheticShapes
+        >>> shapes = SyntheticShapes("train", 1)
+        >>> WithCoarse(shapes, SimulatedCoarse(len(shapes.labels.classes)))[0].coarse is None
+        False
+    """
+
+    def __init__(self, examples: Examples, coarse_of: Callable[[Example], NDArray[np.uint8]]) -> None:
+        self._examples = examples
+        self._coarse_of = coarse_of
+
+    @property
+    def labels(self) -> LabelSet:
+        return self._examples.labels
+
+    @property
+    def names(self) -> Sequence[str]:
+        return self._examples.names
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> Example:
+        example = self._examples[index]
+        return example._replace(coarse=self._coarse_of(example))
+
+
+class CoarseFiles:
+    """Coarse maps in a folder, `<name>.npz` each, as `ImageFolder` reads them."""
+
+    def __init__(self, folder: Path, labels: LabelSet) -> None:
+        self._folder = folder
+        self._labels = labels
+
+    def path(self, name: str) -> Path:
+        return self._folder / f"{name}.npz"
+
+    def __call__(self, example: Example) -> NDArray[np.uint8]:
+        return read_coarse(self.path(example.name), self._labels)
+
+    def write(self, name: str, probabilities: NDArray[np.uint8]) -> None:
+        """Keep a map of probabilities x 255. (K, h, w)"""
+        path = self.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with write_beside(path) as file:
+            np.savez_compressed(file, probs=probabilities)
+
+
+def coarse_map(example: Example) -> NDArray[np.uint8]:
+    """The coarse map of an example that must have one."""
+    if example.coarse is None:
+        raise FileNotFoundError(
+            f"image {example.name!r} has no coarse map; put one into the folder coarse/ of its split, have it "
+            f"simulated (segmenter.simulate_missing=true), or choose a segmenter that makes one (segmenter=unet)"
+        )
+    return example.coarse

@@ -1,0 +1,99 @@
+"""The loaders that Lightning asks for."""
+
+from typing import Any
+
+import cv2
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from spatialprop.data.augment import Augment
+from spatialprop.data.patches import Patches
+from spatialprop.data.samples import Share, ShuffledBatches, TrainingPatches, WholeSamples, collate
+from spatialprop.data.splits import Splits
+
+
+class DataModule(pl.LightningDataModule):
+    """Augmented patches to train on, whole images one at a time to validate and test on.
+
+    Args:
+        splits: The data.
+        patches: Chooses the patches.
+        augment: Augments them.
+        seed: Fixes order, patches and augmentation.
+        batch_size: Patches in a batch, on each process.
+        per_image: Patches of each image in an epoch.
+        workers: Processes that make samples; 0 makes them in the training process.
+        repeat_batches: Train on the first so many batches again and again, None on all.
+        with_coarse: Whether samples hold the coarse map.
+    """
+
+    def __init__(
+        self,
+        splits: Splits,
+        patches: Patches,
+        augment: Augment,
+        *,
+        seed: int,
+        batch_size: int,
+        per_image: int = 1,
+        workers: int = 0,
+        repeat_batches: int | None = None,
+        with_coarse: bool = False,
+    ) -> None:
+        super().__init__()
+        self.splits = splits
+        self.batch_size = batch_size
+        self.seed = seed
+        self.workers = workers
+        self.repeat_batches = repeat_batches
+        self.with_coarse = with_coarse
+        self.training = TrainingPatches(
+            splits.train, patches, augment, seed=seed, per_image=per_image, with_coarse=with_coarse
+        )
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        batches = ShuffledBatches(
+            len(self.training),
+            self.batch_size,
+            seed=self.seed,
+            steps_done=self._batches_done,
+            repeat=self.repeat_batches,
+            **self._share(),
+        )
+        return self._loader(self.training, batch_sampler=batches)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self._whole(WholeSamples(self.splits.val, self.with_coarse))
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return self._whole(WholeSamples(self.splits.test, self.with_coarse))
+
+    def _whole(self, samples: WholeSamples) -> DataLoader[Any]:
+        return self._loader(samples, batch_size=1, sampler=Share(len(samples), **self._share()))
+
+    def _loader(self, samples: Any, **batching: Any) -> DataLoader[Any]:
+        return DataLoader(
+            samples,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            collate_fn=collate,
+            worker_init_fn=_one_thread,
+            pin_memory=torch.cuda.is_available(),
+            # A generator of its own, or making an iterator would advance the one that the network draws from.
+            generator=torch.Generator().manual_seed(self.seed),
+            **batching,
+        )
+
+    def _batches_done(self) -> int:
+        return 0 if self.trainer is None else self.trainer.fit_loop.total_batch_idx + 1
+
+    def _share(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {"rank": 0, "world": 1}
+        return {"rank": self.trainer.global_rank, "world": self.trainer.world_size}
+
+
+def _one_thread(worker: int) -> None:
+    # OpenCV would start as many threads as there are cores in every worker.
+    cv2.setNumThreads(0)

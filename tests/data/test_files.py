@@ -1,0 +1,68 @@
+"""Files appear whole or not at all."""
+
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from spatialprop.data.files import write_beside
+
+
+def test_takes_the_place_of_the_file_at_the_end(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"before")
+    with write_beside(path) as file:
+        file.write(b"after")
+        assert path.read_bytes() == b"before"
+    assert path.read_bytes() == b"after"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("before", [None, b"before"])
+def test_nothing_half_written_is_left(tmp_path, error, before):
+    path = tmp_path / "a.bin"
+    if before:
+        path.write_bytes(before)
+
+    def fail():
+        with write_beside(path) as file:
+            file.write(b"half")
+            file.flush()
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert [entry.read_bytes() for entry in tmp_path.iterdir()] == [before] * bool(before)
+
+
+def test_others_may_read_it_as_they_may_any_new_file(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with write_beside(tmp_path / "a.bin") as file:
+            file.write(b"1")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.bin").stat().st_mode) == 0o640
+
+
+def test_many_writers_of_one_file_leave_the_whole_work_of_one(tmp_path):
+    path = tmp_path / "a.bin"
+
+    def write(writer):
+        with write_beside(path) as file:
+            for _ in range(50):
+                file.write(bytes([writer]) * 1000)
+                file.flush()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(32)))
+    content = path.read_bytes()
+    assert content == content[:1] * 50_000
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_does_not_exist(tmp_path):
+    with pytest.raises(FileNotFoundError), write_beside(tmp_path / "none" / "a.bin"):
+        pass
