@@ -1,0 +1,32 @@
+"""Score one process's share of a set, as one of several gloo processes or alone, and save what it computes.
+
+python one_process.py RANK PROCESSES MEETING_POINT MAPS RESULT
+"""
+
+import sys
+
+import torch
+
+from spatialprop.metrics import HelenFScores, MethodScores, RefinementChanges
+
+
+def main(rank: int, processes: int, meeting_point: str, maps: str, result: str) -> None:
+    if processes > 1:
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=processes
+        )
+    method = MethodScores(11, ignore_index=255, scored_classes=[1, 2, 5])
+    changes, helen = RefinementChanges(255), HelenFScores(255)
+    pairs = list(zip(*torch.load(maps), strict=True))
+    for pred, target in pairs[rank::processes]:
+        pred, target = pred.unsqueeze(0), target.unsqueeze(0)
+        method.update(pred, target)
+        changes.update(pred, pred.roll(1, dims=2), target)
+        helen.update(pred, target)
+    torch.save({"method": method.compute(), "changes": changes.compute(), "helen": helen.compute()}, result)
+    if processes > 1:
+        torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

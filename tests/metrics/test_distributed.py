@@ -1,0 +1,37 @@
+"""Several processes compute what one process does, every image counted once."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from tests.metrics import one_process
+from tests.metrics.maps import make_maps
+
+
+def test_two_gloo_processes_score_as_one(tmp_path):
+    maps = make_maps(0, batch=5, height=60, width=70, num_classes=11, present=10)  # shares of three and of two images
+    torch.save((maps.pred, maps.target), tmp_path / "maps.pt")
+    arguments = [str(tmp_path / "meeting"), str(tmp_path / "maps.pt")]
+    workers = [
+        subprocess.Popen(
+            [sys.executable, str(Path(one_process.__file__)), str(rank), "2", *arguments, str(tmp_path / f"{rank}.pt")],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        for worker in workers:
+            _, errors = worker.communicate(timeout=120)
+            assert worker.returncode == 0, errors
+    finally:
+        for worker in workers:
+            worker.kill()
+    one_process.main(0, 1, *arguments, str(tmp_path / "alone.pt"))
+
+    alone = torch.load(tmp_path / "alone.pt")
+    assert 0 < alone["method"]["mIoU"] < 1
+    for rank in range(2):
+        torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), alone, rtol=0, atol=0, equal_nan=True)
