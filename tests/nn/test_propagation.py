@@ -147,6 +147,7 @@ def test_representation_tells_the_choices():
         assert part in text
     assert "separate_gates=False" in text
     assert "directions=('right', 'down', 'left', 'up')" in text
+    assert "backend='auto'" in text
 
 
 @pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
@@ -174,6 +175,7 @@ def test_copies_do_the_same(twin):
         ({"normalization": "sigmoid"}, r"'sigmoid' is stable for connection='one_way' only"),
         ({"directions": ["right", "right"]}, r"distinct names out of right, down, left, up"),
         ({"directions": []}, r"one or more distinct names"),
+        ({"backend": "gpu"}, r"backend must be one of auto, naive, cpu, cuda; got 'gpu'"),
     ],
 )
 def test_wrong_choices_are_refused_when_the_layer_is_made(options, message):

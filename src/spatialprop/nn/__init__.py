@@ -1,5 +1,7 @@
 """Layers and networks."""
 
+from spatialprop.nn.joint import JointNetwork
 from spatialprop.nn.propagation import SpatialPropagation
+from spatialprop.nn.refinement import RefinementNetwork
 
-__all__ = ["SpatialPropagation"]
+__all__ = ["JointNetwork", "RefinementNetwork", "SpatialPropagation"]

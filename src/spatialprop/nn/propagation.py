@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from spatialprop.ops import normalize_gates, propagate
+from spatialprop.ops.backends import check_backend
 from spatialprop.ops.contract import check_directions, check_merge
 from spatialprop.ops.normalization import MODES, ONE_WAY_MODES
 
@@ -18,7 +19,7 @@ class SpatialPropagation(nn.Module):
     cascaded units, each fed by the merged output of the one before.
 
     Args:
-        channels: Channels C of the map.
+        channels: Channels C of the map; None takes any number, which then share their gates.
         connection: "three_way" or "one_way".
         groups: How many groups of channels have gates of their own; by default C, each channel its own (the paper).
             1 shares the gates between all channels.
@@ -42,7 +43,7 @@ class SpatialPropagation(nn.Module):
 
     def __init__(
         self,
-        channels: int,
+        channels: int | None,
         *,
         connection: str = "three_way",
         groups: int | None = None,
@@ -55,6 +56,7 @@ class SpatialPropagation(nn.Module):
     ) -> None:
         super().__init__()
         check_merge(merge)
+        check_backend(backend)
         if connection not in CONNECTIONS:
             raise ValueError(f"connection must be one of {', '.join(CONNECTIONS)}; got {connection!r}")
         if normalization not in MODES:
@@ -64,10 +66,14 @@ class SpatialPropagation(nn.Module):
                 f"normalization {normalization!r} is stable for connection='one_way' only; "
                 f"use 'clamp', 'unit' or 'stochastic'"
             )
-        if channels < 1:
+        if channels is not None and channels < 1:
             raise ValueError(f"channels must be at least 1; got {channels}")
-        groups = channels if groups is None else groups
-        if groups < 1 or channels % groups != 0:
+        groups = (channels or 1) if groups is None else groups
+        if channels is None and groups != 1:
+            raise ValueError(
+                f"any number of channels can share gates only: groups = {groups}, channels = None; set groups=1"
+            )
+        if channels is not None and (groups < 1 or channels % groups != 0):
             raise ValueError(f"groups must divide the channels: groups = {groups}, channels = {channels}")
         if units < 1:
             raise ValueError(f"units must be at least 1; got {units}")
@@ -106,8 +112,8 @@ class SpatialPropagation(nn.Module):
                 f"{len(self.directions)} directions x {CONNECTIONS[self.connection]} connections x {self.groups} "
                 f"groups; got {tuple(guidance.shape)}"
             )
-        if x.dim() != 4 or x.shape[1] != self.channels:
-            raise ValueError(f"x must be (N, {self.channels}, H, W); got {tuple(x.shape)}")
+        if x.dim() != 4 or x.shape[1] != (self.channels or x.shape[1]):
+            raise ValueError(f"x must be (N, {self.channels or 'C'}, H, W); got {tuple(x.shape)}")
         layout = (self._gate_sets, len(self.directions), CONNECTIONS[self.connection], self.groups)
         raw = guidance.reshape(guidance.shape[0], *layout, *guidance.shape[2:])  # (N, sets, D, K, G, H, W)
         gate_sets = [normalize_gates(one, self.normalization) for one in raw.unbind(1)]
@@ -120,5 +126,5 @@ class SpatialPropagation(nn.Module):
         return (
             f"{self.channels}, connection={self.connection!r}, groups={self.groups}, "
             f"normalization={self.normalization!r}, units={self.units}, separate_gates={self.separate_gates}, "
-            f"merge={self.merge!r}, directions={self.directions}"
+            f"merge={self.merge!r}, directions={self.directions}, backend={self.backend!r}"
         )

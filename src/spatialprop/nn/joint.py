@@ -1,0 +1,57 @@
+"""A segmenter and the propagation on top of it, as one network."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from spatialprop.nn.refinement import RefinementNetwork, resize
+
+
+class JointNetwork(nn.Module):
+    """Segment an image, then propagate the segmentation.
+
+    Args:
+        segmenter: An image in, class scores at its own resolution out.
+        guidance: Makes a guidance network of its own, given how many channels it must have; None reads the guidance
+            from the segmenter's trunk by one convolution.
+        refinement: Further options of `RefinementNetwork`.
+
+    Example:
+        >>> import torch
+        >>> from spatialprop.nn.guidance import LightGuidance
+        >>> network = JointNetwork(torch.nn.Conv2d(3, 5, 8, stride=8), LightGuidance)
+        >>> coarse, refined = network(torch.rand(2, 3, 64, 64))
+        >>> refined.shape
+        torch.Size([2, 5, 64, 64])
+    """
+
+    def __init__(
+        self, segmenter: nn.Module, guidance: Callable[[int], nn.Module] | None = None, **refinement: Any
+    ) -> None:
+        super().__init__()
+        shares_trunk = guidance is None
+        if shares_trunk and not hasattr(segmenter, "forward_with_features"):
+            raise ValueError(
+                f"{type(segmenter).__name__} does not hand out its features (no method forward_with_features); "
+                f"give the propagation a guidance network of its own: task.share_trunk=false"
+            )
+        self.segmenter = segmenter
+        self.shares_trunk = shares_trunk
+        self.refinement = RefinementNetwork(guidance or self._trunk_guidance, **refinement)
+
+    def _trunk_guidance(self, channels: int) -> nn.Module:
+        head = nn.Conv2d(cast(int, self.segmenter.feature_channels), channels, 3, padding=1)
+        # Small gates at first: propagation starts as the identity and learns where to leave it.
+        nn.init.normal_(head.weight, std=1e-3)
+        nn.init.zeros_(cast(Tensor, head.bias))
+        return head
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Coarse and refined log-probabilities for `image` (N, 3, H, W). (N, K, H, W) each"""
+        if self.shares_trunk:
+            scores, seen = cast(Any, self.segmenter).forward_with_features(image)
+        else:
+            scores, seen = self.segmenter(image), image
+        coarse = resize(scores.to(image.dtype), image.shape[-2:]).log_softmax(dim=1)
+        return coarse, self.refinement.refine(coarse.exp(), self.refinement.guidance(seen))

@@ -1,0 +1,140 @@
+"""Coarse probabilities and an image in, refined probabilities out."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spatialprop.nn.propagation import SpatialPropagation
+
+
+class RefinementNetwork(nn.Module):
+    """Propagate coarse class probabilities along the affinities that a guidance network sees in the image.
+
+    With `hidden` channels this is the network of the paper: a convolution turns the probabilities into as many hidden
+    maps, each is propagated through gates of its own at the guidance's resolution, and a convolution turns the
+    result into class scores, which are enlarged. Without, the probabilities themselves are propagated, all through the
+    same gates, so that nothing depends on how many classes there are or on what they mean.
+
+    Args:
+        guidance: Makes the guidance network, given how many channels it must have.
+        num_classes: Number of classes; needed for hidden channels only.
+        hidden: Number of hidden maps, None to propagate the probabilities themselves.
+        connection, normalization, units, separate_gates, merge, directions: See `SpatialPropagation`.
+
+    Example:
+        >>> from spatialprop.nn.guidance import LightGuidance
+        >>> network = RefinementNetwork(LightGuidance)
+        >>> coarse = torch.rand(1, 5, 64, 64).softmax(dim=1)
+        >>> network(torch.rand(1, 3, 64, 64), coarse).exp().sum(dim=1).allclose(torch.ones(1, 64, 64))
+        True
+    """
+
+    def __init__(
+        self,
+        guidance: Callable[[int], nn.Module],
+        *,
+        num_classes: int | None = None,
+        hidden: int | None = None,
+        connection: str = "three_way",
+        normalization: str = "clamp",
+        units: int = 2,
+        separate_gates: bool = False,
+        merge: str = "max",
+        directions: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        if merge == "none":
+            raise ValueError("merge='none' leaves one map a direction, not one result; use 'max' or 'mean'")
+        self.propagation = SpatialPropagation(
+            hidden,
+            groups=hidden or 1,
+            connection=connection,
+            normalization=normalization,
+            units=units,
+            separate_gates=separate_gates,
+            merge=merge,
+            directions=directions,
+        )
+        self.guidance = guidance(self.propagation.guidance_channels)
+        self.before: nn.Conv2d | None = None
+        self.after: nn.Conv2d | None = None
+        if hidden is not None:
+            if num_classes is None:
+                raise ValueError("hidden maps are made from and turned into classes: give num_classes too")
+            self.before = nn.Conv2d(num_classes, hidden, 3, padding=1)
+            self.after = nn.Conv2d(hidden, num_classes, 3, padding=1)
+            _start_as_identity(self.before, 1.0)
+            _start_as_identity(self.after, 10.0)  # scores that softmax turns into about the same probabilities
+
+    def forward(self, image: Tensor, coarse: Tensor) -> Tensor:
+        """Refined log-probabilities (N, K, H, W) for `image` (N, 3, H, W) and probabilities `coarse` (N, K, H, W)."""
+        _check_sizes(image, coarse)
+        return self.refine(coarse, self.guidance(image))
+
+    def refine(self, coarse: Tensor, guidance: Tensor) -> Tensor:
+        """Refined log-probabilities, given the guidance at whatever resolution it comes. (N, K, H, W)"""
+        scores = self._propagate(coarse, guidance)
+        if self.after is not None:
+            return scores.log_softmax(dim=1)
+        shares = scores.clamp_min(1e-5)
+        return (shares / shares.sum(dim=1, keepdim=True)).log()
+
+    def _propagate(self, coarse: Tensor, guidance: Tensor) -> Tensor:
+        """What the propagation makes of the coarse map, before it is made into probabilities again. (N, K, H, W)"""
+        if self.before is not None and coarse.shape[1] != self.before.in_channels:
+            raise ValueError(
+                f"a network with hidden maps knows its classes: it was made for {self.before.in_channels}, "
+                f"the coarse map has {coarse.shape[1]}; give num_classes={coarse.shape[1]} and train it, or hidden=None"
+            )
+        x = coarse if self.before is None else self.before(coarse)
+        # Autocast makes of x what has 8 bits, too few for probabilities and their logarithms.
+        x = self.propagation(resize(x.to(coarse.dtype), guidance.shape[-2:]), guidance)
+        x = x if self.after is None else self.after(x)
+        return resize(x.to(coarse.dtype), coarse.shape[-2:])
+
+    def affinity(self, image: Tensor, coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
+        """How much each pixel of the coarse map adds to the class that `pixel` (row, column) comes out as. (H, W)
+
+        That is one row of the Jacobian of the refined map, through the directions that won there.
+        """
+        _check_sizes(image, coarse)
+        row, column = pixel
+        if image.shape[0] != 1 or not (0 <= row < image.shape[-2] and 0 <= column < image.shape[-1]):
+            raise ValueError(
+                f"pixel must lie in a batch of one image; got pixel {tuple(pixel)} for image {tuple(image.shape)}"
+            )
+        with torch.no_grad():
+            guidance = self.guidance(image)
+        with torch.enable_grad():
+            coarse = coarse.detach().requires_grad_()
+            at_pixel = self._propagate(coarse, guidance)[0, :, row, column]
+            winner = int(at_pixel.argmax())
+            (gradient,) = torch.autograd.grad(at_pixel[winner], coarse)
+        return gradient[0, winner]
+
+
+def _check_sizes(image: Tensor, coarse: Tensor) -> None:
+    if image.shape[-2:] != coarse.shape[-2:]:
+        raise ValueError(
+            f"image and coarse map must have one size; got {tuple(image.shape)} and {tuple(coarse.shape)}: "
+            f"enlarge the coarse map first (bilinear, align_corners=False)"
+        )
+
+
+def _start_as_identity(convolution: nn.Conv2d, gain: float) -> None:
+    """Hand the coarse map through, so that training starts from it and not from noise."""
+    nn.init.dirac_(convolution.weight)
+    with torch.no_grad():
+        convolution.weight.mul_(gain).add_(torch.randn_like(convolution.weight), alpha=0.02 * gain)
+    if convolution.bias is not None:
+        nn.init.zeros_(convolution.bias)
+
+
+def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Bring maps (N, C, h, w) to `size` (H, W), bilinear between half-pixel centres, without aliasing."""
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps
+    shrinks = size[0] < maps.shape[-2] or size[1] < maps.shape[-1]
+    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False, antialias=shrinks)

@@ -1,0 +1,96 @@
+"""A segmenter with the propagation on top, as one network."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from spatialprop.nn import JointNetwork, RefinementNetwork
+from spatialprop.nn.guidance import LightGuidance
+
+
+class Segmenter(nn.Module):
+    """A trunk at a quarter of the resolution, whose features only the propagation reads."""
+
+    feature_channels = 6
+
+    def __init__(self, classes=3):
+        super().__init__()
+        self.trunk = nn.Conv2d(3, self.feature_channels, 4, stride=4)
+        self.scores = nn.Conv2d(3, classes, 8, stride=8)
+
+    def forward(self, image):
+        return self.scores(image)
+
+    def forward_with_features(self, image):
+        return self(image), self.trunk(image).relu()
+
+
+def light(channels):
+    return LightGuidance(channels, width=8)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(params=[None, light], ids=["trunk", "own guidance"])
+def network(request):
+    return JointNetwork(Segmenter(), request.param)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (43, 58)])
+def test_gives_coarse_and_refined_distributions_of_the_image_size(network, size):
+    image = torch.rand(2, 3, *size)
+    coarse, refined = network(image)
+    expected = F.interpolate(network.segmenter(image), size, mode="bilinear").softmax(dim=1)
+    torch.testing.assert_close(coarse.exp(), expected)
+    assert refined.shape == coarse.shape
+    torch.testing.assert_close(refined.exp().sum(dim=1), torch.ones(2, *size))
+
+
+def test_refined_is_what_the_refinement_makes_of_coarse():
+    network = JointNetwork(Segmenter(), light, num_classes=3, hidden=4).eval()
+    image = torch.rand(1, 3, 32, 40)
+    coarse, refined = network(image)
+    assert isinstance(network.refinement, RefinementNetwork)
+    torch.testing.assert_close(network.refinement(image, coarse.exp()), refined)
+
+
+def test_shared_trunk_is_read_at_its_own_resolution():
+    network = JointNetwork(Segmenter())
+    seen = []
+    network.refinement.propagation.register_forward_hook(lambda _, inputs, __: seen.append(inputs))
+    network(torch.rand(1, 3, 32, 40))
+    ((x, guidance),) = seen
+    assert x.shape == (1, 3, 8, 10)
+    assert guidance.shape == (1, network.refinement.propagation.guidance_channels, 8, 10)
+
+
+def test_gradient_of_the_refined_map_reaches_everything(network):
+    _, refined = network(torch.rand(2, 3, 32, 32))
+    F.nll_loss(refined, torch.randint(3, (2, 32, 32))).backward()
+    without = {name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()}
+    # Guidance of its own reads the image, so that nobody reads the stand-in's trunk.
+    assert without == (set() if network.shares_trunk else {"segmenter.trunk.weight", "segmenter.trunk.bias"})
+
+
+def test_trunk_is_held_once():
+    names = [name for name, _ in JointNetwork(Segmenter()).named_parameters(remove_duplicate=False)]
+    assert sorted(names) == [
+        *(f"refinement.guidance.{part}" for part in ("bias", "weight")),
+        *(f"segmenter.scores.{part}" for part in ("bias", "weight")),
+        *(f"segmenter.trunk.{part}" for part in ("bias", "weight")),
+    ]
+
+
+@torch.no_grad()
+def test_starts_near_the_coarse_map(network):
+    coarse, refined = network.eval()(torch.rand(2, 3, 64, 64))
+    assert (refined.exp() - coarse.exp()).abs().max() < 0.1
+
+
+def test_segmenter_without_features_is_named():
+    with pytest.raises(ValueError, match=r"Conv2d does not hand out its features.*share_trunk=false"):
+        JointNetwork(nn.Conv2d(3, 5, 8, stride=8))
