@@ -1,0 +1,59 @@
+"""Checkpoints from which training goes on as if it had never stopped."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+
+class ResumeCheckpoint(pl.Callback):
+    """Keep `last.ckpt`, at the end of every epoch and every so many batches in between.
+
+    Lightning restores weights, optimiser and progress; this adds the random numbers. The data needs no state at all,
+    see `ShuffledBatches`. Nothing is kept at an epoch's last batch: a resume from there would leave out the
+    validation that follows it.
+
+    Args:
+        folder: Where `last.ckpt` lies.
+        every_n_batches: How much work may be lost at most.
+    """
+
+    def __init__(self, folder: Path, every_n_batches: int) -> None:
+        if every_n_batches < 1:
+            raise ValueError(f"callbacks.checkpoint_every_n_batches must be at least 1; got {every_n_batches}")
+        self.path = folder / "last.ckpt"
+        self._every_n_batches = every_n_batches
+        self._random_state: Tensor | None = None
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if self._random_state is not None:
+            torch.set_rng_state(self._random_state)
+            self._random_state = None
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        due = trainer.fit_loop.total_batch_idx % self._every_n_batches == self._every_n_batches - 1
+        if due and not trainer.is_last_batch:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        # Lightning writes into the folder for temporary files and moves the file from there, which is a copy where
+        # that folder lies on another disk: a process killed then would leave half a checkpoint.
+        beside = self.path.with_name(f".{self.path.name}.part")
+        trainer.save_checkpoint(beside, weights_only=False)  # the optimiser too
+        if trainer.is_global_zero:
+            beside.replace(self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"random_state": torch.get_rng_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._random_state = state["random_state"]

@@ -1,0 +1,116 @@
+"""Scores of several methods on the same images."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spatialprop.baselines import Baseline
+from spatialprop.data.example import VOID, LabelSet
+from spatialprop.metrics import MethodScores, RefinementChanges, SegmentationScores, mend_near_borders
+
+ORACLE_RADIUS = 8
+ORACLE = f"oracle_{ORACLE_RADIUS}px"
+
+
+class Comparison(nn.Module):
+    """Scores the coarse maps, what is made of them, and an oracle that mends only what lies near borders.
+
+    Args:
+        labels: The classes.
+        refined: Names of the methods that this module is given results of.
+        baselines: Further methods, which it runs itself on the same images.
+    """
+
+    def __init__(self, labels: LabelSet, refined: tuple[str, ...], baselines: Mapping[str, Baseline]) -> None:
+        super().__init__()
+        self.baselines = dict(baselines)
+        options: dict[str, Any] = {"ignore_index": VOID, "scored_classes": labels.scored_classes}
+        self.scores = {
+            method: MethodScores(len(labels.classes), **options) for method in ("coarse", *refined, *baselines, ORACLE)
+        }
+        self.changes = {method: RefinementChanges(ignore_index=VOID) for method in (*refined, *baselines)}
+        self._moved_along = nn.ModuleList([*self.scores.values(), *self.changes.values()])
+        self.seconds: dict[str, list[float]] = {method: [] for method in self.changes}
+
+    @contextmanager
+    def timed(self, method: str, device: torch.device) -> Iterator[None]:
+        """Count what runs inside as the time that `method` takes for one image."""
+        start = _now(device)
+        yield
+        self.seconds[method].append(_now(device) - start)
+
+    def update(self, image: Tensor, coarse: Tensor, label: Tensor, refined: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Add one image (1, 3, H, W), its coarse probabilities (1, K, H, W), truth and results (1, H, W).
+
+        Returns the labels of every method.
+        """
+        labels = {"coarse": coarse.argmax(dim=1), **refined}
+        for method, baseline in self.baselines.items():
+            pixels = (image[0].permute(1, 2, 0) * 255).round().byte().cpu().numpy()
+            probabilities = coarse[0].float().cpu().numpy()
+            with self.timed(method, torch.device("cpu")):
+                result = baseline(pixels, probabilities)
+            labels[method] = torch.from_numpy(result.astype(np.int64))[None].to(label.device)
+        labels[ORACLE] = mend_near_borders(labels["coarse"], label, radius=ORACLE_RADIUS, ignore_index=VOID)
+        for method, scores in self.scores.items():
+            scores.update(labels[method], label)
+        for method, changes in self.changes.items():
+            changes.update(labels["coarse"], labels[method], label)
+        return labels
+
+    def reset(self) -> None:
+        """Forget all images."""
+        for scores in self.scores.values():
+            scores.reset()
+        for changes in self.changes.values():
+            changes.reset()
+        for seconds in self.seconds.values():
+            seconds.clear()
+
+    def compute(self) -> dict[str, Any]:
+        """What `metrics.json` holds."""
+        results: dict[str, Any] = {method: scores.compute() for method, scores in self.scores.items()}
+        for method, changes in self.changes.items():
+            results[method]["changes"] = {
+                name: None if share.isnan() else share.item()  # where nothing changed, no share of it is right
+                for name, share in changes.compute().items()
+            }
+            if self.seconds[method]:
+                results[method]["milliseconds"] = 1000 * median(self.seconds[method])
+        return results
+
+
+class Validation(nn.Module):
+    """The mIoU of each method while training goes on."""
+
+    def __init__(self, labels: LabelSet, methods: tuple[str, ...]) -> None:
+        super().__init__()
+        self._scores = {
+            method: SegmentationScores(len(labels.classes), ignore_index=VOID, scored_classes=labels.scored_classes)
+            for method in methods
+        }
+        self._moved_along = nn.ModuleList(self._scores.values())
+
+    def update(self, label: Tensor, scores: Mapping[str, Tensor]) -> None:
+        """Add class scores (N, K, H, W) of each method, and the truth (N, H, W)."""
+        for method, of_classes in scores.items():
+            self._scores[method].update(of_classes.argmax(dim=1), label)
+
+    def compute_and_reset(self) -> dict[str, Tensor]:
+        """`val/<method>_mIoU` for each method."""
+        results = {f"val/{method}_mIoU": scores.compute()["mIoU"] for method, scores in self._scores.items()}
+        for scores in self._scores.values():
+            scores.reset()
+        return results
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

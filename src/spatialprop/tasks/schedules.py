@@ -1,0 +1,33 @@
+"""The share of the learning rate that is left after a share of the training, both from 0 to 1."""
+
+import math
+
+
+def constant(progress: float) -> float:
+    """The learning rate as it is."""
+    return 1.0
+
+
+def cosine(progress: float, *, warmup: float = 0.0, floor: float = 0.0) -> float:
+    """Rise evenly during the first `warmup`, then fall along a cosine to `floor`.
+
+    Example:
+        >>> [round(cosine(progress, warmup=0.2), 2) for progress in (0, 0.1, 0.2, 0.6, 1)]
+        [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    if not 0 <= warmup < 1:
+        raise ValueError(f"warmup is a share of the training, at least 0 and less than 1; got {warmup}")
+    if progress < warmup:
+        return progress / warmup
+    fallen = (progress - warmup) / (1 - warmup)
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * fallen))
+
+
+def poly(progress: float, *, power: float = 0.9) -> float:
+    """Fall as (1 - progress) to a power, as DeepLab does."""
+    return float((1 - progress) ** power)
+
+
+def step(progress: float, *, every: float = 1 / 3, factor: float = 0.1) -> float:
+    """Multiply by `factor` after each share `every` of the training."""
+    return float(factor ** math.floor(progress / every + 1e-9))  # three tenths are a little less than 3 * 0.1
