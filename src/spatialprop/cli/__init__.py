@@ -1,0 +1,38 @@
+"""The command `spatialprop`; each of its sub-commands is a module beside this file, imported when it is called."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+# A module has `add_arguments(parser)` and `run(options) -> exit code`.
+COMMANDS = {
+    "dashboard": "make a wandb page for the runs of a project",
+    "report": "draw the figures and the page of a run, or sum up a multirun",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a sub-command; what is wrong with its input is said in one line, with exit code 2.
+
+    Args:
+        arguments: The words after `spatialprop`; by default those of the command line.
+
+    Returns:
+        The exit code.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    parser = argparse.ArgumentParser(prog="spatialprop", description="Learned spatial propagation for segmentation.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if name in arguments[:1]:
+            module = import_module(f"spatialprop.cli.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (ImportError, OSError, ValueError) as error:
+        print(f"spatialprop {options.command}: {error}", file=sys.stderr)
+        return 2

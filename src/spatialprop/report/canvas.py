@@ -1,0 +1,130 @@
+"""How figures are laid out, look and are written: without pyplot, so that nothing global changes."""
+
+import io
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter
+
+from spatialprop.report.run import write_atomically
+
+INK, PALE = "#24292f", "#d0d7de"
+BEFORE, AFTER = "#8c959f", "#0969da"
+_OTHERS = ("#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#9a6700", "#1b7c83")
+Place: TypeAlias = Literal["lower center", "outside lower center", "upper right"]
+_WIDTH = 9.0  # inches; text is set for a page that shows a figure at 800 to 1000 pixels
+_DPI = 150
+_GAP, _TITLE, _LINE = 0.06, 0.26, 0.2  # inches
+
+
+def method_colours(methods: Collection[str]) -> dict[str, str]:
+    """A colour for each method; the usual ones look the same in every figure."""
+    fixed = {"coarse": BEFORE, "refined": AFTER}
+    fixed |= {method: "#7cc896" for method in methods if method.startswith("oracle")}
+    others = [method for method in methods if method not in fixed]
+    return fixed | dict(zip(others, line_colours(len(others)), strict=True))
+
+
+def line_colours(count: int) -> list[str]:
+    """Colours that are easy to tell apart, from the start again where they run out."""
+    return [_OTHERS[index % len(_OTHERS)] for index in range(count)]
+
+
+def picture_grid(
+    shapes: Sequence[tuple[int, int]], titles: Sequence[str], names: Sequence[str], foot: float
+) -> tuple[Figure, list[list[Axes]]]:
+    """Axes for rows of pictures of one width, with as little room between them as they need.
+
+    Args:
+        shapes: Height and width in pixels of each row's pictures.
+        titles: What stands above each column.
+        names: What stands beside each row.
+        foot: Room left below, in inches.
+    """
+    left, columns = 0.24, len(titles)
+    # Few columns would make huge pictures: they are as wide as four columns' at most.
+    width = (_WIDTH - left - _GAP * (columns - 1)) / max(columns, 4)
+    heights = [width * height_px / width_px for height_px, width_px in shapes]
+    full_width = left + columns * width + (columns - 1) * _GAP
+    full_height = _TITLE + sum(heights) + _GAP * len(heights) + foot
+    figure = Figure(figsize=(full_width, full_height), dpi=_DPI, facecolor="white")
+    rows, top = [], full_height - _TITLE
+    for name, height in zip(names, heights, strict=True):
+        top -= height
+        row = []
+        for column in range(columns):
+            x = left + column * (width + _GAP)
+            axes = figure.add_axes((x / full_width, top / full_height, width / full_width, height / full_height))
+            axes.set(xticks=[], yticks=[])
+            for spine in axes.spines.values():
+                spine.set(color=PALE, linewidth=0.6)
+            row.append(axes)
+        row[0].set_ylabel(_shortened(name, height), fontsize=8, color=INK, labelpad=4, parse_math=False)
+        rows.append(row)
+        top -= _GAP
+    for axes, title in zip(rows[0], titles, strict=True):
+        axes.set_title(title, fontsize=9.5, color=INK, pad=5, parse_math=False)
+    return figure, rows
+
+
+def plot_grid(titles: Sequence[str], height: float) -> tuple[Figure, list[Axes]]:
+    """Axes for plots beside each other."""
+    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white", layout="constrained")
+    panels = [figure.add_subplot(1, len(titles), index + 1) for index in range(len(titles))]
+    for axes, title in zip(panels, titles, strict=True):
+        axes.set_title(title, fontsize=10.5, color=INK, loc="left", parse_math=False)
+        axes.tick_params(labelsize=9, colors=INK, length=0)
+        axes.grid(color=PALE, linewidth=0.6)
+        axes.set_axisbelow(True)
+        for side in ("top", "right", "left"):
+            axes.spines[side].set_visible(False)
+        axes.spines["bottom"].set_color(PALE)
+    return figure, panels
+
+
+def legend(figure: Figure, entries: Sequence[tuple[str, Patch]], place: Place = "lower center") -> None:
+    """A legend that reads line by line; names are shown as they are, whatever signs they hold."""
+    columns = _legend_columns([name for name, _ in entries])
+    # Matplotlib fills column after column.
+    entries = [entry for column in range(columns) for entry in entries[column::columns]]
+    drawn = figure.legend(
+        [patch for _, patch in entries], [" "] * len(entries), loc=place, ncols=columns, frameon=False, fontsize=9,
+        handlelength=1.1, handleheight=1.1, columnspacing=1.4, handletextpad=0.5, borderaxespad=0.1,
+    )  # fmt: skip
+    for text, (name, _) in zip(drawn.get_texts(), entries, strict=True):
+        text.set(text=name, color=INK, parse_math=False)
+
+
+def legend_height(names: Sequence[str]) -> float:
+    """The room in inches that a legend of these names needs."""
+    return 0.1 + _LINE * -(-len(names) // _legend_columns(names))
+
+
+def percent_axis(axis: Axis) -> None:
+    """Write fractions in percent, with as many decimals as it takes to tell ticks apart."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return write_atomically(path, buffer.getvalue())
+
+
+def _shortened(name: str, inches: float) -> str:
+    most = max(4, int(inches / 0.07))
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def _legend_columns(names: Sequence[str]) -> int:
+    for columns in range(len(names), 1, -1):
+        longest = [max(map(len, names[column::columns])) for column in range(columns)]
+        if sum(0.4 + 0.072 * letters for letters in longest) < _WIDTH:
+            return columns
+    return 1

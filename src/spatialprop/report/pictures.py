@@ -1,0 +1,194 @@
+"""Pictures of single images: masks, what was mended, object probability, and the affinity of a pixel."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from spatialprop.data.example import VOID, LabelSet
+from spatialprop.report.canvas import INK, PALE, legend, legend_height, picture_grid
+from spatialprop.report.run import Arrays
+
+_WRONG, _MENDED, _SPOILED = (207, 34, 46), (45, 164, 78), (111, 66, 193)
+_HEARD, _COUNTERED = (178, 24, 43), (33, 102, 172)  # the ends of RdBu
+_LOUDEST = 32  # pixels that are drawn in full colour
+_BAR = 0.5  # inches that a colour bar needs
+
+
+def draw_examples(examples: Sequence[tuple[str, Arrays]], labels: LabelSet) -> Figure | None:
+    """Image, ground truth, masks, and the errors before and after, one row for each image.
+
+    Args:
+        examples: Name and arrays of each image; arrays that all of them lack have no column.
+        labels: The classes, named in the legend as far as they occur.
+    """
+    columns: list[tuple[str, str]] = [("image", "image"), ("label", "ground truth"), ("coarse", "coarse")]
+    methods = {key for _, arrays in examples for key in arrays if key.startswith("method_")}
+    # An oracle knows the truth: its mask shows nothing that the truth's does not.
+    others = sorted(key for key in methods if not key.startswith("method_oracle"))
+    columns += [(key, key.removeprefix("method_")) for key in others] + [("refined", "refined")]
+    columns = [(key, title) for key, title in columns if any(key in arrays for _, arrays in examples)]
+    examples = [(name, arrays) for name, arrays in examples if any(key in arrays for key, _ in columns)]
+    if not examples:
+        return None
+    masks = [key for key, _ in columns if key != "image"]
+    errors = []
+    if "label" in masks and "coarse" in masks:
+        errors = ["errors before", "errors after"] if "refined" in masks else ["errors"]
+
+    present = np.unique(np.concatenate([arrays[key].ravel() for _, arrays in examples for key in masks if key in arrays]
+                                       or [np.zeros(0, np.uint8)]))  # fmt: skip
+    entries = [
+        (labels.classes[value], _swatch(labels.palette[value])) for value in present if value < len(labels.classes)
+    ]
+    if VOID in present:
+        entries.append(("void", Patch(facecolor="white", edgecolor="#8c959f", hatch="//////", linewidth=0.6)))
+    kinds = [("wrong", _swatch(_WRONG))] if errors else []
+    if len(errors) == 2:
+        kinds += [("mended", _swatch(_MENDED)), ("newly wrong", _swatch(_SPOILED))]
+    entries += kinds
+
+    shapes = [next(arrays[key].shape[:2] for key, _ in columns if key in arrays) for _, arrays in examples]
+    titles = [title for _, title in columns] + errors
+    figure, rows = picture_grid(
+        shapes, titles, [name for name, _ in examples], foot=legend_height([name for name, _ in entries])
+    )
+    for (_, arrays), row in zip(examples, rows, strict=True):
+        for axes, (key, _) in zip(row, columns, strict=False):
+            if key in arrays:
+                _show(axes, arrays[key] if key == "image" else _coloured(arrays[key], labels))
+        for axes, title in zip(row[len(columns) :], errors, strict=True):
+            if "label" in arrays and "coarse" in arrays:
+                after = arrays.get("refined") if title == "errors after" else None
+                _show(axes, error_map(arrays["label"], arrays["coarse"], after, arrays.get("image")))
+    if entries:
+        legend(figure, entries)
+    return figure
+
+
+def error_map(
+    label: NDArray[np.uint8],
+    before: NDArray[np.uint8],
+    after: NDArray[np.uint8] | None = None,
+    image: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
+    """Wrong pixels in red and, where there is an `after`, mended ones in green and newly wrong ones in violet.
+
+    Example:
+        >>> label, before, after = (np.array([row], np.uint8) for row in ([1, 1, 1], [0, 0, 1], [0, 1, 0]))
+        >>> error_map(label, before, after)[0].tolist()
+        [[207, 34, 46], [45, 164, 78], [111, 66, 193]]
+    """
+    pale = np.full(label.shape, 235, np.uint8) if image is None else (image.mean(axis=-1) * 0.3 + 170).astype(np.uint8)
+    drawn = np.repeat(pale[..., None], 3, axis=-1)
+    was_wrong = before != label
+    is_wrong = was_wrong if after is None else after != label
+    drawn[is_wrong & was_wrong] = _WRONG
+    drawn[was_wrong & ~is_wrong] = _MENDED
+    drawn[is_wrong & ~was_wrong] = _SPOILED
+    return _hatched(drawn, label == VOID)
+
+
+def draw_object_probability(examples: Sequence[tuple[str, Arrays]]) -> Figure | None:
+    """How likely each pixel is anything but background, before and after."""
+    needed = ("image", "coarse_object", "refined_object")
+    examples = [(name, arrays) for name, arrays in examples if all(key in arrays for key in needed)]
+    if not examples:
+        return None
+    titles = ["image", "1 - P(background), coarse", "1 - P(background), refined", "refined - coarse"]
+    shapes = [arrays["image"].shape[:2] for _, arrays in examples]
+    figure, rows = picture_grid(shapes, titles, [name for name, _ in examples], foot=_BAR)
+    objects = [[arrays[key].astype(np.float32) / 255 for key in needed[1:]] for _, arrays in examples]
+    largest = max(float(np.quantile(np.abs(after - before), 0.999)) for before, after in objects)
+    limit = max(0.2, np.ceil(10 * largest) / 10)
+    change = ScalarMappable(Normalize(-limit, limit), matplotlib.colormaps["RdBu_r"])
+    probability = ScalarMappable(Normalize(0, 1), matplotlib.colormaps["magma"])
+    for (_, arrays), (before, after), row in zip(examples, objects, rows, strict=True):
+        _show(row[0], arrays["image"])
+        for axes, values in zip(row[1:3], (before, after), strict=True):
+            _show(axes, values, probability)
+        _show(row[3], after - before, change)
+    _colour_bar(figure, rows[-1][1:3], probability)
+    _colour_bar(figure, rows[-1][3:], change)
+    return figure
+
+
+def draw_affinity(examples: Sequence[tuple[str, Arrays]], most: int = 4) -> Figure | None:
+    """How much one marked pixel listens to each other one.
+
+    Args:
+        examples: Name and arrays of each image; those without an affinity are passed over.
+        most: How many to draw.
+    """
+    examples = [(name, arrays) for name, arrays in examples if {"image", "affinity", "pixel"} <= arrays.keys()][:most]
+    if not examples:
+        return None
+    titles = ["image and pixel", "affinity to every pixel", "affinity over the image"]
+    shapes = [arrays["image"].shape[:2] for _, arrays in examples]
+    figure, rows = picture_grid(shapes, titles, [name for name, _ in examples], foot=_BAR)
+    colours = ScalarMappable(Normalize(-1, 1), matplotlib.colormaps["RdBu_r"])
+    for (_, arrays), row in zip(examples, rows, strict=True):
+        values = _compressed(arrays["affinity"])
+        tint = np.where(values[..., None] > 0, _HEARD, _COUNTERED)
+        weight = 0.9 * np.abs(values)[..., None]
+        grey = arrays["image"].mean(axis=-1, keepdims=True) * 0.4 + 140
+        _show(row[0], arrays["image"])
+        _show(row[1], values, colours)
+        _show(row[2], (weight * tint + (1 - weight) * grey).astype(np.uint8))
+        i, j = arrays["pixel"]
+        for axes in row:
+            axes.plot(j, i, "o", markersize=6, markerfacecolor="none", markeredgecolor="white", markeredgewidth=2.4)
+            axes.plot(j, i, "o", markersize=6, markerfacecolor="none", markeredgecolor="black", markeredgewidth=1.1)
+    _colour_bar(figure, rows[-1][1:], colours, f"affinity, relative to the {_LOUDEST} pixels heard most; square root")
+    return figure
+
+
+def _compressed(affinity: NDArray[np.float32]) -> NDArray[np.float32]:
+    # A pixel hears itself and a few others most by far: they must not set the scale. The root keeps far ones visible.
+    size = np.abs(affinity)
+    loudest = np.sort(size[size > 0])[-_LOUDEST:]
+    top = loudest[0] if loudest.size else 1.0
+    return np.asarray(np.sign(affinity) * np.sqrt(np.clip(size / top, 0, 1)), np.float32)
+
+
+def _show(axes: Axes, picture: NDArray[Any], colours: ScalarMappable | None = None) -> None:
+    drawn = picture if colours is None else colours.to_rgba(picture, bytes=True)
+    axes.imshow(drawn, aspect="auto", interpolation="nearest")
+
+
+def _coloured(mask: NDArray[np.uint8], labels: LabelSet) -> NDArray[np.uint8]:
+    return _hatched(labels.palette[mask], mask == VOID)
+
+
+def _hatched(picture: NDArray[np.uint8], where: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    rows, columns = np.indices(where.shape)
+    period = max(4, max(where.shape) // 40)
+    stripes = (rows + columns) % period < max(1, period // 4)
+    drawn = np.where(where[..., None], np.uint8(255), picture)
+    drawn[where & stripes] = 140
+    return np.asarray(drawn, np.uint8)
+
+
+def _swatch(colour: Sequence[int] | NDArray[np.uint8]) -> Patch:
+    red, green, blue = (float(value) / 255 for value in colour)
+    return Patch(facecolor=(red, green, blue), edgecolor=PALE, linewidth=0.6)
+
+
+def _colour_bar(figure: Figure, below: Sequence[Axes], colours: ScalarMappable, label: str = "") -> None:
+    left, right = below[0].get_position().x0, below[-1].get_position().x1
+    height = figure.get_figheight()
+    width = 0.8 * min(right - left, 0.5)
+    axes = figure.add_axes(((left + right - width) / 2, 0.3 / height, width, 0.09 / height))
+    bar = figure.colorbar(colours, cax=axes, orientation="horizontal", format="%.3g")
+    bar.set_ticks(list(np.linspace(*colours.get_clim(), 5)))
+    bar.outline.set(linewidth=0.4, edgecolor=PALE)
+    axes.tick_params(labelsize=7.5, colors=INK, length=2, pad=1.5)
+    if label:
+        axes.set_xlabel(label, fontsize=7.5, color=INK, labelpad=1)

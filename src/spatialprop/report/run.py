@@ -1,0 +1,206 @@
+"""What a run's folder holds, read as far as it is there: a run may have been cut off, or not be finished yet."""
+
+import csv
+import json
+import os
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import yaml  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from spatialprop.data.example import VOID, LabelSet
+
+Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+Curves: TypeAlias = dict[str, tuple[list[float], list[float]]]  # column -> (steps, values)
+
+METRICS = "metrics.json"
+_PARTS = (METRICS, "config.yaml", ".hydra", "csv", "examples")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder as it was read; what is missing is empty.
+
+    Args:
+        folder: Where it was read from.
+        config: The text of `config.yaml`.
+        overrides: What the run was started with, such as "seed=2".
+        labels: The classes of its data; numbers stand for names if `data.json` is missing.
+        images: How many images its scores were taken on, None if unknown.
+        metrics: Scores by method, in the order in which to show them.
+        examples: Name and arrays of each image that the run kept.
+        curves: What was logged while it trained, by column.
+        segmenter_curves: What was logged while its coarse model was trained before.
+    """
+
+    folder: Path
+    config: str
+    overrides: tuple[str, ...]
+    labels: LabelSet
+    images: int | None
+    metrics: dict[str, dict[str, Any]]
+    examples: list[tuple[str, Arrays]]
+    curves: Curves
+    segmenter_curves: Curves
+
+    @property
+    def name(self) -> str:
+        """The last two parts of the folder's path, which say what was run and when."""
+        return "/".join(self.folder.resolve().parts[-2:])
+
+
+def is_run(folder: Path) -> bool:
+    """Whether anything of a run lies in a folder."""
+    return any((folder / part).exists() for part in _PARTS)
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read a run's folder.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or nothing of a run in it.
+        ValueError: One of its files cannot be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; give the folder that train.py printed last")
+    if not is_run(folder):
+        raise FileNotFoundError(
+            f"{folder} is no run's folder: it holds none of {', '.join(_PARTS)}; give the folder that train.py printed"
+        )
+    config = folder / "config.yaml"
+    examples = _read_examples(folder / "examples")
+    labels, images = _read_data(folder / "data.json", examples)
+    return Run(
+        folder=folder,
+        config=config.read_text() if config.is_file() else "",
+        overrides=read_overrides(folder),
+        labels=labels,
+        images=images,
+        metrics=read_metrics(folder),
+        examples=examples,
+        curves=read_curves(folder / "csv"),
+        segmenter_curves=read_curves(folder / "csv_segmenter"),
+    )
+
+
+def read_overrides(folder: Path) -> tuple[str, ...]:
+    """What a run was started with; nothing if that is not written down."""
+    path = folder / ".hydra" / "overrides.yaml"
+    if not path.is_file():
+        return ()
+    try:
+        overrides = yaml.safe_load(path.read_text()) or []
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from None
+    if not isinstance(overrides, list):
+        raise ValueError(f"{path} holds a {type(overrides).__name__}; it must be a list of overrides")
+    return tuple(str(override) for override in overrides)
+
+
+def read_metrics(folder: Path) -> dict[str, dict[str, Any]]:
+    """Scores by method; none if the run has not come that far."""
+    path = folder / METRICS
+    metrics = _read_json(path) if path.is_file() else {}
+    if not all(isinstance(scores, dict) for scores in metrics.values()):
+        raise ValueError(f"{path} must hold an object of scores for each method; got {sorted(metrics)}")
+    return metrics
+
+
+def read_curves(folder: Path) -> Curves:
+    """Read the columns of Lightning's `version_*/metrics.csv`, those of a resumed run as one.
+
+    A later version starts from a checkpoint: it replaces what an earlier one had logged from that step on.
+    """
+    rows: list[dict[str, float]] = []
+    for path in sorted(folder.glob("version_*/metrics.csv"), key=natural_order):
+        version = [row for row in _read_numbers(path) if "step" in row]
+        start = min((row["step"] for row in version), default=float("inf"))
+        rows = [row for row in rows if row["step"] < start] + version
+    curves: Curves = {}
+    for row in sorted(rows, key=lambda row: row["step"]):
+        for column, value in row.items():
+            if column not in ("step", "epoch"):
+                steps, values = curves.setdefault(column, ([], []))
+                steps.append(row["step"])
+                values.append(value)
+    return curves
+
+
+def natural_order(path: Path) -> list[tuple[int, str]]:
+    """A sorting key that puts 10 after 9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
+
+
+def write_atomically(path: Path, content: str | bytes) -> Path:
+    """Write a file beside its place and move it there, so that nobody ever reads half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_bytes(content.encode() if isinstance(content, str) else content)
+    beside.replace(path)
+    return path
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}; was the run cut off? Evaluate it again") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}; it must be an object")
+    return content
+
+
+def _read_data(path: Path, examples: list[tuple[str, Arrays]]) -> tuple[LabelSet, int | None]:
+    if not path.is_file():
+        values = [arrays[key] for _, arrays in examples for key in ("label", "coarse", "refined") if key in arrays]
+        highest = max((int(array[array != VOID].max(initial=0)) for array in values), default=0)
+        return LabelSet("unknown data", tuple(f"class {index}" for index in range(highest + 1))), None
+    fields = _read_json(path)
+    classes, scored = fields.get("classes"), fields.get("scored_classes")
+    if not isinstance(classes, list):
+        raise ValueError(f"{path} must hold a list of class names under `classes`; got {classes!r}")
+    labels = LabelSet(
+        name=str(fields.get("name", "unnamed data")),
+        classes=tuple(str(name) for name in classes),
+        ignore_index=fields.get("ignore_index"),
+        scored_classes=None if scored is None else tuple(scored),
+    )
+    return labels, fields.get("images")
+
+
+def _read_examples(folder: Path) -> list[tuple[str, Arrays]]:
+    paths = sorted(folder.glob("*.npz"), key=natural_order)
+    return [(re.sub(r"^\d+_", "", path.stem), arrays) for path in paths if (arrays := _read_arrays(path))]
+
+
+def _read_arrays(path: Path) -> Arrays:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return dict(stored)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        warnings.warn(f"{path} cannot be read ({error}) and is left out", stacklevel=3)
+        return {}
+
+
+def _read_numbers(path: Path) -> list[dict[str, float]]:
+    with path.open(newline="") as file:
+        return [
+            {column: float(cell) for column, cell in row.items() if column and _is_number(cell)}
+            for row in csv.DictReader(file)
+        ]
+
+
+def _is_number(cell: object) -> bool:
+    try:
+        float(str(cell))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,135 @@
+"""Scores as tables, for the console and for a page."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, TypeGuard
+
+MISSING = "-"
+
+SCORES = {
+    "mIoU": "mIoU",
+    "pixel_accuracy": "pixel accuracy",
+    "mean_accuracy": "mean accuracy",
+    "boundary_IoU": "Boundary IoU",
+}
+CHANGES = {"changed": "changed", "right": "rightly", "wrong": "wrongly"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells under headings; the first `labels` columns are text, the others numbers.
+
+    Example:
+        >>> print(Table(["method", "mIoU"], [["coarse", "71.2"], ["refined", "80.4"]]).text())
+        | method  | mIoU |
+        |---------|-----:|
+        | coarse  | 71.2 |
+        | refined | 80.4 |
+    """
+
+    heading: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    labels: int = 1
+
+    def text(self) -> str:
+        """Aligned text that is a Markdown table too."""
+        cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (self.heading, *self.rows)]
+        widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
+        is_label = [index < self.labels for index in range(len(widths))]
+
+        def line(row: Sequence[str]) -> str:
+            padded = [
+                cell.ljust(width) if label else cell.rjust(width)
+                for cell, width, label in zip(row, widths, is_label, strict=True)
+            ]
+            return f"| {' | '.join(padded)} |"
+
+        rule = [
+            "-" * (width + 2) if label else "-" * (width + 1) + ":"
+            for width, label in zip(widths, is_label, strict=True)
+        ]
+        return "\n".join([line(cells[0]), f"|{'|'.join(rule)}|", *map(line, cells[1:])])
+
+    def html(self) -> str:
+        """The same as a `<table>`, every cell escaped."""
+
+        def row(cells: Sequence[str], tag: str) -> str:
+            return "".join(
+                f"<{tag}{'' if index < self.labels else ' class=number'}>{escape(cell)}</{tag}>"
+                for index, cell in enumerate(cells)
+            )
+
+        body = "\n".join(f"<tr>{row(cells, 'td')}</tr>" for cells in self.rows)
+        return (
+            f'<div class="table"><table>\n<thead><tr>{row(self.heading, "th")}</tr></thead>\n'
+            f"<tbody>\n{body}\n</tbody>\n</table></div>"
+        )
+
+
+def comparison(metrics: Mapping[str, Mapping[str, Any]], radius: int = 3) -> Table:
+    """One row for each method, in percent; columns that no method has are left out.
+
+    Args:
+        metrics: Scores by method, as in `metrics.json`.
+        radius: Trimap IoU is shown at the radius nearest to this one.
+    """
+    near = nearest_radius(metrics.values(), radius)
+    columns = {heading: [percent(scores.get(key)) for scores in metrics.values()] for key, heading in SCORES.items()}
+    columns[f"trimap IoU {near} px"] = [percent(trimap(scores).get(near)) for scores in metrics.values()]
+    for key, heading in CHANGES.items():
+        columns[heading] = [percent((scores.get("changes") or {}).get(key)) for scores in metrics.values()]
+    columns["ms"] = [decimal(scores.get("milliseconds")) for scores in metrics.values()]
+    known = {heading: cells for heading, cells in columns.items() if any(cell != MISSING for cell in cells)}
+    return Table(["method", *known], list(zip(metrics, *known.values(), strict=True)))
+
+
+def comparison_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """The methods of a run beside each other, as text.
+
+    Example:
+        >>> print(comparison_table({"coarse": {"mIoU": 0.712}, "refined": {"mIoU": 0.804, "milliseconds": 31.25}}))
+        | method  | mIoU |   ms |
+        |---------|-----:|-----:|
+        | coarse  | 71.2 |    - |
+        | refined | 80.4 | 31.2 |
+    """
+    return comparison(metrics).text()
+
+
+def trimap(scores: Mapping[str, Any]) -> dict[int, float]:
+    """Trimap IoU by radius in pixels, ascending.
+
+    Example:
+        >>> trimap({"trimap_IoU": {"10": 0.7, "2": 0.5, "1": None}})
+        {2: 0.5, 10: 0.7}
+    """
+    curve = scores.get("trimap_IoU") or {}
+    return {int(radius): float(curve[radius]) for radius in sorted(curve, key=int) if is_number(curve[radius])}
+
+
+def nearest_radius(methods: Iterable[Mapping[str, Any]], wanted: int) -> int:
+    """The radius nearest to the wanted one that any method was scored at."""
+    radii = sorted({radius for scores in methods for radius in trimap(scores)})
+    return min(radii, key=lambda radius: abs(radius - wanted), default=wanted)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a score is there: not null, not NaN."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def percent(value: object) -> str:
+    """A fraction in percent with one decimal, a dash if there is none.
+
+    Example:
+        >>> percent(0.8049), percent(None), percent(float("nan"))
+        ('80.5', '-', '-')
+    """
+    return f"{100 * value:.1f}" if is_number(value) else MISSING
+
+
+def decimal(value: object) -> str:
+    """A number with one decimal, a dash if there is none."""
+    return f"{value:.1f}" if is_number(value) else MISSING

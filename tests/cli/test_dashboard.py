@@ -1,0 +1,24 @@
+"""The wandb page, as far as it can be made without an account."""
+
+from pathlib import Path
+
+import pytest
+
+from spatialprop.cli.dashboard import make_dashboard
+from spatialprop.experiment import wandb_logging
+from spatialprop.tasks import Refine
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic V1 style")  # wandb-workspaces' own
+def test_the_page_shows_what_runs_log():
+    page = make_dashboard("somebody", "spatialprop")
+    curves, scores, pictures = set(), set(), set()
+    for section in page.sections:
+        for panel in section.panels:
+            curves |= {str(name) for name in getattr(panel, "y", [])}
+            scores |= {metric.name for metric in getattr(panel, "metrics", [])}
+            pictures |= set(getattr(panel, "media_keys", []))
+    assert {Refine.monitor, "train/loss"} <= curves
+    assert {"test/refined/mIoU", "test/coarse/mIoU"} <= scores
+    source = Path(wandb_logging.__file__).read_text()
+    assert all(key in source for key in pictures)
