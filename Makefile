@@ -1,7 +1,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: test lint benchmark
+.PHONY: train test lint benchmark
+
+train: .venv/ready
+	$(BIN)/python train.py
 
 test: lint
 	$(BIN)/pytest -n 2

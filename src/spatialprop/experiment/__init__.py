@@ -1,0 +1,1 @@
+"""What `train.py` and `evaluate.py` do: put an experiment together, run it, keep what came of it."""

@@ -1,0 +1,144 @@
+"""From a config to the parts of an experiment."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.loggers import CSVLogger, Logger
+from torch import nn
+
+from spatialprop import baselines
+from spatialprop.baselines import Baseline
+from spatialprop.callbacks import ResumeCheckpoint
+from spatialprop.data import LabelSet, SimulatedCoarse, Splits, WithCoarse
+from spatialprop.data.coarse import coarse_map
+from spatialprop.data.example import Example, Examples
+from spatialprop.data.module import DataModule
+from spatialprop.data.patches import Patches
+from spatialprop.nn import JointNetwork, RefinementNetwork
+from spatialprop.tasks import Joint, Refine, Segment
+from spatialprop.tasks.optimization import Optimization
+
+Task = Segment | Refine | Joint
+
+
+def make_splits(config: DictConfig) -> Splits:
+    """The data set that the config names."""
+    splits: Splits = instantiate(config.data)
+    return splits
+
+
+def make_segmenter(config: DictConfig, labels: LabelSet) -> nn.Module:
+    """The coarse network that the config names."""
+    if config.segmenter.network is None:
+        raise ValueError("this needs a segmenter with a network of its own; choose one, such as segmenter=unet")
+    network: nn.Module = instantiate(config.segmenter.network)(len(labels.classes))
+    return network
+
+
+def make_task(
+    config: DictConfig, labels: LabelSet, compared_with: Mapping[str, Baseline], optimization: Optimization
+) -> Task:
+    """What is trained, and how it is scored."""
+    loss = instantiate(config.task.loss)
+    kind = config.task.kind
+    if kind == "segment":
+        return Segment(make_segmenter(config, labels), labels, optimization, loss)
+    guidance = instantiate(config.guidance.network)
+    propagation: dict[str, Any] = dict(config.propagation)
+    propagation |= {"hidden": config.guidance.hidden, "num_classes": len(labels.classes)}
+    if kind == "refine":
+        network = RefinementNetwork(guidance, **propagation)
+        return Refine(network, labels, optimization, loss, compared_with, restrict=config.task.restrict)
+    if kind == "joint":
+        joint = JointNetwork(
+            make_segmenter(config, labels), None if config.task.share_trunk else guidance, **propagation
+        )
+        return Joint(joint, labels, optimization, loss, config.task.coarse_weight, compared_with)
+    raise ValueError(f"task.kind must be segment, refine or joint; got {kind!r}")
+
+
+def make_optimization(config: DictConfig) -> Optimization:
+    """How the task is trained."""
+    return Optimization(
+        instantiate(config.optimizer), instantiate(config.scheduler), config.guidance.get("pretrained_factor", 1.0)
+    )
+
+
+def make_baselines(config: DictConfig) -> dict[str, Baseline]:
+    """What the task is compared with: those that the config names, or those that are installed."""
+    names = baselines.installed() if config.baselines == "installed" else list(config.baselines)
+    return {name: baselines.make(name) for name in names}
+
+
+def make_data(config: DictConfig, splits: Splits, patches: Patches | None = None, **loading: Any) -> DataModule:
+    """The loaders of the task."""
+    return DataModule(
+        splits,
+        patches or instantiate(config.patches),
+        instantiate(config.augment),
+        seed=config.seed,
+        **{**dict(config.loader), **loading},
+    )
+
+
+def with_stored_coarse(config: DictConfig, examples: Examples) -> Examples:
+    """Examples whose coarse maps come with them; what is missing is simulated if the config says so."""
+    simulated = SimulatedCoarse(len(examples.labels.classes))
+
+    def coarse_of(example: Example) -> NDArray[np.uint8]:
+        missing = example.coarse is None and config.segmenter.simulate_missing
+        return simulated(example) if missing else coarse_map(example)
+
+    return WithCoarse(examples, coarse_of)
+
+
+def make_loggers(config: DictConfig, folder: Path, stage: str = "csv") -> list[Logger]:
+    """Where the curves go: `<folder>/<stage>/version_0/metrics.csv`, and wandb if the config says so.
+
+    What a resume adds goes to version_1, and so on.
+    """
+    loggers: list[Logger] = [CSVLogger(folder, name=stage, flush_logs_every_n_steps=20)]
+    if config.logger.kind == "wandb":
+        if stage == "csv":
+            from spatialprop.experiment.wandb_logging import make_wandb_logger
+
+            loggers.append(make_wandb_logger(config, folder))
+    elif config.logger.kind != "csv":
+        raise ValueError(f"logger.kind must be csv or wandb; got {config.logger.kind!r}")
+    return loggers
+
+
+def make_trainer(config: DictConfig, *, callbacks: Sequence[Callback], **changed: Any) -> pl.Trainer:
+    """A trainer as the config has it, with a progress bar if the config wants one."""
+    options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
+    progress = [TQDMProgressBar(refresh_rate=10)] if config.callbacks.progress_bar else []
+    return pl.Trainer(
+        **{**options, **changed},
+        callbacks=[*callbacks, *progress],
+        enable_progress_bar=bool(progress),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # ours give every process its share, and none twice
+    )
+
+
+def keep_checkpoints(config: DictConfig, folder: Path, *, monitor: str) -> list[Callback]:
+    """Keep what a run can go on from, and the weights that scored best."""
+    best = ModelCheckpoint(
+        folder, "best", monitor=monitor, mode="max", save_weights_only=True, enable_version_counter=False
+    )
+    return [ResumeCheckpoint(folder, config.callbacks.checkpoint_every_n_batches), best]
+
+
+def load_weights_of(path: Path) -> dict[str, torch.Tensor]:
+    """The network's weights in a checkpoint of a task."""
+    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}

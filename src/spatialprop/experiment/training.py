@@ -1,0 +1,149 @@
+"""One run of `train.py`: fit, test, report."""
+
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import WandbLogger
+
+from spatialprop.callbacks import SaveExamples
+from spatialprop.data import Splits
+from spatialprop.data.files import write_beside
+from spatialprop.experiment.coarse import frozen_segmenter, keep_weights, with_coarse
+from spatialprop.experiment.composition import (
+    keep_checkpoints,
+    load_weights_of,
+    make_baselines,
+    make_data,
+    make_loggers,
+    make_optimization,
+    make_splits,
+    make_task,
+    make_trainer,
+)
+from spatialprop.experiment.latest import point_latest_to
+from spatialprop.experiment.run_folder import RunFolder
+from spatialprop.experiment.wandb_logging import log_results
+from spatialprop.report.page import write_report
+from spatialprop.report.tables import comparison_table
+from spatialprop.tasks.optimization import restore
+
+log = logging.getLogger(__name__)
+
+
+def quieten_lightning() -> None:
+    """Leave out what Lightning says of its own workings; its warnings stay."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in (r".*LeafSpec.*", r"Checkpoint directory .* exists and is not empty"):
+        warnings.filterwarnings("ignore", message)
+
+
+def train(config: DictConfig, folder: Path) -> dict[str, Any]:
+    """Train what the config describes, test it, and leave everything in `folder`."""
+    quieten_lightning()
+    refuse_processes_in_multirun(config)
+    run = RunFolder(folder)
+    run.checkpoints.mkdir(parents=True, exist_ok=True)
+    if config.ckpt_path == "last" and run.config.exists():
+        _say_what_changed(cast(DictConfig, OmegaConf.load(run.config)), config)
+    with write_beside(run.config) as file:
+        file.write(OmegaConf.to_yaml(config, resolve=True).encode())
+
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    splits = make_splits(config)
+    run.write_labels(splits.labels, len(splits.test))
+    task = make_task(config, splits.labels, make_baselines(config), make_optimization(config))
+    refines = config.task.kind == "refine"
+    if refines:
+        network = frozen_segmenter(config, splits, run)
+        splits = Splits(
+            *(
+                with_coarse(config, examples, network, run.coarse / name)
+                for name, examples in zip(splits._fields, splits, strict=True)
+            )
+        )
+        pl.seed_everything(config.seed, workers=True, verbose=False)  # however the coarse maps were come by
+    data = make_data(config, splits, with_coarse=refines)
+    trainer = make_trainer(
+        config,
+        logger=make_loggers(config, run.path),
+        callbacks=[
+            *keep_checkpoints(config, run.checkpoints, monitor=task.monitor),
+            SaveExamples(run.examples, config.callbacks.examples, config.callbacks.background),
+        ],
+    )
+    trainer.fit(task, data, ckpt_path=_checkpoint(config, run), weights_only=True)
+
+    best = run.checkpoints / "best.ckpt"
+    if best.exists():
+        restore(task.network, load_weights_of(best))
+    keep_weights(task.network, run.network)
+    trainer.test(task, data, verbose=False)
+    metrics = task.results
+    if trainer.is_global_zero:
+        run.write_metrics(metrics)
+        write_report(run.path)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                log_results(logger, run, metrics, splits.labels, config.logger.images)
+        log.info("\n%s", comparison_table(metrics))
+    return metrics
+
+
+def run_job(config: DictConfig) -> float:
+    """Train as the command line says, in the folder that Hydra made; return what a sweep maximises."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if HydraConfig.get().mode == RunMode.RUN:
+        point_latest_to(folder, Path("outputs"))
+    try:
+        metrics = train(config, folder)
+    finally:
+        if config.logger.kind == "wandb":
+            import wandb
+
+            wandb.finish()  # or the next job of a multirun would go on in this one's
+    log.info("Report: %s", folder / "report.html")
+    print(folder, flush=True)
+    scores = metrics.get("refined", metrics["coarse"])
+    return float(scores["mIoU"])
+
+
+def _checkpoint(config: DictConfig, run: RunFolder) -> Path | None:
+    if config.ckpt_path is None:
+        return None
+    if config.ckpt_path != "last":
+        path = Path(config.ckpt_path)
+        if not path.is_file():
+            raise FileNotFoundError(f"ckpt_path = {path} does not exist; give a .ckpt file, or ckpt_path=last")
+        return path
+    last = run.checkpoints / "last.ckpt"
+    return last if last.exists() else None  # it was stopped while its segmenter was being fitted
+
+
+def _say_what_changed(before: DictConfig, now: DictConfig) -> None:
+    old, new = (cast(DictConfig, OmegaConf.create(OmegaConf.to_yaml(config, resolve=True))) for config in (before, now))
+    for key in sorted({*map(str, old), *map(str, new)} - {"ckpt_path"}):
+        if old.get(key) != new.get(key):
+            log.warning(
+                "This run goes on with other settings than it began with: %s = %s, was %s",
+                key, new.get(key), old.get(key),
+            )  # fmt: skip
+
+
+def refuse_processes_in_multirun(config: DictConfig) -> None:
+    """Several devices in one process tree would each start the whole multirun again."""
+    devices = config.trainer.devices
+    several = devices not in (1, "1") and not (hasattr(devices, "__len__") and len(devices) == 1)
+    launched = "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_PROCID" in os.environ
+    if several and not launched and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise ValueError(
+            f"--multirun with trainer.devices={devices}: every process that Lightning starts would be handed the whole "
+            f"command line and run all jobs again. Set trainer.devices=1, run the jobs one by one with torchrun, or "
+            f"let SLURM start them (hydra/launcher=submitit_slurm)"
+        )

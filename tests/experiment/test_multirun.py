@@ -1,0 +1,78 @@
+"""Several runs by one command, and several processes by one run."""
+
+import json
+import os
+
+import pytest
+
+from spatialprop.cli import main as spatialprop
+from tests.experiment.tiny import TINY, environment, run, trained
+
+
+def test_one_failing_job_does_not_lose_the_others(tmp_path, capsys):
+    failed = run(
+        "train.py",
+        "--multirun",
+        *TINY,
+        "propagation=one_way,three_way",
+        "propagation.units=1,0",
+        folder=tmp_path,
+        expect=1,
+    )
+    assert "units must be at least 1" in failed.stdout + failed.stderr
+    (folder,) = (tmp_path / "multirun").iterdir()
+    assert len(list(folder.rglob("metrics.json"))) == 2
+    assert spatialprop(["report", str(folder)]) == 0
+    table = capsys.readouterr().out
+    assert "one_way" in table
+    assert "three_way" in table
+    assert (folder / "report.md").is_file()
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "submitit_slurm"])
+def test_launchers_compose(launcher, tmp_path):
+    shown = run("train.py", f"hydra/launcher={launcher}", "--cfg", "hydra", folder=tmp_path).stdout
+    assert f"hydra/launcher: {launcher}" in shown
+
+
+@pytest.mark.parametrize("sweep", ["optuna", "connections"])
+def test_sweeps_compose(sweep, tmp_path):
+    shown = run("train.py", f"sweep={sweep}", "--cfg", "hydra", folder=tmp_path).stdout
+    assert "propagation" in shown
+
+
+def test_multirun_with_several_devices_is_refused(tmp_path):
+    failed = run(
+        "train.py", "--multirun", *TINY, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "seed=1,2",
+        folder=tmp_path, expect=1,
+    )  # fmt: skip
+    assert "set trainer.devices=1" in (failed.stdout + failed.stderr).lower().replace("set t", "set t")
+
+
+def test_two_processes_score_every_image_once(tmp_path):
+    """Three test images over two processes: none is counted twice to make it even."""
+    one = trained(tmp_path, "data.test=3", "trainer.max_epochs=1")
+    options = [
+        "data.test=3",
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+        "trainer.precision=32-true",
+    ]
+    scores = []
+    for extra in ([], options[1:]):
+        done = run("evaluate.py", f"run={one}", *extra, folder=tmp_path)
+        folder = tmp_path / [line for line in done.stdout.strip().splitlines() if "evaluations" in line][-1]
+        metrics = json.loads((folder / "metrics.json").read_text())
+        for method in metrics.values():
+            method.pop("milliseconds", None)
+        scores.append(metrics)
+    assert scores[0] == scores[1]
+
+
+def test_training_on_two_processes(tmp_path):
+    options = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
+    run("train.py", *TINY, "loader.batch_size=2", *options, folder=tmp_path)
+    (metrics,) = tmp_path.rglob("metrics.json")
+    assert json.loads(metrics.read_text())["refined"]["mIoU"] >= 0
+    assert os.environ.keys() <= environment().keys()

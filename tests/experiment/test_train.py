@@ -1,0 +1,120 @@
+"""The command line of train.py, and what a run leaves behind."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from tests.experiment.tiny import REPOSITORY, TINY, run, tiny_but, trained
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    return trained(tmp_path_factory.mktemp("finished"))
+
+
+def test_a_run_leaves_what_the_readme_promises(finished):
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert list(metrics) == ["coarse", "refined", "oracle_8px"]
+    for scores in metrics.values():
+        for name in ("mIoU", "pixel_accuracy", "mean_accuracy", "boundary_IoU"):
+            assert 0 <= scores[name] <= 1
+        assert len(scores["per_class_IoU"]) == len(json.loads((finished / "data.json").read_text())["classes"])
+    assert yaml.safe_load((finished / "config.yaml").read_text())["trainer"]["max_epochs"] == 2
+    assert (finished / "checkpoints" / "last.ckpt").is_file()
+    assert load_file(finished / "checkpoints" / "network.safetensors")
+    assert load_file(finished / "checkpoints" / "segmenter.safetensors")
+    assert list((finished / "figures").glob("*.png"))
+    assert "<html" in (finished / "report.html").read_text()
+    assert (finished.parents[1] / "latest").resolve() == finished.resolve()
+
+
+def test_nothing_is_left_half_written(finished):
+    assert not list(finished.rglob("*.part"))
+
+
+def test_checkpoints_load_safely(finished):
+    """No partial function, config object or path may be in them: safe loading would refuse to resume."""
+    for path in finished.rglob("*.ckpt"):
+        torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize(
+    "task", [["task=segment", "patches=full"], ["task=joint"], ["task=joint", "task.share_trunk=true"]], ids=str
+)
+def test_every_task_runs(task, tmp_path):
+    folder = trained(tmp_path, *task)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert ("refined" in metrics) == ("task=joint" in task)
+
+
+def test_a_segmenter_that_was_trained_before_is_taken_over(tmp_path):
+    segmenter = trained(tmp_path, "task=segment", "patches=full")
+    refined = trained(tmp_path, f"segmenter.checkpoint={segmenter}")
+    before, after = (
+        load_file(segmenter / "checkpoints/network.safetensors"),
+        load_file(refined / "checkpoints/segmenter.safetensors"),
+    )
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not (refined / "checkpoints" / "segmenter").exists()
+
+
+EXPERIMENTS = sorted(path.stem for path in (REPOSITORY / "conf" / "experiment").glob("synthetic*.yaml"))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiments_run_one_step(experiment, tmp_path):
+    layers = [option for option in TINY if "width" not in option and "patches.size" not in option]
+    run(
+        "train.py",
+        f"experiment={experiment}",
+        *layers,
+        "trainer.max_epochs=1",
+        "trainer.limit_train_batches=1",
+        "trainer.limit_test_batches=1",
+        "segmenter.fit.max_epochs=1",
+        folder=tmp_path,
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("optimizer.lrr=1", "Did you mean 'lr'?"),
+        ("sead=1", "Did you mean 'seed'?"),
+        ("guidance=lite", "light"),
+        ("propagation.connection=four_way", "three_way"),
+        ("propagation.normalization=softmax", "clamp"),
+        ("task.kind=refinement", "refine"),
+        ("baselines=[crf]", "densecrf"),
+        ("loader.batch_size=1000", "lower loader.batch_size"),
+        ("logger.kind=tensorboard", "wandb"),
+        ("ckpt_path=last", "no run in outputs/refine has a checkpoint"),
+        ("ckpt_path=missing.ckpt", "does not exist"),
+        ("segmenter.checkpoint=missing.ckpt", "does not exist"),
+        ("segmenter=files", "has no coarse map"),
+        ("data=folder", "data.root"),
+    ],
+)
+def test_a_wrong_override_says_what_is_right(override, told, tmp_path):
+    failed = run("train.py", *tiny_but(override), folder=tmp_path, expect=1)
+    assert told in failed.stdout + failed.stderr
+    assert not list(tmp_path.rglob("metrics.json"))
+
+
+def test_completion_does_not_wait_for_torch():
+    """Tab completion runs the script; so does `--cfg job`."""
+    code = (
+        "import sys, runpy; sys.argv = ['train.py', '--cfg', 'job']\n"
+        f"runpy.run_path({str(REPOSITORY / 'train.py')!r}, run_name='__main__')\n"
+        "assert not {'torch', 'pytorch_lightning', 'numba'} & set(sys.modules), 'imported too early'"
+    )
+    import subprocess
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    assert "three_way" in done.stdout

@@ -1,0 +1,59 @@
+"""Runs that are over in seconds."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+
+TINY = (
+    "data.train=8",
+    "data.val=2",
+    "data.test=2",
+    "data.size=[64,64]",
+    "patches.size=32",
+    "loader.batch_size=4",
+    "loader.per_image=2",
+    "loader.workers=0",
+    "segmenter.network.width=4",
+    "segmenter.fit.max_epochs=2",
+    "segmenter.fit.batch_size=4",
+    "segmenter.fit.validate_every=1",
+    "guidance.network.width=8",
+    "trainer.max_epochs=2",
+    "trainer.check_val_every_n_epoch=1",
+    "callbacks.examples=1",
+    "callbacks.progress_bar=false",
+    "callbacks.checkpoint_every_n_batches=3",
+    "baselines=[]",
+)
+
+
+def command(script: str, *arguments: str) -> list[str]:
+    return [sys.executable, str(REPOSITORY / script), *arguments]
+
+
+def environment() -> dict[str, str]:
+    # One thread: several runs share a machine with few cores.
+    return {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+
+
+def run(script: str, *arguments: str, folder: Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run a script in `folder`, which gets its outputs."""
+    done = subprocess.run(
+        command(script, *arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == expect, f"{done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+    return done
+
+
+def tiny_but(*arguments: str) -> list[str]:
+    """The options of a tiny run, without those of groups that are chosen otherwise."""
+    chosen = {argument.split("=")[0] for argument in arguments}
+    return [option for option in TINY if option.split(".")[0] not in chosen] + list(arguments)
+
+
+def trained(folder: Path, *arguments: str) -> Path:
+    """The folder of a tiny run."""
+    return folder / run("train.py", *tiny_but(*arguments), folder=folder).stdout.strip().splitlines()[-1]
