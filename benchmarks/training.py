@@ -1,0 +1,104 @@
+"""How fast is training? The loader alone, the network alone, and both together.
+
+    python benchmarks/training.py              about 3 minutes on two cores
+    python benchmarks/training.py --quick      seconds, on tiny images: does the benchmark itself work?
+
+Data, patches, network and step are those of `python train.py`, with simulated coarse maps. Writes training.json and
+training.md to benchmarks/results. README.md beside this says how to read them.
+"""
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch.optim import AdamW
+
+from spatialprop.data import Augment, Examples, SimulatedCoarse, Splits, SquarePatches, WithCoarse, synthetic
+from spatialprop.data.module import DataModule
+from spatialprop.nn import RefinementNetwork
+from spatialprop.nn.guidance import LightGuidance
+from spatialprop.tasks.losses import cross_entropy
+
+WORKERS = (0, 1, 2)
+BATCH_SIZE = 8
+KINDS = ("loader", "network", "together")
+
+METHOD = [
+    "The loader: images drawn from their seed, coarse maps simulated, patches of more than one label, augmented, "
+    "cropped and collated, batches of 8, four patches of each image an epoch.",
+    "The network: light guidance and three-way propagation, forward, backward and AdamW step on batches that are in "
+    "memory already.",
+    "Together: the network trained on what the loader gives. With workers the two share the cores.",
+    "Medians over rounds, with the quartiles in brackets. Each round measures everything once, so that whatever "
+    "disturbs the machine disturbs all; the first round warms up and does not count. Workers are started, and their "
+    "queues filled, before the clock.",
+]
+
+
+class Step:
+    """One step of training the default network."""
+
+    def __init__(self) -> None:
+        self.network = RefinementNetwork(LightGuidance)
+        self.optimizer = AdamW(self.network.parameters(), lr=2e-3, weight_decay=1e-4)
+
+    def __call__(self, batch: dict[str, torch.Tensor]) -> None:
+        self.optimizer.zero_grad()
+        cross_entropy(self.network(batch["image"], batch["coarse"]), batch["label"]).backward()
+        self.optimizer.step()
+
+
+def default_splits(quick: bool) -> Splits:
+    size = (96, 96) if quick else (192, 256)
+    splits = synthetic(train=24 if quick else 240, val=1, test=1, size=size, seed=0)
+    return Splits(*map(with_simulated_coarse, splits))
+
+
+def with_simulated_coarse(examples: Examples) -> Examples:
+    return WithCoarse(examples, SimulatedCoarse(len(examples.labels.classes)))
+
+
+def data_module(splits: Splits, workers: int, quick: bool) -> DataModule:
+    patches = SquarePatches(48 if quick else 128, multi_label=True)
+    return DataModule(
+        splits, patches, Augment(), seed=1, batch_size=BATCH_SIZE, per_image=4, workers=workers, with_coarse=True
+    )
+
+
+def endless(loader: Iterable[dict[str, torch.Tensor]]) -> Iterator[dict[str, torch.Tensor]]:
+    while True:
+        yield from loader
+
+
+def patches_per_second(steps: int, batches: Iterator[dict[str, torch.Tensor]], step: Step | None) -> float:
+    start = time.perf_counter()
+    for batch in itertools.islice(batches, steps):
+        if step:
+            step(batch)
+    return steps * BATCH_SIZE / (time.perf_counter() - start)
+
+
+def measure_rates(splits: Splits, quick: bool) -> list[dict[str, object]]:
+    """Patches per second: the loader and both together for each number of workers, the network alone once."""
+    rounds, steps = (2, 3) if quick else (6, 30)
+    loaders = {workers: data_module(splits, workers, quick).train_dataloader() for workers in WORKERS}
+    stored = list(itertools.islice(loaders[0], 2 if quick else 8))
+    step = Step()
+    rates: dict[tuple[str, int | None], list[float]] = {}
+    for _ in range(rounds + 1):
+        rates.setdefault(("network", None), []).append(patches_per_second(steps, itertools.cycle(stored), step))
+        for workers, (kind, trains) in itertools.product(WORKERS, (("loader", None), ("together", step))):
+            batches = endless(loaders[workers])
+            next(batches)
+            rates.setdefault((kind, workers), []).append(patches_per_second(steps, batches, trains))
+            batches.close()
+    return [
+        {"kind": kind, "workers": workers, "rounds": rounds, "patches_per_s": quartiles(taken[1:])}
+        for (kind, workers), taken in rates.items()
+    ]
+
+
+def quartiles(values: list[float]) -> dict[str, float]:
+    return dict(zip(("low", "median", "high"), map(float, np.percentile(values, [25, 50, 75])), strict=True))
