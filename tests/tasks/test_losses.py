@@ -34,12 +34,12 @@ def pixel_by_pixel(log_probabilities, label):
     return mean([-log_probabilities[n, label[n, i, j], i, j].item() for n, i, j in counted])
 
 
-def edges_by_hand(log_probabilities, label):
-    """The mean over right and lower neighbours of what edges cost and of what the rest costs, half of each."""
+def edges_by_hand(log_probabilities, label, reach):
+    """The mean over pixels and those `reach` to the right or below: what edges and what the rest costs, half of each."""
     probabilities = log_probabilities.exp()
     batch, height, width = label.shape
     total = 0.0
-    for down, right in ((0, 1), (1, 0)):
+    for down, right in ((0, reach), (reach, 0)):
         costs = {True: [], False: []}
         for n in range(batch):
             for i in range(height - down):
@@ -59,10 +59,15 @@ def test_cross_entropy_equals_its_definition(batch):
     assert cross_entropy(*batch).item() == pytest.approx(pixel_by_pixel(*batch))
 
 
-@given(batches(), st.sampled_from([0.0, 1.0, 2.5]))
-def test_multi_objective_adds_what_edges_cost(batch, edge_weight):
-    expected = pixel_by_pixel(*batch) + edge_weight * edges_by_hand(*batch)
-    assert multi_objective(*batch, edge_weight=edge_weight).item() == pytest.approx(expected)
+@given(batches(), st.sampled_from([0.0, 1.0, 2.5]), st.integers(1, 5))
+def test_multi_objective_adds_what_edges_cost(batch, edge_weight, reach):
+    expected = pixel_by_pixel(*batch) + edge_weight * edges_by_hand(*batch, reach)
+    assert multi_objective(*batch, edge_weight=edge_weight, reach=reach).item() == pytest.approx(expected)
+
+
+def test_reach_is_checked():
+    with pytest.raises(ValueError, match="reach must be at least 1 pixel; got 0"):
+        multi_objective(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4, dtype=torch.int64), reach=0)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

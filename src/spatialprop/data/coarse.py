@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from spatialprop.data.example import Example, Examples, LabelSet
 from spatialprop.data.files import write_beside
-from spatialprop.data.folder import read_coarse
+from spatialprop.data.readers import read_coarse
 
 
 class WithCoarse:

@@ -54,6 +54,7 @@ def make_task(
     guidance = instantiate(config.guidance.network)
     propagation: dict[str, Any] = dict(config.propagation)
     propagation |= {"hidden": config.guidance.hidden, "num_classes": len(labels.classes)}
+    propagation["hints"] = list(config.guidance.get("hints", ()))
     if kind == "refine":
         network = RefinementNetwork(guidance, **propagation)
         return Refine(network, labels, optimization, loss, compared_with, restrict=config.task.restrict)

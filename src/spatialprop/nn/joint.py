@@ -36,6 +36,11 @@ class JointNetwork(nn.Module):
                 f"{type(segmenter).__name__} does not hand out its features (no method forward_with_features); "
                 f"give the propagation a guidance network of its own: task.share_trunk=false"
             )
+        if shares_trunk and refinement.get("hints"):
+            raise ValueError(
+                f"hints are shown to a guidance network of its own beside the image; "
+                f"got hints = {refinement['hints']} with a shared trunk: set task.share_trunk=false, or no hints"
+            )
         self.segmenter = segmenter
         self.shares_trunk = shares_trunk
         self.refinement = RefinementNetwork(guidance or self._trunk_guidance, **refinement)
@@ -50,8 +55,11 @@ class JointNetwork(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Coarse and refined log-probabilities for `image` (N, 3, H, W). (N, K, H, W) each"""
         if self.shares_trunk:
-            scores, seen = cast(Any, self.segmenter).forward_with_features(image)
+            scores, features = cast(Any, self.segmenter).forward_with_features(image)
         else:
-            scores, seen = self.segmenter(image), image
+            scores, features = self.segmenter(image), None
         coarse = resize(scores.to(image.dtype), image.shape[-2:]).log_softmax(dim=1)
-        return coarse, self.refinement.refine(coarse.exp(), self.refinement.guidance(seen))
+        shares = coarse.exp()
+        refinement = self.refinement
+        guidance = refinement.guide(image, shares) if features is None else refinement.guidance(features)
+        return coarse, refinement.refine(shares, guidance)

@@ -114,9 +114,16 @@ class SpatialPropagation(nn.Module):
             )
         if x.dim() != 4 or x.shape[1] != (self.channels or x.shape[1]):
             raise ValueError(f"x must be (N, {self.channels or 'C'}, H, W); got {tuple(x.shape)}")
+        return self.propagate(x, self.gates(guidance))
+
+    def gates(self, guidance: Tensor) -> list[Tensor]:
+        """The normalised gates in raw `guidance`, one set (N, D, K, G, H, W) for all units or one for each."""
         layout = (self._gate_sets, len(self.directions), CONNECTIONS[self.connection], self.groups)
         raw = guidance.reshape(guidance.shape[0], *layout, *guidance.shape[2:])  # (N, sets, D, K, G, H, W)
-        gate_sets = [normalize_gates(one, self.normalization) for one in raw.unbind(1)]
+        return [normalize_gates(one, self.normalization) for one in raw.unbind(1)]
+
+    def propagate(self, x: Tensor, gate_sets: Sequence[Tensor]) -> Tensor:
+        """Refine `x` (N, C, H, W) through the gates that `gates` gave."""
         for unit in range(self.units):
             gates = gate_sets[unit % self._gate_sets]
             x = propagate(x, gates, directions=self.directions, merge=self.merge, backend=self.backend)

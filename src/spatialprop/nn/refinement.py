@@ -1,12 +1,16 @@
 """Coarse probabilities and an image in, refined probabilities out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spatialprop.nn.propagation import SpatialPropagation
+
+HINTS = ("confidence", "entropy")
+SMALLEST_SHARE = 1e-5  # signed gates may leave a class with less than nothing
 
 
 class RefinementNetwork(nn.Module):
@@ -18,9 +22,11 @@ class RefinementNetwork(nn.Module):
     same gates, so that nothing depends on how many classes there are or on what they mean.
 
     Args:
-        guidance: Makes the guidance network, given how many channels it must have.
+        guidance: Makes the guidance network, given how many channels it must have and, with hints, how many `in_channels`
+            it is shown.
         num_classes: Number of classes; needed for hidden channels only.
         hidden: Number of hidden maps, None to propagate the probabilities themselves.
+        hints: What the guidance is shown of the coarse map beside the image, see `hint_maps`.
         connection, normalization, units, separate_gates, merge, directions: See `SpatialPropagation`.
 
     Example:
@@ -33,10 +39,11 @@ class RefinementNetwork(nn.Module):
 
     def __init__(
         self,
-        guidance: Callable[[int], nn.Module],
+        guidance: Callable[..., nn.Module],
         *,
         num_classes: int | None = None,
         hidden: int | None = None,
+        hints: Sequence[str] = (),
         connection: str = "three_way",
         normalization: str = "clamp",
         units: int = 2,
@@ -57,7 +64,9 @@ class RefinementNetwork(nn.Module):
             merge=merge,
             directions=directions,
         )
-        self.guidance = guidance(self.propagation.guidance_channels)
+        self.hints = check_hints(hints)
+        shown = {"in_channels": 3 + len(self.hints)} if self.hints else {}
+        self.guidance = guidance(self.propagation.guidance_channels, **shown)
         self.before: nn.Conv2d | None = None
         self.after: nn.Conv2d | None = None
         if hidden is not None:
@@ -71,14 +80,23 @@ class RefinementNetwork(nn.Module):
     def forward(self, image: Tensor, coarse: Tensor) -> Tensor:
         """Refined log-probabilities (N, K, H, W) for `image` (N, 3, H, W) and probabilities `coarse` (N, K, H, W)."""
         _check_sizes(image, coarse)
-        return self.refine(coarse, self.guidance(image))
+        return self.refine(coarse, self.guide(image, coarse))
+
+    def guide(self, image: Tensor, coarse: Tensor) -> Tensor:
+        """What the guidance network says of an image and, with hints, of its coarse map."""
+        if not self.hints:
+            return cast(Tensor, self.guidance(image))
+        stride = cast(int, self.guidance.stride)
+        size = [-(-side // stride) for side in image.shape[-2:]]
+        hints = hint_maps([resize(coarse.detach(), size)], self.hints)
+        return cast(Tensor, self.guidance(show(image, hints)))
 
     def refine(self, coarse: Tensor, guidance: Tensor) -> Tensor:
         """Refined log-probabilities, given the guidance at whatever resolution it comes. (N, K, H, W)"""
         scores = self._propagate(coarse, guidance)
         if self.after is not None:
             return scores.log_softmax(dim=1)
-        shares = scores.clamp_min(1e-5)
+        shares = scores.clamp_min(SMALLEST_SHARE)
         return (shares / shares.sum(dim=1, keepdim=True)).log()
 
     def _propagate(self, coarse: Tensor, guidance: Tensor) -> Tensor:
@@ -97,7 +115,8 @@ class RefinementNetwork(nn.Module):
     def affinity(self, image: Tensor, coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
         """How much each pixel of the coarse map adds to the class that `pixel` (row, column) comes out as. (H, W)
 
-        That is one row of the Jacobian of the refined map, through the directions that won there.
+        That is one row of the Jacobian of the refined map, through the directions that won there and the gates as they
+        are: what hints change about gates does not count.
         """
         _check_sizes(image, coarse)
         row, column = pixel
@@ -106,13 +125,51 @@ class RefinementNetwork(nn.Module):
                 f"pixel must lie in a batch of one image; got pixel {tuple(pixel)} for image {tuple(image.shape)}"
             )
         with torch.no_grad():
-            guidance = self.guidance(image)
+            guidance = self.guide(image, coarse)
         with torch.enable_grad():
             coarse = coarse.detach().requires_grad_()
             at_pixel = self._propagate(coarse, guidance)[0, :, row, column]
             winner = int(at_pixel.argmax())
             (gradient,) = torch.autograd.grad(at_pixel[winner], coarse)
         return gradient[0, winner]
+
+
+def check_hints(hints: Sequence[str]) -> tuple[str, ...]:
+    """The names of hints, each known and there once."""
+    if isinstance(hints, str) or any(name not in HINTS for name in hints) or len(set(hints)) != len(hints):
+        raise ValueError(f"hints must be distinct names out of {', '.join(HINTS)}; got {hints!r}")
+    return tuple(hints)
+
+
+def hint_maps(shares: Iterable[Tensor], names: Sequence[str]) -> Tensor:
+    """What a coarse map says whatever its classes are: (N, len(names), H, W), from 0 to 1.
+
+    "confidence" is the share of the most likely class, "entropy" is 1 - exp(-entropy): 0 where one class is certain,
+    1 - 1/n where n are equally likely. Classes without a share change neither.
+
+    Args:
+        shares: The probabilities (N, k, H, W), all classes at once or some at a time.
+        names: What to compute, in this order.
+
+    Example:
+        >>> hint_maps([torch.tensor([0.5, 0.5, 0.0]).view(1, 3, 1, 1)], ["confidence", "entropy"]).flatten()
+        tensor([0.5000, 0.5000])
+    """
+    confidence: Tensor | None = None
+    entropy: Tensor | None = None
+    for some in shares:
+        largest, doubt = some.amax(dim=1), -torch.xlogy(some, some).sum(dim=1)
+        confidence = largest if confidence is None else torch.maximum(confidence, largest)
+        entropy = doubt if entropy is None else entropy + doubt
+    if confidence is None or entropy is None:
+        raise ValueError("hints are computed from at least one class; got none")
+    found = {"confidence": confidence, "entropy": -torch.expm1(-entropy)}
+    return torch.stack([found[name] for name in names], dim=1)
+
+
+def show(image: Tensor, hints: Tensor) -> Tensor:
+    """The image with hints, enlarged to its size, as further channels."""
+    return torch.cat([image, resize(hints.to(image.dtype), image.shape[-2:])], dim=1)
 
 
 def _check_sizes(image: Tensor, coarse: Tensor) -> None:
