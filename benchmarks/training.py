@@ -7,12 +7,19 @@ Data, patches, network and step are those of `python train.py`, with simulated c
 training.md to benchmarks/results. README.md beside this says how to read them.
 """
 
+import argparse
+import datetime
 import itertools
+import json
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
+import measure
 import numpy as np
 import torch
+from propagation_report import machine_in_words
 from torch.optim import AdamW
 
 from spatialprop.data import Augment, Examples, SimulatedCoarse, Splits, SquarePatches, WithCoarse, synthetic
@@ -102,3 +109,78 @@ def measure_rates(splits: Splits, quick: bool) -> list[dict[str, object]]:
 
 def quartiles(values: list[float]) -> dict[str, float]:
     return dict(zip(("low", "median", "high"), map(float, np.percentile(values, [25, 50, 75])), strict=True))
+
+
+# Where a step goes: parts, and the beginnings of the names under which PyTorch's profiler counts them.
+PARTS = {
+    "propagation": ("spatialprop::",),
+    "convolutions": ("aten::mkldnn_convolution", "aten::_slow_conv2d", "aten::convolution", "aten::thnn_conv2d"),
+    "batch normalisation": ("aten::native_batch_norm",),
+    "resizing": ("aten::upsample", "aten::_upsample"),
+}
+
+
+def profile_step(batch: dict[str, torch.Tensor], steps: int) -> list[dict[str, object]]:
+    """The share of a step's own time that each part takes, largest first; what belongs to no part comes last."""
+    step = Step()
+    step(batch)  # compiles, allocates
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        for _ in range(steps):
+            step(batch)
+    events = profiler.key_averages()
+    spent = {
+        part: sum(event.self_cpu_time_total for event in events if event.key.startswith(names))
+        for part, names in PARTS.items()
+    }
+    # The optimizer is made of the same small operations as much else: it counts with all that it calls.
+    spent["optimizer"] = sum(event.cpu_time_total for event in events if event.key.startswith("Optimizer.step"))
+    total = sum(event.self_cpu_time_total for event in events)
+    spent["everything else"] = total - sum(spent.values())
+    shares = [{"part": part, "share": time_spent / total} for part, time_spent in spent.items()]
+    return sorted(shares, key=lambda row: (row["part"] == "everything else", -row["share"]))
+
+
+def markdown(results: dict[str, Any]) -> str:
+    rates = []
+    for row in results["rates"]:
+        rate = row["patches_per_s"]
+        workers = "" if row["workers"] is None else str(row["workers"])
+        rates.append([row["kind"], workers, f"{rate['median']:.0f} ({rate['low']:.0f} to {rate['high']:.0f})"])
+    shares = [[row["part"], f"{row['share']:.0%}"] for row in results["profile"]]
+    blocks = [
+        "# How fast training is",
+        f"{machine_in_words(results['machine'])} Measured {results['date']}.",
+        "\n".join(f"- {sentence}" for sentence in results["method"]),
+        measure.markdown_table(["what", "workers", "patches per second"], rates),
+        "Where a step of the network goes, by PyTorch's profiler:",
+        measure.markdown_table(["part", "share"], shares),
+    ]
+    return "\n\n".join(blocks)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="tiny images; writes nothing unless --output is given")
+    parser.add_argument("--output", type=Path, help="folder for the results; by default benchmarks/results")
+    options = parser.parse_args(arguments)
+    torch.manual_seed(0)
+    splits = default_splits(options.quick)
+    batch = next(iter(data_module(splits, 0, options.quick).train_dataloader()))
+    results = {
+        "machine": measure.machine(torch.device("cpu")),
+        "date": datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),
+        "method": METHOD,
+        "profile": profile_step(batch, 2 if options.quick else 20),
+        "rates": measure_rates(splits, options.quick),
+    }
+    text = markdown(results)
+    print(text)
+    output = options.output or (None if options.quick else Path(__file__).with_name("results"))
+    if output:
+        output.mkdir(parents=True, exist_ok=True)
+        measure.write_whole(output / "training.json", json.dumps(results, indent=1) + "\n")
+        measure.write_whole(output / "training.md", text + "\n")
+
+
+if __name__ == "__main__":
+    main()
