@@ -1,8 +1,32 @@
 """Runs on wandb, offline."""
 
-import pytest
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wandb.proto.wandb_internal_pb2 import Record
 
 from tests.experiment.tiny import TINY, run
+
+BLOCK, PREFIX = 32768, 7  # the log's blocks, and the head of the file and of each piece of a record
+WHOLE, FIRST, LAST = 1, 2, 4
+
+
+def records(path: Path) -> Iterator[Any]:
+    """What wandb would send, once it is asked to."""
+    stored = path.read_bytes()
+    place, parts = PREFIX, b""
+    while place + PREFIX <= len(stored):
+        if BLOCK - place % BLOCK < PREFIX:  # no piece begins so near a block's end
+            place += BLOCK - place % BLOCK
+            continue
+        _, length, kind = struct.unpack_from("<IHB", stored, place)
+        part = stored[place + PREFIX : place + PREFIX + length]
+        place += PREFIX + length
+        parts = part if kind in (WHOLE, FIRST) else parts + part
+        if kind in (WHOLE, LAST):
+            yield Record.FromString(parts)
 
 
 def test_offline_runs_need_no_account(tmp_path):
@@ -16,8 +40,8 @@ def test_offline_runs_need_no_account(tmp_path):
             assert name in stored
 
 
-@pytest.mark.parametrize("summary", [b"max"])
-def test_the_best_score_is_the_summary(tmp_path, summary):
+def test_the_best_score_is_the_summary(tmp_path):
     run("train.py", *TINY, "logger=wandb", folder=tmp_path)
     (path,) = tmp_path.glob("outputs/*/*/wandb/offline-run-*/*.wandb")
-    assert summary in path.read_bytes()
+    defined = {record.metric.name: record.metric for record in records(path) if record.HasField("metric")}
+    assert defined["val/refined_mIoU"].summary.max
