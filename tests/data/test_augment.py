@@ -1,5 +1,6 @@
 """Image, label and coarse map stay on top of each other, and chance depends on the seed alone."""
 
+import json
 import random
 import subprocess
 import sys
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from spatialprop.data import Augment
+from spatialprop.data import Augment, ImageFolder, LabelSet, WholeImages
+from spatialprop.data.samples import SampleKey, TrainingPatches
+from tests.data.tiny_folder import write_tiny_folder
 
 HEIGHT, WIDTH = 20, 31
 ROWS, COLUMNS = np.indices((HEIGHT, WIDTH))
@@ -122,3 +125,33 @@ import spatialprop.data.augment
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == ""
+
+
+def test_left_and_right_parts_change_places_in_a_mirror_image():
+    labels = LabelSet("face", ("background", "left", "right", "nose"), mirrored=((1, 2),))
+    image, label = np.zeros((1, 4, 3), np.uint8), np.array([[1, 3, 2, 255]], np.uint8)
+    coarse = np.eye(4, dtype=np.float32)[[1, 3, 2, 0]].T[:, None]  # (4, 1, 4)
+    mirror, same = (Augment(flip=flip, colour=0) for flip in (1, 0))
+    moved = mirror(image, label, coarse, 0, labels.in_mirror)
+    assert moved[1].tolist() == [[255, 1, 3, 2]]
+    assert moved[2].argmax(axis=0).tolist() == [[0, 1, 3, 2]]
+    assert same(image, label, coarse, 0, labels.in_mirror)[1].tolist() == label.tolist()
+    upside_down = Augment(flip=0, vertical_flip=1, colour=0)(image, label, coarse, 0, labels.in_mirror)
+    assert upside_down[1].tolist() == label.tolist()
+
+
+@pytest.mark.parametrize("mirrored", [((1, 4),), ((1, 2), (2, 3)), ((1, 1),)])
+def test_mirrored_classes_that_make_no_sense(mirrored):
+    with pytest.raises(ValueError, match="mirrored must be pairs of classes from 0 to 3"):
+        LabelSet("face", ("background", "left", "right", "nose"), mirrored=mirrored)
+
+
+def test_training_patches_know_which_parts_change_places(tmp_path):
+    root = write_tiny_folder(tmp_path, splits=("train",), images=1, ignore_index=None)
+    fields = json.loads((root / "dataset.json").read_text())
+    (root / "dataset.json").write_text(json.dumps({**fields, "mirrored": [[1, 3]]}))
+    data = ImageFolder(root, ["train"])
+    assert data.labels.mirrored == ((1, 3),)
+    patches = TrainingPatches(data, WholeImages(), Augment(flip=1, colour=0), seed=0)
+    expected = np.array([0, 3, 2, 1])[data[0].label[:, ::-1]]
+    np.testing.assert_array_equal(patches[SampleKey(0, 0)]["label"].numpy(), expected)

@@ -46,9 +46,17 @@ class Augment:
         )
 
     def __call__(
-        self, image: NDArray[np.uint8], label: NDArray[np.uint8], coarse: NDArray[np.float32] | None, seed: int
+        self,
+        image: NDArray[np.uint8],
+        label: NDArray[np.uint8],
+        coarse: NDArray[np.float32] | None,
+        seed: int,
+        in_mirror: NDArray[np.uint8] | None = None,
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32] | None]:
-        """Augment an image (h, w, 3), its label (h, w) and its coarse map (K, h, w) alike."""
+        """Augment an image (h, w, 3), its label (h, w) and its coarse map (K, h, w) alike.
+
+        `in_mirror` says what each label is in a left-right mirror image (256,): a left eye becomes a right one.
+        """
         rng = np.random.default_rng(seed)
         # Slices, not albumentations: OpenCV 5 flips no more than 128 classes.
         down = slice(None, None, -1 if rng.random() < self.vertical_flip else 1)
@@ -56,5 +64,8 @@ class Augment:
         # One state for all: `set_random_seed` would give every transform the same draws, and all would act at once.
         self._colours.set_random_state(rng, random.Random(seed))
         image = self._colours(image=np.ascontiguousarray(image[down, across]))["image"]
-        label = np.ascontiguousarray(label[down, across])
-        return image, label, None if coarse is None else np.ascontiguousarray(coarse[:, down, across])
+        label, coarse = label[down, across], None if coarse is None else coarse[:, down, across]
+        if across.step == -1 and in_mirror is not None:
+            label = in_mirror[label]
+            coarse = None if coarse is None else coarse[in_mirror[: len(coarse)]]
+        return image, np.ascontiguousarray(label), None if coarse is None else np.ascontiguousarray(coarse)

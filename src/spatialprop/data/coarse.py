@@ -1,6 +1,6 @@
 """Where examples get their coarse maps from."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,14 +42,22 @@ class WithCoarse:
 
 
 class CoarseFiles:
-    """Coarse maps in a folder, `<name>.npz` each, as `ImageFolder` reads them."""
+    """Coarse maps in a folder, `<name>.npz` each, or `<split>/<name>.npz` where each image's split is told.
 
-    def __init__(self, folder: Path, labels: LabelSet) -> None:
+    Args:
+        folder: Where they lie.
+        labels: The classes.
+        splits: The split of each image by name; the data sets look for their coarse maps in a folder of that name.
+    """
+
+    def __init__(self, folder: Path, labels: LabelSet, splits: Mapping[str, str] | None = None) -> None:
         self._folder = folder
         self._labels = labels
+        self._splits = splits
 
     def path(self, name: str) -> Path:
-        return self._folder / f"{name}.npz"
+        folder = self._folder if self._splits is None else self._folder / self._splits[name]
+        return folder / f"{name}.npz"
 
     def __call__(self, example: Example) -> NDArray[np.uint8]:
         return read_coarse(self.path(example.name), self._labels)
@@ -66,7 +74,8 @@ def coarse_map(example: Example) -> NDArray[np.uint8]:
     """The coarse map of an example that must have one."""
     if example.coarse is None:
         raise FileNotFoundError(
-            f"image {example.name!r} has no coarse map; put one into the folder coarse/ of its split, have it "
-            f"simulated (segmenter.simulate_missing=true), or choose a segmenter that makes one (segmenter=unet)"
+            f"image {example.name!r} has no coarse map; put one into the folder coarse/ of its split, name the "
+            f"folder of those that `spatialprop data predict` wrote (data.coarse=DIR), have it simulated "
+            f"(segmenter.simulate_missing=true), or choose a segmenter that makes one (segmenter=unet)"
         )
     return example.coarse

@@ -19,6 +19,7 @@ class LabelSet:
         classes: Class names; a label is an index into them.
         ignore_index: The label that files give to pixels that do not count, None if there is none.
         scored_classes: The classes that means over classes are taken over, None for all.
+        mirrored: Pairs of classes that change places in a mirror image, such as left and right eye.
 
     Example:
         >>> LabelSet("pets", ("background", "cat", "dog"), ignore_index=255).scored
@@ -29,6 +30,7 @@ class LabelSet:
     classes: tuple[str, ...]
     ignore_index: int | None = None
     scored_classes: tuple[int, ...] | None = None
+    mirrored: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.classes) <= VOID:
@@ -47,10 +49,24 @@ class LabelSet:
                 f"data set {self.name!r}: scored_classes must be indices from 0 to {len(self.classes) - 1}, "
                 f"at least one; got {self.scored_classes}"
             )
+        paired = [index for pair in self.mirrored for index in pair]
+        if len(set(paired)) < len(paired) or not set(paired) <= set(range(len(self.classes))):
+            raise ValueError(
+                f"data set {self.name!r}: mirrored must be pairs of classes from 0 to {len(self.classes) - 1}, each in "
+                f"one pair at most; got {self.mirrored}"
+            )
 
     @property
     def scored(self) -> tuple[int, ...]:
         return tuple(range(len(self.classes))) if self.scored_classes is None else self.scored_classes
+
+    @property
+    def in_mirror(self) -> NDArray[np.uint8]:
+        """What each of the 256 label values is in a mirror image. (256,)"""
+        values = np.arange(256, dtype=np.uint8)
+        for one, other in self.mirrored:
+            values[[one, other]] = other, one
+        return values
 
     @property
     def palette(self) -> NDArray[np.uint8]:

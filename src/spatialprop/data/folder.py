@@ -50,6 +50,7 @@ def read_label_set(path: Path) -> LabelSet:
             classes=tuple(str(name) for name in fields["classes"]),
             ignore_index=fields.get("ignore_index"),
             scored_classes=None if scored is None else tuple(int(index) for index in scored),
+            mirrored=tuple((int(one), int(other)) for one, other in fields.get("mirrored", ())),
         )
     except KeyError as missing:
         raise ValueError(f"{path} lacks the key {missing}") from None

@@ -61,6 +61,7 @@ class TrainingPatches(Dataset[Sample]):
         self.seed = seed
         self.per_image = per_image
         self.with_coarse = with_coarse
+        self._in_mirror = examples.labels.in_mirror if examples.labels.mirrored else None
 
     def __len__(self) -> int:
         return len(self.examples) * self.per_image
@@ -75,7 +76,8 @@ class TrainingPatches(Dataset[Sample]):
             coarse = crop_coarse(coarse_map(example), example.label.shape, window, size)
         image = crop_image(example.image, window, size)
         label = crop_label(example.label, window, size)
-        return _sample(example.name, *self.augment(image, label, coarse, seed=int(rng.integers(2**31))))
+        seed = int(rng.integers(2**31))
+        return _sample(example.name, *self.augment(image, label, coarse, seed, self._in_mirror))
 
 
 class WholeSamples(Dataset[Sample]):

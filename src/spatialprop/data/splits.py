@@ -4,9 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from spatialprop.data.alignment import COLUMNS
+from spatialprop.data.camvid import CamVid
+from spatialprop.data.cityscapes import Cityscapes
 from spatialprop.data.example import Examples, LabelSet
 from spatialprop.data.folder import ImageFolder
+from spatialprop.data.helen import Helen
 from spatialprop.data.synthetic import SyntheticShapes
+from spatialprop.data.voc import VOC
 
 
 class Splits(NamedTuple):
@@ -40,8 +45,57 @@ def folder(
     train_splits: Sequence[str] = ("train",),
     val_splits: Sequence[str] = ("val",),
     test_splits: Sequence[str] | None = None,
+    coarse: str | None = None,
 ) -> Splits:
     """The folders of `root`; what is tested on, unless named, is `test` if there is one, or else what `val` holds."""
     if test_splits is None:
         test_splits = ("test",) if (Path(root) / "test" / "images").is_dir() else val_splits
-    return Splits(*(ImageFolder(root, names) for names in (train_splits, val_splits, test_splits)))
+    return Splits(*(ImageFolder(root, names, coarse) for names in (train_splits, val_splits, test_splits)))
+
+
+def voc(
+    *,
+    root: str,
+    train_split: str = "train",
+    val_split: str = "val",
+    test_split: str = "val",
+    sbd: str | None = None,
+    coarse: str | None = None,
+) -> Splits:
+    """PASCAL VOC 2012; `train_split=trainaug` adds the masks of SBD, `test_split=test` has no labels to score by."""
+    return Splits(*(VOC(root, split, sbd, coarse) for split in (train_split, val_split, test_split)))
+
+
+def helen(
+    *,
+    root: str,
+    points: str | None = None,
+    align: bool = True,
+    size: int | None = 1024,
+    shape: Sequence[Sequence[float]] | None = None,
+    coarse: str | None = None,
+) -> Splits:
+    """HELEN's three official lists, aligned by the key points in a file."""
+    if align and points is None:
+        raise ValueError(
+            f"HELEN's faces are aligned by five key points: give them as data.points=FILE, a CSV file with the columns "
+            f"{','.join(COLUMNS)}, one line for each image (any face detector that marks eyes, nose and corners of the "
+            f"mouth makes them; left and right are the picture's), or leave the faces unaligned: data.align=false"
+        )
+    used = points if align else None
+    return Splits(
+        *(
+            Helen(root, split, size=size, points=used, shape=shape, coarse=coarse)
+            for split in ("exemplars", "tuning", "testing")
+        )
+    )
+
+
+def camvid(*, root: str, test_split: str = "test", coarse: str | None = None) -> Splits:
+    """CamVid in the layout of the SegNet tutorial."""
+    return Splits(*(CamVid(root, split, coarse) for split in ("train", "val", test_split)))
+
+
+def cityscapes(*, root: str, test_split: str = "val", coarse: str | None = None) -> Splits:
+    """Cityscapes with its fine labels; those of `test_split=test` are kept back."""
+    return Splits(*(Cityscapes(root, split, coarse) for split in ("train", "val", test_split)))

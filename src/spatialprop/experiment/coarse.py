@@ -14,7 +14,7 @@ from torch.optim import AdamW
 from tqdm import tqdm
 
 from spatialprop.data import CoarseFiles, Splits, WholeImages, WithCoarse
-from spatialprop.data.example import Example, Examples
+from spatialprop.data.example import Example, Examples, LabelSet
 from spatialprop.experiment.composition import (
     keep_checkpoints,
     load_weights_of,
@@ -39,9 +39,14 @@ def with_coarse(config: DictConfig, examples: Examples, network: nn.Module | Non
     if network is None:
         return with_stored_coarse(config, examples)
     files = CoarseFiles(folder, examples.labels)
-    device = torch.device("cuda" if config.trainer.accelerator in ("gpu", "cuda") else "cpu")
+    device = coarse_device(config)
     predict(network.to(device), examples, files, device)
     return WithCoarse(examples, files)
+
+
+def coarse_device(config: DictConfig) -> torch.device:
+    """Where coarse maps are made."""
+    return torch.device("cuda" if config.trainer.accelerator in ("gpu", "cuda") else "cpu")
 
 
 def frozen_segmenter(config: DictConfig, splits: Splits, run: RunFolder) -> nn.Module | None:
@@ -52,19 +57,32 @@ def frozen_segmenter(config: DictConfig, splits: Splits, run: RunFolder) -> nn.M
     if run.segmenter.exists():
         restore(network, load_file(run.segmenter))
     else:
-        if config.segmenter.checkpoint is not None:
-            restore(network, _weights_at(Path(config.segmenter.checkpoint)))
-        elif config.segmenter.fit is not None:
+        if config.segmenter.checkpoint is None and config.segmenter.fit is not None:
             _fit(config, network, splits, run)
-        elif config.segmenter.network.get("weights") is None:
-            raise ValueError(
-                "this segmenter has no weights yet: train it first (task=segment) and give its run as "
-                "segmenter.checkpoint=outputs/segment/<date>_<time>, or published weights as "
-                "segmenter.network.weights=FILE"
-            )
+        else:
+            _load(config, network)
         keep_weights(network, run.segmenter)
     freeze(network)
     return network
+
+
+def loaded_segmenter(config: DictConfig, labels: LabelSet) -> nn.Module:
+    """The segmenter with the weights that the config names; nothing is fitted."""
+    network = make_segmenter(config, labels)
+    _load(config, network)
+    freeze(network)
+    return network
+
+
+def _load(config: DictConfig, network: nn.Module) -> None:
+    if config.segmenter.checkpoint is not None:
+        restore(network, _weights_at(Path(config.segmenter.checkpoint)))
+    elif config.segmenter.network.get("weights") is None:
+        raise ValueError(
+            "this segmenter has no weights yet: train it first (task=segment) and give its run as "
+            "segmenter.checkpoint=outputs/segment/<date>_<time>, or published weights as "
+            "segmenter.network.weights=FILE"
+        )
 
 
 def keep_weights(network: nn.Module, path: Path) -> None:
@@ -114,12 +132,13 @@ def _fit(config: DictConfig, network: nn.Module, splits: Splits, run: RunFolder)
 
 
 @torch.no_grad()
-def predict(network: nn.Module, examples: Examples, files: CoarseFiles, device: torch.device) -> None:
-    """Keep the network's coarse maps of the images that have none yet."""
+def predict(network: nn.Module, examples: Examples, files: CoarseFiles, device: torch.device) -> int:
+    """Keep the network's coarse maps of the images that have none yet; tells how many these were."""
     missing = [index for index, image in enumerate(examples.names) if not files.path(image).exists()]
     for index in tqdm(missing, desc="Coarse maps", unit="image", disable=not missing):
         example = examples[index]
         files.write(example.name, _coarse_map(network, example, device))
+    return len(missing)
 
 
 def _coarse_map(network: nn.Module, example: Example, device: torch.device) -> NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 """What a command line may say, without importing torch."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -14,8 +15,13 @@ CONF = Path(__file__).parents[3] / "conf"
 
 
 def register_resolvers() -> None:
-    """Make `${run_folder:...}` known to configs: a run's new folder, or the old one that it goes on in."""
+    """Make known to configs where results go.
+
+    `${run_folder:...}` is a run's new folder, or the old one that it goes on in; `${evaluation_folder:...}` lies in that
+    of the run, or beside the runs if there are several.
+    """
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+    OmegaConf.register_new_resolver("evaluation_folder", _evaluation_folder, replace=True)
 
 
 def _run_folder(outputs: str, name: str, now: str, ckpt_path: str | None) -> str:
@@ -29,8 +35,14 @@ def _run_folder(outputs: str, name: str, now: str, ckpt_path: str | None) -> str
     return str(Path(outputs, name, now))
 
 
+def _evaluation_folder(run: Any, now: str) -> str:
+    return str(Path(run, "evaluations", now) if isinstance(run, str) else Path("outputs", "universal", now))
+
+
 def run_main(main: Callable[[], Any], config_name: str, conf: Path = CONF) -> None:
     """Run Hydra's main function; where the command line was wrong, say what could have been meant."""
+    # Read when torch is imported: on a machine with other work, threads that spin while they wait slow a step tenfold.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         main()
     except SystemExit as stop:

@@ -1,27 +1,18 @@
 """Published weights, from a file or an address into a module, under the names that they were published with."""
 
-import hashlib
-import http.client
-import logging
 import os
 import pickle
-import sys
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from spatialprop.download import Checksum, fetch
+
 KeyMap = Mapping[str, str | None]
 """The names in a file to the names in the module; None for a tensor that the module does without."""
-
-_log = logging.getLogger(__name__)
-_CHUNK = 1 << 20
-_TIMEOUT = 30  # seconds without a byte
 
 
 def load_weights(
@@ -143,8 +134,10 @@ def _local(source: str | os.PathLike[str], sha256: str | None) -> Path:
     scheme, separator, _ = address.partition("://")
     if not separator:
         path = Path(address).expanduser()
-        if sha256 is not None and path.is_file() and _hash(path) != sha256:
-            raise ValueError(f"{path} is not the file that was asked for: SHA-256 {_hash(path)}, not {sha256}")
+        if sha256 is not None and path.is_file():
+            found = Checksum("sha256", sha256).found_in(path)
+            if found != sha256:
+                raise ValueError(f"{path} is not the file that was asked for: SHA-256 {found}, not {sha256}")
         return path
     if scheme not in ("http", "https"):
         raise ValueError(f"weights come from a file or an http(s) address; got {text}")
@@ -154,76 +147,7 @@ def _local(source: str | os.PathLike[str], sha256: str | None) -> Path:
 
 
 def download(address: str, sha256: str) -> Path:
-    """Fetch `address` into the cache unless it is there, going on where an earlier try stopped.
-
-    The file takes its name only when it is whole and its hash right; until then it is `<name>.part`.
-    """
+    """Fetch `address` into the cache unless it is there, going on where an earlier try stopped."""
     name = Path(urllib.parse.urlparse(address).path).name
     target = Path(torch.hub.get_dir()) / "spatialprop" / f"{sha256[:8]}-{name}"
-    part = target.with_name(target.name + ".part")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(target):
-        if target.is_file() and _hash(target) == sha256:
-            return target
-        _log.info("downloading %s to %s", address, target)
-        try:
-            _append(address, part)
-        except urllib.error.HTTPError as error:
-            raise ConnectionError(f"cannot download {address}: {error}") from error
-        except (OSError, http.client.HTTPException) as error:
-            kept = part.stat().st_size if part.is_file() else 0
-            raise ConnectionError(
-                f"downloading {address} stopped after {kept} bytes ({error}); try again and it goes on from there"
-            ) from error
-        found = _hash(part)
-        if found != sha256:
-            part.unlink()
-            raise ValueError(f"{address} is not the file that was asked for: SHA-256 {found}, not {sha256}")
-        part.replace(target)
-    return target
-
-
-def _append(address: str, part: Path) -> None:
-    """Fetch the bytes of `address` that `part` still lacks."""
-    present = part.stat().st_size if part.is_file() else 0
-    request = urllib.request.Request(address, headers={"User-Agent": "spatialprop"})
-    if present:
-        request.add_header("Range", f"bytes={present}-")
-    try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code != 416 or not present:  # 416: nothing comes after what is here, and the hash tells if it is right
-            raise
-        return
-    with response:
-        resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {present}-")
-        expected = int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
-        received = 0
-        with part.open("ab" if resumed else "wb") as file:
-            while chunk := response.read(_CHUNK):
-                file.write(chunk)
-                received += len(chunk)
-    if expected is not None and received < expected:
-        raise OSError(f"the server sent {received} of {expected} bytes")
-
-
-@contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Let the processes of one machine, as in distributed training, fetch a file one after the other."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    with target.with_name(target.name + ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return fetch(address, target, Checksum("sha256", sha256))

@@ -19,7 +19,7 @@ _OTHERS = ("#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#9a6700", "#1b7c83")
 Place: TypeAlias = Literal["lower center", "outside lower center", "upper right"]
 _WIDTH = 9.0  # inches; text is set for a page that shows a figure at 800 to 1000 pixels
 _DPI = 150
-_GAP, _TITLE, _LINE = 0.06, 0.26, 0.2  # inches
+_GAP, _TITLE, _LINE, _LEFT = 0.06, 0.26, 0.2, 0.24  # inches
 
 
 def method_colours(methods: Collection[str]) -> dict[str, str]:
@@ -46,11 +46,10 @@ def picture_grid(
         names: What stands beside each row.
         foot: Room left below, in inches.
     """
-    left, columns = 0.24, len(titles)
-    # Few columns would make huge pictures: they are as wide as four columns' at most.
-    width = (_WIDTH - left - _GAP * (columns - 1)) / max(columns, 4)
+    columns = len(titles)
+    width = _picture_width(columns)
     heights = [width * height_px / width_px for height_px, width_px in shapes]
-    full_width = left + columns * width + (columns - 1) * _GAP
+    full_width = _grid_width(columns)
     full_height = _TITLE + sum(heights) + _GAP * len(heights) + foot
     figure = Figure(figsize=(full_width, full_height), dpi=_DPI, facecolor="white")
     rows, top = [], full_height - _TITLE
@@ -58,7 +57,7 @@ def picture_grid(
         top -= height
         row = []
         for column in range(columns):
-            x = left + column * (width + _GAP)
+            x = _LEFT + column * (width + _GAP)
             axes = figure.add_axes((x / full_width, top / full_height, width / full_width, height / full_height))
             axes.set(xticks=[], yticks=[])
             for spine in axes.spines.values():
@@ -89,7 +88,7 @@ def plot_grid(titles: Sequence[str], height: float) -> tuple[Figure, list[Axes]]
 
 def legend(figure: Figure, entries: Sequence[tuple[str, Patch]], place: Place = "lower center") -> None:
     """A legend that reads line by line; names are shown as they are, whatever signs they hold."""
-    columns = _legend_columns([name for name, _ in entries])
+    columns = _legend_columns([name for name, _ in entries], figure.get_figwidth())
     # Matplotlib fills column after column.
     entries = [entry for column in range(columns) for entry in entries[column::columns]]
     drawn = figure.legend(
@@ -100,9 +99,9 @@ def legend(figure: Figure, entries: Sequence[tuple[str, Patch]], place: Place = 
         text.set(text=name, color=INK, parse_math=False)
 
 
-def legend_height(names: Sequence[str]) -> float:
-    """The room in inches that a legend of these names needs."""
-    return 0.1 + _LINE * -(-len(names) // _legend_columns(names))
+def legend_height(names: Sequence[str], columns: int = 4) -> float:
+    """The room in inches that a legend of these names needs below a grid of so many columns."""
+    return 0.1 + _LINE * -(-len(names) // _legend_columns(names, _grid_width(columns)))
 
 
 def percent_axis(axis: Axis) -> None:
@@ -122,9 +121,18 @@ def _shortened(name: str, inches: float) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def _legend_columns(names: Sequence[str]) -> int:
+def _picture_width(columns: int) -> float:
+    # Few columns would make huge pictures: they are as wide as four columns' at most.
+    return (_WIDTH - _LEFT - _GAP * (columns - 1)) / max(columns, 4)
+
+
+def _grid_width(columns: int) -> float:
+    return _LEFT + columns * _picture_width(columns) + (columns - 1) * _GAP
+
+
+def _legend_columns(names: Sequence[str], width: float) -> int:
     for columns in range(len(names), 1, -1):
         longest = [max(map(len, names[column::columns])) for column in range(columns)]
-        if sum(0.4 + 0.072 * letters for letters in longest) < _WIDTH:
+        if sum(0.4 + 0.072 * letters for letters in longest) < width:
             return columns
     return 1

@@ -57,9 +57,8 @@ def draw_examples(examples: Sequence[tuple[str, Arrays]], labels: LabelSet) -> F
 
     shapes = [next(arrays[key].shape[:2] for key, _ in columns if key in arrays) for _, arrays in examples]
     titles = [title for _, title in columns] + errors
-    figure, rows = picture_grid(
-        shapes, titles, [name for name, _ in examples], foot=legend_height([name for name, _ in entries])
-    )
+    foot = legend_height([name for name, _ in entries], len(titles))
+    figure, rows = picture_grid(shapes, titles, [name for name, _ in examples], foot=foot)
     for (_, arrays), row in zip(examples, rows, strict=True):
         for axes, (key, _) in zip(row, columns, strict=False):
             if key in arrays:

@@ -1,0 +1,113 @@
+"""Files from the net: gone on with where they stopped, checked, never half there."""
+
+import hashlib
+import http.client
+import logging
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+Progress = Callable[[int, int | None], None]
+"""Told how many bytes are here, and of how many, None if the server does not say."""
+
+_log = logging.getLogger(__name__)
+_CHUNK = 1 << 20
+_TIMEOUT = 30  # seconds without a byte
+
+
+class Checksum(NamedTuple):
+    """What a file must hash to.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile() as empty:
+        ...     Checksum("md5", "d41d8cd98f00b204e9800998ecf8427e").found_in(Path(empty.name))
+        'd41d8cd98f00b204e9800998ecf8427e'
+    """
+
+    kind: str  # a name that hashlib knows: sha256, or md5 where nothing better was published
+    digits: str
+
+    def found_in(self, path: Path) -> str:
+        """What a file hashes to."""
+        digest = hashlib.new(self.kind, usedforsecurity=False)
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    def __str__(self) -> str:
+        return {"sha256": "SHA-256", "md5": "MD5"}.get(self.kind, self.kind)
+
+
+def fetch(address: str, target: Path, checksum: Checksum, progress: Progress | None = None) -> Path:
+    """Fetch `address` unless it is there, going on where an earlier try stopped.
+
+    The file takes its name only when it is whole and its hash right; until then it is `<name>.part`.
+    """
+    part = target.with_name(target.name + ".part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(target):
+        if target.is_file() and checksum.found_in(target) == checksum.digits:
+            return target
+        _log.info("downloading %s to %s", address, target)
+        try:
+            _append(address, part, progress)
+        except urllib.error.HTTPError as error:
+            raise ConnectionError(f"cannot download {address}: {error}") from error
+        except (OSError, http.client.HTTPException) as error:
+            kept = part.stat().st_size if part.is_file() else 0
+            raise ConnectionError(
+                f"downloading {address} stopped after {kept} bytes ({error}); try again and it goes on from there"
+            ) from error
+        found = checksum.found_in(part)
+        if found != checksum.digits:
+            part.unlink()
+            raise ValueError(f"{address} is not the file that was asked for: {checksum} {found}, not {checksum.digits}")
+        part.replace(target)
+    return target
+
+
+def _append(address: str, part: Path, progress: Progress | None) -> None:
+    """Fetch the bytes of `address` that `part` still lacks."""
+    present = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(address, headers={"User-Agent": "spatialprop"})
+    if present:
+        request.add_header("Range", f"bytes={present}-")
+    try:
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code != 416 or not present:  # 416: nothing comes after what is here, and the hash tells if it is right
+            raise
+        return
+    with response:
+        resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {present}-")
+        expected = int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
+        before = present if resumed else 0
+        received = 0
+        with part.open("ab" if resumed else "wb") as file:
+            while chunk := response.read(_CHUNK):
+                file.write(chunk)
+                received += len(chunk)
+                if progress is not None:
+                    progress(before + received, None if expected is None else before + expected)
+    if expected is not None and received < expected:
+        raise OSError(f"the server sent {received} of {expected} bytes")
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Let the processes of one machine, as in distributed training, fetch a file one after the other."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    with target.with_name(target.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
