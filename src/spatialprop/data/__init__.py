@@ -4,6 +4,7 @@ from spatialprop.data.augment import Augment
 from spatialprop.data.camvid import CamVid
 from spatialprop.data.cityscapes import Cityscapes
 from spatialprop.data.coarse import CoarseFiles, WithCoarse
+from spatialprop.data.degrade import DegradeCoarse
 from spatialprop.data.example import VOID, Example, Examples, LabelSet
 from spatialprop.data.folder import ImageFolder
 from spatialprop.data.helen import Helen
@@ -20,6 +21,7 @@ __all__ = [
     "CamVid",
     "Cityscapes",
     "CoarseFiles",
+    "DegradeCoarse",
     "Example",
     "Examples",
     "Helen",

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from spatialprop.data.augment import Augment
+from spatialprop.data.degrade import DegradeCoarse
 from spatialprop.data.patches import Patches
 from spatialprop.data.samples import Share, ShuffledBatches, TrainingPatches, WholeSamples, collate
 from spatialprop.data.splits import Splits
@@ -26,6 +27,7 @@ class DataModule(pl.LightningDataModule):
         workers: Processes that make samples; 0 makes them in the training process.
         repeat_batches: Train on the first so many batches again and again, None on all.
         with_coarse: Whether samples hold the coarse map.
+        degrade: Worsens the coarse maps of patches; None leaves them as they are.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class DataModule(pl.LightningDataModule):
         workers: int = 0,
         repeat_batches: int | None = None,
         with_coarse: bool = False,
+        degrade: DegradeCoarse | None = None,
     ) -> None:
         super().__init__()
         self.splits = splits
@@ -49,7 +52,7 @@ class DataModule(pl.LightningDataModule):
         self.repeat_batches = repeat_batches
         self.with_coarse = with_coarse
         self.training = TrainingPatches(
-            splits.train, patches, augment, seed=seed, per_image=per_image, with_coarse=with_coarse
+            splits.train, patches, augment, seed=seed, per_image=per_image, with_coarse=with_coarse, degrade=degrade
         )
 
     def train_dataloader(self) -> DataLoader[Any]:

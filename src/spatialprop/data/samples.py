@@ -15,6 +15,7 @@ from typing_extensions import NotRequired
 
 from spatialprop.data.augment import Augment
 from spatialprop.data.coarse import coarse_map
+from spatialprop.data.degrade import DegradeCoarse
 from spatialprop.data.example import VOID, Examples
 from spatialprop.data.patches import Patches, Window
 
@@ -52,6 +53,7 @@ class TrainingPatches(Dataset[Sample]):
         seed: int,
         per_image: int = 1,
         with_coarse: bool = False,
+        degrade: DegradeCoarse | None = None,
     ) -> None:
         if per_image < 1:
             raise ValueError(f"per_image must be at least 1 patch; got {per_image}")
@@ -61,6 +63,7 @@ class TrainingPatches(Dataset[Sample]):
         self.seed = seed
         self.per_image = per_image
         self.with_coarse = with_coarse
+        self.degrade = degrade
         self._in_mirror = examples.labels.in_mirror if examples.labels.mirrored else None
 
     def __len__(self) -> int:
@@ -73,7 +76,10 @@ class TrainingPatches(Dataset[Sample]):
         size = self.patches.output_size(window)
         coarse = None
         if self.with_coarse:
-            coarse = crop_coarse(coarse_map(example), example.label.shape, window, size)
+            whole = coarse_map(example)
+            if self.degrade is not None:
+                whole = self.degrade(whole, rng)
+            coarse = crop_coarse(whole, example.label.shape, window, size)
         image = crop_image(example.image, window, size)
         label = crop_label(example.label, window, size)
         seed = int(rng.integers(2**31))

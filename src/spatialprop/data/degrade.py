@@ -1,0 +1,65 @@
+"""Training's coarse maps made as bad as those that will be met."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# Cells of the coarse map that share one error: two sizes, since segmenters err in spots and in regions.
+ERROR_CELLS = (2, 5)
+SHIFT_CELLS = 3
+
+
+class DegradeCoarse:
+    """Worsen a coarse map at random, differently each time it is seen.
+
+    A segmenter has seen its training images, so it errs less on them than on others; a refinement trained on such maps
+    learns to change too little. Here, each time, the map becomes less certain or more, regions of it lean to other
+    classes, and its borders move.
+
+    Args:
+        doubt: The map is raised to a power between 1 - doubt and 1 + 0.3 doubt.
+        errors: Largest typical size of smooth noise on the logarithm of the probabilities.
+        shift: Typical distance that borders move, in cells of the coarse map.
+
+    Example:
+        >>> coarse = np.full((2, 6, 6), [[[255]], [[0]]], np.uint8)
+        >>> DegradeCoarse(doubt=0, errors=0, shift=0)(coarse, np.random.default_rng(0))[:, 0, 0]
+        array([255,   0], dtype=uint8)
+    """
+
+    def __init__(self, doubt: float = 0.4, errors: float = 1.0, shift: float = 0.5) -> None:
+        if not 0 <= doubt < 1:
+            raise ValueError(f"doubt must be from 0 to less than 1; got {doubt}")
+        if errors < 0 or shift < 0:
+            raise ValueError(f"errors and shift must be 0 or more; got errors = {errors}, shift = {shift}")
+        self.doubt = doubt
+        self.errors = errors
+        self.shift = shift
+
+    def __call__(self, coarse: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        """A worse map of probabilities x 255. (K, h, w)"""
+        size = coarse.shape[1:]
+        shares = coarse.astype(np.float32) / 255
+        if self.doubt:
+            shares = np.maximum(shares, 1e-4) ** np.float32(rng.uniform(1 - self.doubt, 1 + 0.3 * self.doubt))
+        if self.errors:
+            strength = rng.uniform(0, self.errors)
+            noise = sum(_smooth(rng, len(shares), size, cells) for cells in ERROR_CELLS)
+            # Up from 0.002, or no noise could bring up a class that the map rules out.
+            shares = np.maximum(shares, 2e-3) * np.exp(np.float32(strength) * noise)
+        if self.shift:
+            across, down = np.float32(self.shift) * _smooth(rng, 2, size, SHIFT_CELLS)
+            rows, columns = np.mgrid[: size[0], : size[1]].astype(np.float32)
+            moved = [
+                cv2.remap(of_class, columns + across, rows + down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+                for of_class in shares
+            ]
+            shares = np.stack(moved)
+        shares = shares / np.maximum(shares.sum(axis=0), 1e-6)
+        return np.asarray(np.rint(shares * 255), np.uint8)
+
+
+def _smooth(rng: np.random.Generator, maps: int, size: tuple[int, ...], cells: int) -> NDArray[np.float32]:
+    """Standard normal noise, one value for so many cells, smooth in between. (maps, h, w)"""
+    rough = rng.normal(size=(maps, max(2, -(-size[0] // cells)), max(2, -(-size[1] // cells)))).astype(np.float32)
+    return np.stack([cv2.resize(of_map, (size[1], size[0]), interpolation=cv2.INTER_LINEAR) for of_map in rough])
