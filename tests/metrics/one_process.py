@@ -7,7 +7,8 @@ import sys
 
 import torch
 
-from spatialprop.metrics import HelenFScores, MethodScores, RefinementChanges
+from spatialprop.metrics import AffinityScores, ErrorRegions, HelenFScores, MethodScores, RefinementChanges
+from spatialprop.ops import neighbour_labels
 
 
 def main(rank: int, processes: int, meeting_point: str, maps: str, result: str) -> None:
@@ -16,14 +17,20 @@ def main(rank: int, processes: int, meeting_point: str, maps: str, result: str) 
             "gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=processes
         )
     method = MethodScores(11, ignore_index=255, scored_classes=[1, 2, 5])
-    changes, helen = RefinementChanges(255), HelenFScores(255)
+    changes, helen, regions = RefinementChanges(255), HelenFScores(255), ErrorRegions(255)
+    affinity = AffinityScores((1, 3))
     pairs = list(zip(*torch.load(maps), strict=True))
     for pred, target in pairs[rank::processes]:
         pred, target = pred.unsqueeze(0), target.unsqueeze(0)
         method.update(pred, target)
         changes.update(pred, pred.roll(1, dims=2), target)
         helen.update(pred, target)
-    torch.save({"method": method.compute(), "changes": changes.compute(), "helen": helen.compute()}, result)
+        regions.update(pred, pred.roll(1, dims=2), target)
+        truth = neighbour_labels(target, (1, 3))
+        said = neighbour_labels(pred, (1, 3)).clamp_min(0).float()
+        affinity.update(0.2 + 0.5 * said + 0.1 * (truth == 1), truth)
+    metrics = {"method": method, "changes": changes, "helen": helen, "regions": regions, "affinity": affinity}
+    torch.save({name: metric.compute() for name, metric in metrics.items()}, result)
     if processes > 1:
         torch.distributed.destroy_process_group()
 

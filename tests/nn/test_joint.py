@@ -94,3 +94,14 @@ def test_starts_near_the_coarse_map(network):
 def test_segmenter_without_features_is_named():
     with pytest.raises(ValueError, match=r"Conv2d does not hand out its features.*share_trunk=false"):
         JointNetwork(nn.Conv2d(3, 5, 8, stride=8))
+
+
+def test_hints_are_for_a_guidance_network_of_its_own():
+    def shown(channels, in_channels):
+        return LightGuidance(channels, in_channels=in_channels, width=8)
+
+    network = JointNetwork(Segmenter(), shown, hints=["confidence"])
+    assert network.refinement.guidance.stem[0].in_channels == 4
+    assert network(torch.rand(1, 3, 32, 40))[1].shape == (1, 3, 32, 40)
+    with pytest.raises(ValueError, match=r"with a shared trunk: set task\.share_trunk=false"):
+        JointNetwork(Segmenter(), hints=["confidence"])

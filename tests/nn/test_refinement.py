@@ -258,3 +258,38 @@ def test_resize_averages_what_it_shrinks_and_keeps_constants(size):
 def test_resize_enlarges_between_half_pixel_centres():
     result = resize(torch.tensor([[[[0.0, 1.0]]]]), (1, 4))
     assert result.flatten().tolist() == [0, 0.25, 0.75, 1]
+
+
+# Hints
+
+
+def test_hints_are_shown_to_the_guidance():
+    network = far_from_identity(
+        RefinementNetwork(lambda channels, **shown: LightGuidance(channels, width=8, **shown), hints=["entropy"])
+    )
+    assert network.guidance.stem[0].in_channels == 4
+    seen = []
+    network.guidance.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    image, coarse = torch.rand(2, 3, 33, 26), smooth_coarse(5, 33, 26, batch=2)
+    with torch.no_grad():
+        network(image, coarse)
+    (shown,) = seen
+    assert torch.equal(shown[:, :3], image)
+    x = resize(coarse, (17, 13))
+    entropy = 1 - torch.exp((x * x.log()).sum(dim=1, keepdim=True))
+    torch.testing.assert_close(shown[:, 3:], resize(entropy, (33, 26)))
+
+
+def test_no_gradient_passes_through_hints():
+    network = far_from_identity(
+        RefinementNetwork(lambda channels, **shown: LightGuidance(channels, width=8, **shown), hints=["confidence"])
+    )
+    coarse = smooth_coarse(3, 16, 16).requires_grad_()
+    (gradient,) = torch.autograd.grad(network.guide(torch.rand(1, 3, 16, 16), coarse).sum(), coarse, allow_unused=True)
+    assert gradient is None
+
+
+@pytest.mark.parametrize("hints", ["entropy", ["labels"], ["entropy", "entropy"]])
+def test_unknown_hints_are_named(hints):
+    with pytest.raises(ValueError, match="distinct names out of confidence, entropy"):
+        RefinementNetwork(light, hints=hints)

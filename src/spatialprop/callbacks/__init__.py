@@ -1,7 +1,8 @@
 """What happens beside the training: checkpoints to go on from, examples for the report, predictions as pictures."""
 
 from spatialprop.callbacks.examples import SaveExamples
+from spatialprop.callbacks.failures import SaveFailures
 from spatialprop.callbacks.predictions import SavePredictions
 from spatialprop.callbacks.resume import ResumeCheckpoint
 
-__all__ = ["ResumeCheckpoint", "SaveExamples", "SavePredictions"]
+__all__ = ["ResumeCheckpoint", "SaveExamples", "SaveFailures", "SavePredictions"]

@@ -1,15 +1,18 @@
 """The scores of face parsing on HELEN."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from spatialprop.metrics.confusion import confusion_matrix, valid_pixels
 
-# Labels of HELEN: background, skin, left brow, right brow, left eye, right eye, nose, upper lip, inner mouth, lower
-# lip, hair. The columns are those of the paper's Table 1.
-NUM_CLASSES = 11
-COLUMNS = {
+CLASSES = (
+    "background", "skin", "left brow", "right brow", "left eye", "right eye", "nose", "upper lip", "inner mouth",
+    "lower lip", "hair",
+)  # fmt: skip
+COLUMNS = {  # of the paper's Table 1, in its order
     "skin": [1],
     "brows": [2, 3],
     "eyes": [4, 5],
@@ -20,6 +23,16 @@ COLUMNS = {
     "in-mouth": [8],
     "overall": [2, 3, 4, 5, 6, 7, 8, 9],
 }
+
+
+def has_faces(classes: Sequence[str]) -> bool:
+    """Whether classes are those of HELEN, by their names in its order, so that the columns of its table mean something.
+
+    Example:
+        >>> has_faces(["background", "face skin", "hair"]), has_faces([name.replace(" ", "_") for name in CLASSES])
+        (False, True)
+    """
+    return tuple(name.lower().replace("_", " ") for name in classes) == CLASSES
 
 
 class HelenFScores(Metric):
@@ -46,12 +59,12 @@ class HelenFScores(Metric):
     def __init__(self, ignore_index: int | None = None) -> None:
         super().__init__()
         self.ignore_index = ignore_index
-        self.add_state("confusion", torch.zeros(NUM_CLASSES, NUM_CLASSES, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("confusion", torch.zeros(len(CLASSES), len(CLASSES), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, pred: Tensor, target: Tensor) -> None:
         """Count the pixels of label maps (N, H, W)."""
-        valid = valid_pixels(pred, target, NUM_CLASSES, self.ignore_index)
-        self.confusion += confusion_matrix(pred, target, valid, NUM_CLASSES)
+        valid = valid_pixels(pred, target, len(CLASSES), self.ignore_index)
+        self.confusion += confusion_matrix(pred, target, valid, len(CLASSES))
 
     def compute(self) -> dict[str, dict[str, Tensor]]:
         """{"F": {column: value}, "IoU": {column: value}}."""

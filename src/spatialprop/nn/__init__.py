@@ -1,7 +1,16 @@
 """Layers and networks."""
 
+from spatialprop.nn.affinity import AffinityHead, AffinityPropagation
+from spatialprop.nn.affinity_network import DilatedAffinityNetwork
 from spatialprop.nn.joint import JointNetwork
 from spatialprop.nn.propagation import SpatialPropagation
 from spatialprop.nn.refinement import RefinementNetwork
 
-__all__ = ["JointNetwork", "RefinementNetwork", "SpatialPropagation"]
+__all__ = [
+    "AffinityHead",
+    "AffinityPropagation",
+    "DilatedAffinityNetwork",
+    "JointNetwork",
+    "RefinementNetwork",
+    "SpatialPropagation",
+]

@@ -22,8 +22,8 @@ class RefinementNetwork(nn.Module):
     same gates, so that nothing depends on how many classes there are or on what they mean.
 
     Args:
-        guidance: Makes the guidance network, given how many channels it must have and, with hints, how many `in_channels`
-            it is shown.
+        guidance: Makes the guidance network, given how many channels it must have and, with hints, how many
+            `in_channels` it is shown.
         num_classes: Number of classes; needed for hidden channels only.
         hidden: Number of hidden maps, None to propagate the probabilities themselves.
         hints: What the guidance is shown of the coarse map beside the image, see `hint_maps`.

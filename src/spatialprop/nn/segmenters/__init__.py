@@ -6,9 +6,20 @@ at `feature_stride`.
 """
 
 from spatialprop.nn.segmenters.deeplab import DeepLabResNet101, DeepLabVGG
+from spatialprop.nn.segmenters.external import External, OnFeatures
 from spatialprop.nn.segmenters.fcn8s import FCN8s
 from spatialprop.nn.segmenters.frontend import Context, FrontEnd
 from spatialprop.nn.segmenters.highres import HighRes
 from spatialprop.nn.segmenters.unet import UNet
 
-__all__ = ["Context", "DeepLabResNet101", "DeepLabVGG", "FCN8s", "FrontEnd", "HighRes", "UNet"]
+__all__ = [
+    "Context",
+    "DeepLabResNet101",
+    "DeepLabVGG",
+    "External",
+    "FCN8s",
+    "FrontEnd",
+    "HighRes",
+    "OnFeatures",
+    "UNet",
+]

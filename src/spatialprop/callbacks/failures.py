@@ -1,0 +1,116 @@
+"""Where affinities and the propagation along them fail, found while testing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import pytorch_lightning as pl
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spatialprop.data.example import VOID
+from spatialprop.data.files import write_beside
+from spatialprop.metrics import error_regions
+
+KINDS = ("border", "spread")
+_TIED = 0.5  # affinity from which a pair counts as one class
+_SIDE = 64  # pixels of a cut-out at least
+
+
+class _Failure(NamedTuple):
+    size: float
+    arrays: dict[str, Any]
+    name: str
+
+
+class SaveFailures(pl.Callback):
+    """Write cut-outs of the worst failures of two kinds to a folder, one `.npz` each, at most one of a kind an image.
+
+    "border" is the longest stretch of a class border whose pixels are tied, with an affinity of 0.5 or more, to a
+    nearest neighbour on the other side. "spread" is the region of errors that propagation has enlarged most.
+
+    Args:
+        folder: Where they go.
+        count: How many of each kind.
+    """
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self._folder = folder
+        self._count = count
+        self._worst: dict[str, list[_Failure]] = {}
+
+    def on_test_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._worst = {kind: [] for kind in KINDS}
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if trainer.global_rank != 0 or "missed_borders" not in outputs:
+            return
+        image = (batch["image"][0].permute(1, 2, 0) * 255).round().byte().cpu().numpy()
+        maps = {"label": _indices(batch["label"])}
+        maps |= {name: _indices(labels) for name, labels in outputs["labels"].items() if name in ("coarse", "refined")}
+        missed = outputs["missed_borders"][0].float().cpu().numpy()
+        size = (image.shape[1], image.shape[0])
+        maps["missed"] = (cv2.resize(missed, size, interpolation=cv2.INTER_NEAREST) * 255).round().astype(np.uint8)
+        found = {"border": _ignored_border(maps["missed"])}
+        if "refined" in maps:
+            found["spread"] = _spread_error(maps)
+        for kind, (extent, mask) in found.items():
+            if extent > 0:
+                everything = {"image": image, **maps, "where": mask}
+                arrays = {name: _cut(array, mask) for name, array in everything.items()}
+                self._worst[kind].append(_Failure(extent, arrays, batch["name"][0]))
+                self._worst[kind] = sorted(self._worst[kind], key=lambda failure: -failure.size)[: self._count]
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        for kind, failures in self._worst.items():
+            for place, (size, arrays, name) in enumerate(failures):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                with write_beside(self._folder / f"{kind}_{place:02d}_{name.replace('/', '_')}.npz") as file:
+                    np.savez_compressed(file, size=size, **arrays)
+
+
+def _ignored_border(missed: NDArray[np.uint8]) -> tuple[float, NDArray[np.bool_]]:
+    """Pixels of the longest stretch of border that affinity ignores, and where it is."""
+    tied = (missed >= round(_TIED * 255)).astype(np.uint8)
+    number, places, stats, _ = cv2.connectedComponentsWithStats(tied, connectivity=8)
+    if number < 2:
+        return 0, tied.astype(np.bool_)
+    extents = stats[1:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1)
+    longest = 1 + int(extents.argmax())
+    return float(extents.max()), np.asarray(places == longest)
+
+
+def _spread_error(maps: Mapping[str, NDArray[np.uint8]]) -> tuple[float, NDArray[np.bool_]]:
+    """Wrong pixels that the region of errors which grew most has won, and where it is."""
+    regions = error_regions(maps["coarse"], maps["refined"], maps["label"], VOID)
+    most = max(regions, key=lambda region: region.after - region.before, default=None)
+    if most is None:
+        return 0, np.zeros(maps["label"].shape, np.bool_)
+    return float(most.after - most.before), most.mask
+
+
+def _cut(array: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
+    """A square around what the mask marks, with as much again around it, as far as the image reaches."""
+    rows, columns = np.nonzero(mask)
+    extent = 1 + max(np.ptp(rows), np.ptp(columns))
+    side = min(max(_SIDE, 2 * int(extent)), *mask.shape)
+    top, left = (
+        int(np.clip((places.min() + places.max() + 1 - side) // 2, 0, length - side))
+        for places, length in zip((rows, columns), mask.shape, strict=True)
+    )
+    return array[top : top + side, left : left + side]
+
+
+def _indices(labels: Tensor) -> NDArray[np.uint8]:
+    indices: NDArray[np.uint8] = labels[0].cpu().numpy().astype(np.uint8)
+    return indices

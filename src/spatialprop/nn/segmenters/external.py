@@ -1,0 +1,135 @@
+"""Models of other libraries as segmenters: torchvision, Hugging Face, mmseg, timm. None of them is imported here."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spatialprop.nn.segmenters.pixels import IMAGENET_MEAN, IMAGENET_STD, check_image
+from spatialprop.nn.weights import load_weights
+
+
+class External(nn.Module):
+    """Somebody else's model as a segmenter: colours as it wants them, its logits out of whatever it returns.
+
+    Args:
+        num_classes: Number of classes K.
+        model: Makes the model.
+        classes_argument: The keyword that tells `model` the number of classes; None if it knows.
+        output: Where the logits are in what the model returns, a key or an attribute; None if it returns them.
+        mean, std: Of the colours that the model was trained on, RGB from 0 to 1.
+        multiple: Images are padded to sides that divide by this, and the logits cut back.
+        weights: A file or an address (see `load_weights`) of the model's state dict.
+
+    Example:
+        >>> net = External(5, lambda num_classes: nn.Conv2d(3, num_classes, 8, stride=8))
+        >>> net(torch.rand(1, 3, 64, 96)).shape
+        torch.Size([1, 5, 8, 12])
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        model: Callable[..., nn.Module],
+        *,
+        classes_argument: str | None = "num_classes",
+        output: str | None = None,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        multiple: int = 1,
+        weights: str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__()
+        if multiple < 1:
+            raise ValueError(f"multiple must be at least 1; got {multiple}")
+        self.num_classes = num_classes
+        self.output = output
+        self.multiple = multiple
+        self.register_buffer("mean", torch.tensor(tuple(mean)).reshape(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(tuple(std)).reshape(3, 1, 1), persistent=False)
+        self.model = model(**({} if classes_argument is None else {classes_argument: num_classes}))
+        if weights is not None:
+            load_weights(self.model, weights)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (N, K, h, w) of RGB images (N, 3, H, W) from 0 to 1, at the model's own resolution."""
+        check_image(image)
+        height, width = image.shape[-2:]
+        beyond = (0, -width % self.multiple, 0, -height % self.multiple)
+        padded = F.pad(image, beyond, mode="replicate") if any(beyond) else image
+        logits = self._logits(self.model((padded - self.mean) / self.std))
+        if any(beyond):
+            # At the image's own resolution the padding can be cut off exactly, whatever the model's stride is.
+            logits = F.interpolate(logits, size=padded.shape[-2:], mode="bilinear", align_corners=False)
+            logits = logits[..., :height, :width]
+        return logits
+
+    def _logits(self, returned: Any) -> Tensor:
+        if self.output is not None:
+            found = returned.get(self.output) if isinstance(returned, Mapping) else getattr(returned, self.output, None)
+        else:
+            found = returned
+        if not isinstance(found, Tensor):
+            raise TypeError(
+                f"{type(self.model).__name__} returns a {type(returned).__name__}{_named(returned)}, in which output = "
+                f"{self.output!r} is no tensor; say where the logits are: segmenter.network.output=out (torchvision) or "
+                f"logits (Hugging Face)"
+            )
+        if found.dim() != 4 or found.shape[1] != self.num_classes:
+            raise ValueError(
+                f"{type(self.model).__name__} gives {tuple(found.shape)}; a segmenter of {self.num_classes} classes "
+                f"gives (N, {self.num_classes}, h, w): tell the model its classes (classes_argument), or take data with "
+                f"the classes that it knows"
+            )
+        return found
+
+
+class OnFeatures(nn.Module):
+    """A segmenter on the features of a backbone: each map is scored, and the scores are summed, as FCN does it.
+
+    For timm's `create_model(..., features_only=True)`, or anything that returns a list of maps, finest first, and says
+    under `feature_info.channels()` how many channels they have and under `feature_info.reduction()` at which stride.
+
+    Args:
+        num_classes: Number of classes K.
+        backbone: Makes the backbone.
+        stride: The finest map that is scored, and the stride of the scores.
+    """
+
+    def __init__(self, num_classes: int, backbone: Callable[[], nn.Module], stride: int = 8) -> None:
+        super().__init__()
+        self.backbone = backbone()
+        info = cast(Any, self.backbone).feature_info
+        self.reductions = list(info.reduction())
+        if stride not in self.reductions:
+            raise ValueError(
+                f"the backbone has maps at the strides {self.reductions}; stride = {stride} is none of them"
+            )
+        self.stride = stride
+        self.scores = nn.ModuleDict(
+            {
+                str(reduction): nn.Conv2d(channels, num_classes, 1)
+                for channels, reduction in zip(info.channels(), self.reductions, strict=True)
+                if reduction >= stride
+            }
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Scores (N, K, h, w) at the stride."""
+        maps = dict(zip(self.reductions, self.backbone(image), strict=True))
+        size = maps[self.stride].shape[-2:]
+        scored = [
+            F.interpolate(score(maps[int(reduction)]), size=size, mode="bilinear", align_corners=False)
+            for reduction, score in self.scores.items()
+        ]
+        return torch.stack(scored).sum(dim=0)
+
+
+def _named(returned: Any) -> str:
+    return f" with {', '.join(map(str, returned))}" if isinstance(returned, Mapping) else ""

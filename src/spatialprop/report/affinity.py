@@ -1,0 +1,105 @@
+"""Tables of a run that predicts dilated affinity: accuracy of affinities, regions of errors, cost."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from spatialprop.report.tables import MISSING, Table, decimal, is_number, percent
+
+SCORES = {"precision": "precision", "recall": "recall", "F1": "F1", "average_precision": "AP"}
+PLACES = {"all": "all", "near_border": "near a border"}
+ACCURACY = "Accuracy of affinities"
+REGIONS = "Regions of errors"
+COST = "Cost"
+NOTES = {
+    ACCURACY: "In percent. Different: of the pairs said to be of different classes, how many are (precision), and how "
+    "many of those that are were said to be (recall), at an affinity of 0.5; AP over all thresholds. Near a border: "
+    "the pixel has a neighbour of another class at that dilation.",
+    REGIONS: "Wrong pixels before and after propagation, by how many wrong pixels the connected region that they "
+    "belong to had before; 0: there was none.",
+    COST: "Operations for one image of the size given, a product and a sum counting two; median time over all images.",
+}
+
+
+def affinity_tables(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Table]:
+    """The tables that a run has numbers for, by title."""
+    coarse, refined = metrics.get("coarse", {}), metrics.get("refined", {})
+    tables = {}
+    if coarse.get("affinity"):
+        tables[ACCURACY] = accuracy_table(coarse["affinity"])
+    if refined.get("error_regions"):
+        tables[REGIONS] = regions_table(refined["error_regions"])
+    if coarse.get("cost"):
+        tables[COST] = cost_table(coarse["cost"])
+    return tables
+
+
+def accuracy_table(affinity: Mapping[str, Any]) -> Table:
+    """Scores of affinities by dilation, over all pairs and near borders, for both questions."""
+    heading = ["dilation", "pairs", "different", *SCORES.values(), *(f"same: {title}" for title in SCORES.values())]
+    rows = [
+        [
+            dilation,
+            title,
+            percent(places[place]["different"]["share"]),
+            *(percent(places[place][kind][score]) for kind in ("different", "same") for score in SCORES),
+        ]
+        for dilation, places in affinity.items()
+        for place, title in PLACES.items()
+    ]
+    return Table(heading, rows, labels=2)
+
+
+def regions_table(regions: Mapping[str, Mapping[str, int]]) -> Table:
+    """Wrong pixels by size of region.
+
+    Example:
+        >>> print(regions_table({"1-3": {"regions": 5, "before": 8, "after": 2}}).text())
+        | size | regions | wrong before | after | change |
+        |------|--------:|-------------:|------:|-------:|
+        | 1-3  |       5 |            8 |     2 | -75.0% |
+    """
+    rows = [
+        [size, *(f"{found[key]:,}" for key in ("regions", "before", "after")), change_text(region_change(found))]
+        for size, found in regions.items()
+        if found["regions"]
+    ]
+    return Table(["size", "regions", "wrong before", "after", "change"], rows)
+
+
+def region_change(found: Mapping[str, int]) -> float | None:
+    """How much larger the regions have become, as a share; None where there were none before."""
+    return (found["after"] - found["before"]) / found["before"] if found["before"] else None
+
+
+def change_text(change: float | None) -> str:
+    return f"{100 * change:+.1f}%" if is_number(change) else MISSING
+
+
+def cost_table(cost: Mapping[str, Any]) -> Table:
+    """Parameters, operations and milliseconds of each part, and what they are of the segmenter's.
+
+    Example:
+        >>> print(cost_table({
+        ...     "size": [48, 64], "parameters": {"segmenter": 2000, "head": 500},
+        ...     "FLOPs": {"segmenter": 2e9, "head": 1e8}, "milliseconds": {"segmenter": 20, "head": 3},
+        ... }).text())
+        | part, 48 x 64 | parameters | of base | GFLOPs | of base |   ms | of base |
+        |---------------|-----------:|--------:|-------:|--------:|-----:|--------:|
+        | segmenter     |      2,000 | 100.0 % |  2.000 | 100.0 % | 20.0 | 100.0 % |
+        | head          |        500 |  25.0 % |  0.100 |   5.0 % |  3.0 |  15.0 % |
+    """
+    columns = [cost[key] for key in ("parameters", "FLOPs", "milliseconds")]
+
+    def text(index: int, value: Any) -> str:
+        return (f"{value:,}", f"{value / 1e9:.3f}", decimal(value))[index] if is_number(value) else MISSING
+
+    rows = []
+    for part in cost["milliseconds"]:
+        cells = [part]
+        for index, values in enumerate(columns):
+            value, base = values.get(part), values.get("segmenter")
+            share = f"{100 * value / base:.1f} %" if is_number(value) and base else MISSING
+            cells += [text(index, value), share]
+        rows.append(cells)
+    size = " x ".join(map(str, cost["size"]))
+    return Table([f"part, {size}", "parameters", "of base", "GFLOPs", "of base", "ms", "of base"], rows)

@@ -1,0 +1,130 @@
+"""Figures of a run that predicts dilated affinity: what each number of steps changes, and where it fails."""
+
+import warnings
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from spatialprop.data.example import VOID, LabelSet
+from spatialprop.report.canvas import (
+    AFTER,
+    BEFORE,
+    INK,
+    PALE,
+    legend,
+    legend_height,
+    percent_axis,
+    picture_grid,
+    plot_grid,
+    save,
+)
+from spatialprop.report.figures import name_lines
+from spatialprop.report.pictures import error_map
+from spatialprop.report.run import Arrays, Run, natural_order
+from spatialprop.report.tables import is_number
+
+_CHANGES = {"right": ("rightly", "#1a7f37"), "wrong": ("wrongly", "#cf222e"), "neutral": ("neither", "#9a6700")}
+_FAILURES = {
+    "border": "Where affinity ignores a border: bright pixels are tied to a neighbour of another class",
+    "spread": "Where a misclassification spreads: the region of errors that grew most in each image",
+}
+_MARK = "#ff00ff"
+
+
+def write_affinity_figures(run: Run) -> list[tuple[Path, str]]:
+    """Draw what a run's folder has of affinities into its `figures/`; nothing for runs of other tasks.
+
+    Returns:
+        Where each figure was written, and its caption.
+    """
+    failures = read_failures(run.folder / "failures")
+    steps = (run.metrics.get("refined") or {}).get("steps") or {}
+    coarse = (run.metrics.get("coarse") or {}).get("mIoU")
+    drawn: list[tuple[str, str, Figure | None]] = [
+        ("steps", "What more steps of propagation do", draw_steps(steps, coarse)),
+        *((f"failures_{kind}", text, draw_failures(failures[kind], run.labels)) for kind, text in _FAILURES.items()),
+    ]
+    folder = run.folder / "figures"
+    return [(save(figure, folder / f"{name}.png"), caption) for name, caption, figure in drawn if figure]
+
+
+def read_failures(folder: Path) -> dict[str, list[tuple[str, Arrays]]]:
+    """Name and arrays of each cut-out by kind, worst first; a file that cannot be read is left out."""
+    failures: dict[str, list[tuple[str, Arrays]]] = {kind: [] for kind in _FAILURES}
+    for path in sorted(folder.glob("*.npz"), key=natural_order):
+        kind, _, rest = path.stem.partition("_")
+        if kind not in failures:
+            continue
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                failures[kind].append((rest.partition("_")[2], dict(stored)))
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            warnings.warn(f"{path} cannot be read ({error}) and is left out", stacklevel=2)
+    return failures
+
+
+def draw_steps(steps: Mapping[str, Mapping[str, Any]], coarse: float | None) -> Figure | None:
+    """mIoU, and the share of all pixels that is changed rightly, wrongly or from wrong to wrong, against the step."""
+    if not steps:
+        return None
+    counts = list(map(int, steps))
+    figure, (scores, changes) = plot_grid(["mIoU", "pixels changed"], height=3.2)
+    scores.plot(counts, [found["mIoU"] for found in steps.values()], "o-", color=AFTER, linewidth=2, markersize=4)
+    if is_number(coarse):
+        scores.axhline(coarse, color=BEFORE, linewidth=1.2, linestyle="--")
+    ends = []
+    for key, (name, colour) in _CHANGES.items():
+        values = [(found["changed"] or 0) * (found[key] or 0) for found in steps.values()]
+        changes.plot(counts, values, "o-", color=colour, linewidth=2, markersize=4)
+        ends.append((name, values[-1], colour))
+    for axes in (scores, changes):
+        axes.set_xlabel("steps", fontsize=9, color=INK)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+        percent_axis(axes.yaxis)
+    name_lines(changes, ends)
+    if is_number(coarse):
+        name_lines(scores, [("coarse", coarse, BEFORE)])
+    return figure
+
+
+def draw_failures(failures: Sequence[tuple[str, Arrays]], labels: LabelSet) -> Figure | None:
+    """Cut-outs with masks, errors and missed borders, one row each."""
+    if not failures:
+        return None
+    columns = [("image", "image"), ("label", "ground truth"), ("coarse", "coarse"), ("refined", "refined")]
+    columns = [(key, title) for key, title in columns if any(key in arrays for _, arrays in failures)]
+    titles = [*(title for _, title in columns), "errors", "ties across borders"]
+    present = np.unique(np.concatenate([arrays[key].ravel() for _, arrays in failures for key, _ in columns[1:]]))
+    named = [value for value in present if value < len(labels.classes)]
+    entries = [(labels.classes[value], _swatch(labels.palette[value])) for value in named]
+    if VOID in present:
+        entries.append(("void", _swatch(labels.palette[VOID])))
+    refined = "refined" in dict(columns)
+    kinds = [((207, 34, 46), "wrong"), ((45, 164, 78), "mended"), ((111, 66, 193), "newly wrong")]
+    entries += [(name, _swatch(colour)) for colour, name in (kinds if refined else kinds[:1])]
+    entries.append(("the failure", Patch(facecolor="none", edgecolor=_MARK, linewidth=1.2)))
+
+    shapes = [arrays["label"].shape[:2] for _, arrays in failures]
+    foot = legend_height([name for name, _ in entries])
+    figure, rows = picture_grid(shapes, titles, [name for name, _ in failures], foot=foot)
+    for (_, arrays), row in zip(failures, rows, strict=True):
+        pictures = [arrays[key] if key == "image" else labels.palette[arrays[key]] for key, _ in columns]
+        pictures.append(error_map(arrays["label"], arrays["coarse"], arrays.get("refined"), arrays["image"]))
+        pictures.append(np.repeat(arrays["missed"][..., None], 3, axis=-1))
+        for axes, picture in zip(row, pictures, strict=True):
+            axes.imshow(picture, aspect="auto", interpolation="nearest")
+        for axes in (row[0], row[-2]):
+            axes.contour(arrays["where"], levels=[0.5], colors=[_MARK], linewidths=0.9)
+    legend(figure, entries)
+    return figure
+
+
+def _swatch(colour: Sequence[int]) -> Patch:
+    red, green, blue = (float(value) / 255 for value in colour)
+    return Patch(facecolor=(red, green, blue), edgecolor=PALE, linewidth=0.6)

@@ -1,0 +1,64 @@
+"""The ablation of dilated affinity as one command, its report, and what can be asked of its runs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spatialprop.cli import main as spatialprop
+from tests.experiment.tiny import REPOSITORY, environment, run, tiny_but
+
+ROWS = ["dilated_affinity_base", "dilated_affinity_loss", "dilated_affinity", "dilated_affinity_scan"]
+
+
+@pytest.fixture(scope="module")
+def ablation(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("ablation")
+    options = [option for option in tiny_but() if not option.startswith(("segmenter.fit", "guidance"))]
+    run("train.py", "--multirun", "sweep=dilated_affinity", "seed=1", *options, folder=folder)
+    (multirun,) = (folder / "multirun").iterdir()
+    return multirun
+
+
+def test_every_row_has_its_methods(ablation):
+    metrics = [json.loads((ablation / str(job) / "metrics.json").read_text()) for job in range(4)]
+    assert [list(found) for found in metrics] == [
+        ["coarse", "oracle_8px"], *[["coarse", "refined", "oracle_8px"]] * 3,
+    ]  # fmt: skip
+    assert [list(found["coarse"]["cost"]["parameters"]) for found in metrics] == [
+        ["segmenter"], *[["segmenter", "head", "propagation"]] * 3,
+    ]  # fmt: skip
+    assert list(metrics[2]["refined"]["steps"]) == ["0", "1", "2", "5", "10", "20", "40"]
+    assert list(metrics[3]["refined"]["steps"]) == ["0", "1", "2", "3", "4"]
+
+
+def test_the_report_tells_rows_apart(ablation, capsys):
+    assert spatialprop(["report", str(ablation)]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"| {row} " in printed for row in ROWS)
+    assert "Against the segmenter alone" in printed
+    assert list((ablation / "2" / "failures").glob("*.npz"))
+
+
+def test_a_run_is_evaluated_from_its_folder(ablation):
+    row = ablation / "2"
+    run("evaluate.py", f"run={row}", "workers=0", "callbacks.progress_bar=false", folder=ablation)
+    (again,) = row.glob("evaluations/*/metrics.json")
+    before, after = (json.loads(path.read_text()) for path in (row / "metrics.json", again))
+    for metrics in (before, after):
+        metrics["refined"].pop("milliseconds")
+        metrics["coarse"]["cost"].pop("milliseconds")
+    assert after == before
+
+
+def test_limits_are_measured_on_a_run(ablation):
+    script = str(REPOSITORY / "docs" / "dilated_affinity_limits.py")
+    command = [sys.executable, script, str(ablation / "2"), "--images", "1"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    measured = json.loads((ablation / "2" / "limits" / "limits.json").read_text())
+    recalls = [found["affinity"]["recall"] for found in measured["shifts"].values()]
+    assert recalls == sorted(recalls, reverse=True)  # the more willing to tie, the fewer borders are seen
+    assert {path.suffix for path in (ablation / "2" / "limits").iterdir()} == {".json", ".md", ".png"}

@@ -1,0 +1,146 @@
+"""What reports show of dilated affinity."""
+
+import json
+
+import numpy as np
+import pytest
+
+from spatialprop.cli import main as spatialprop
+from spatialprop.report.affinity import affinity_tables
+from spatialprop.report.affinity_figures import read_failures
+from spatialprop.report.affinity_sweep import affinity_sweep_tables, draw_steps_of_settings
+from spatialprop.report.page import write_report
+from spatialprop.report.sweep import summarise
+from tests.report.folders import arrays, scores, write_job, write_run
+from tests.report.reader import read
+
+
+def affinity_metrics(miou=0.7, head=True, gain=0.02):
+    """What a test of the task leaves: of the segmenter alone, or with affinities and propagation."""
+    parts = {"segmenter": 1000, "head": 100, "propagation": 0} if head else {"segmenter": 1000}
+    cost = {
+        "size": [48, 64],
+        "parameters": parts,
+        "FLOPs": {part: 1e6 * (count + 10) for part, count in parts.items()},
+        "milliseconds": dict.fromkeys(parts, 5.0),
+    }
+    if not head:
+        return {"coarse": scores(miou, cost=cost)}
+    question = {"share": 0.1, "precision": 0.5, "recall": None, "F1": 0.6, "average_precision": 0.55}
+    places = {place: {"same": question, "different": question} for place in ("all", "near_border")}
+    changes = {"changed": 0.1, "right": 0.7, "wrong": 0.2, "neutral": 0.1}
+    nothing = {"changed": 0.0, "right": None, "wrong": None, "neutral": None}
+    steps = {"0": {"mIoU": miou, **nothing}, "5": {"mIoU": miou + gain, **changes}}
+    regions = {"0": {"regions": 2, "before": 0, "after": 4}, "1-3": {"regions": 4, "before": 8, "after": 2},
+               "4-15": {"regions": 0, "before": 0, "after": 0}}  # fmt: skip
+    return {
+        "coarse": scores(miou, cost=cost, affinity={"1": places, "4": places}),
+        "refined": scores(miou + gain, changes=changes, steps=steps, error_regions=regions),
+    }
+
+
+def write_failures(folder, count=3):
+    folder.mkdir()
+    for kind in ("border", "spread"):
+        for place in range(count):
+            one = {
+                name: array[:20, :20] for name, array in arrays(place).items() if name in ("image", "label", "coarse")
+            }
+            where = one["label"] == 1
+            one |= {"refined": one["coarse"], "missed": np.where(where, 200, 0).astype(np.uint8), "where": where}
+            if kind == "border":
+                del one["refined"]
+            np.savez_compressed(folder / f"{kind}_{place:02d}_image_{place}.npz", size=5, **one)
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = write_run(tmp_path / "outputs" / "dilated_affinity" / "time")
+    (folder / "metrics.json").write_text(json.dumps(affinity_metrics()))
+    write_failures(folder / "failures")
+    return folder
+
+
+def test_a_page_shows_tables_and_figures(run):
+    shown = read(write_report(run))
+    figures = {path.stem for path in (run / "figures").iterdir()}
+    assert {"steps", "failures_border", "failures_spread"} <= figures
+    for text in ("Accuracy of affinities", "near a border", "Regions of errors", "-75.0%", "Cost", "part, 48 x 64"):
+        assert text in shown.text
+    assert "4-15" not in shown.text  # no region was so large
+    assert "Where a misclassification spreads" in shown.text
+
+
+def test_the_command_prints_the_tables(run, capsys):
+    assert spatialprop(["report", str(run)]) == 0
+    printed = capsys.readouterr().out
+    assert "| propagation   |          0 |   0.0 % |" in printed
+    assert "| 1        | near a border |      10.0 |      50.0 |      - | 60.0 | 55.0 |" in printed
+
+
+def test_runs_of_other_tasks_have_none_of_it(tmp_path):
+    folder = write_run(tmp_path / "run")
+    shown = read(write_report(folder))
+    assert "affinities" not in shown.text
+    assert not {"steps.png", "failures_border.png"} & {path.name for path in (folder / "figures").iterdir()}
+
+
+def test_the_segmenter_alone_has_its_cost():
+    tables = affinity_tables(affinity_metrics(head=False))
+    assert list(tables) == ["Cost"]
+    assert [row[0] for row in tables["Cost"].rows] == ["segmenter"]
+
+
+def test_a_broken_failure_is_left_out(run):
+    (run / "failures" / "border_01_image_1.npz").write_bytes(b"PK\x03\x04")
+    with pytest.warns(UserWarning, match="border_01_image_1.npz cannot be read"):
+        found = read_failures(run / "failures")
+    assert [name for name, _ in found["border"]] == ["image_0", "image_2"]
+
+
+@pytest.fixture
+def multirun(tmp_path):
+    folder = tmp_path / "multirun" / "time"
+    number = 0
+    for seed, base in ((1, 0.7), (2, 0.6)):
+        for experiment, options in (("base", {"head": False}), ("full", {"gain": 0.02 * seed})):
+            overrides = [f"experiment={experiment}", f"seed={seed}"]
+            write_job(folder, number, overrides, affinity_metrics(base, **options))
+            number += 1
+    return folder
+
+
+def test_settings_are_compared_with_the_segmenter_of_the_same_seed(multirun):
+    rows = affinity_sweep_tables(summarise(multirun))["Against the segmenter alone"].rows
+    assert [row[:5] for row in rows] == [
+        ["base", "coarse", "2", "65.0 ± 7.1", "+0.0 ± 0.0"],
+        ["full", "coarse", "2", "65.0 ± 7.1", "+0.0 ± 0.0"],
+        ["full", "refined", "2", "68.0 ± 5.7", "+3.0 ± 1.4"],
+    ]
+
+
+def test_a_multirun_has_means_over_seeds(multirun, capsys):
+    assert spatialprop(["report", str(multirun)]) == 0
+    printed = capsys.readouterr().out
+    assert "| full       | 10.0 ± 0.0 | 70.0 ± 0.0 | 20.0 ± 0.0 | +5.0 ± 0.0 |" in printed
+    assert "| full       | -75.0 ± 0.0 |" in printed
+    assert "| full       | head        |        100 |  10.0 % |" in printed
+    page = read(multirun / "report.html")
+    assert "Cost of each part" in page.text
+    assert "Cost of each part" in (multirun / "report.md").read_text()
+    assert (multirun / "figures" / "steps.png").is_file()
+
+
+def test_a_multirun_of_other_tasks_has_none_of_it(tmp_path):
+    changes = {"changed": 0.1, "right": 0.7, "wrong": 0.2, "neutral": 0.1}
+    for seed in (1, 2):
+        metrics = {"coarse": scores(0.6), "refined": scores(0.7, changes=changes)}
+        write_job(tmp_path, seed, [f"seed={seed}"], metrics)
+    summary = summarise(tmp_path)
+    assert affinity_sweep_tables(summary) == {}
+    assert draw_steps_of_settings(summary.settings) is None
+
+
+def test_without_one_segmenter_alone_there_is_nothing_to_compare_with(tmp_path):
+    write_job(tmp_path, 0, ["experiment=full", "seed=1"], affinity_metrics())
+    assert "Against the segmenter alone" not in affinity_sweep_tables(summarise(tmp_path))
