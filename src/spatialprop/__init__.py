@@ -6,12 +6,18 @@ if TYPE_CHECKING:
     from spatialprop.nn import SpatialPropagation as SpatialPropagation
     from spatialprop.ops import normalize_gates as normalize_gates
     from spatialprop.ops import propagate as propagate
+    from spatialprop.refiner import Refiner as Refiner
 
 __version__ = "0.1.0"
 
 # Imported when first used, so that the command line and tab completion need not wait for torch.
-_HOMES = {"SpatialPropagation": "spatialprop.nn", "normalize_gates": "spatialprop.ops", "propagate": "spatialprop.ops"}
-__all__ = ["SpatialPropagation", "normalize_gates", "propagate"]
+_HOMES = {
+    "Refiner": "spatialprop.refiner",
+    "SpatialPropagation": "spatialprop.nn",
+    "normalize_gates": "spatialprop.ops",
+    "propagate": "spatialprop.ops",
+}
+__all__ = ["Refiner", "SpatialPropagation", "normalize_gates", "propagate"]
 
 
 def __getattr__(name: str) -> Any:

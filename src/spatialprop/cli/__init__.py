@@ -7,7 +7,11 @@ from importlib import import_module
 
 # A module has `add_arguments(parser)` and `run(options) -> exit code`.
 COMMANDS = {
+    "data": "get, check and prepare data sets",
     "dashboard": "make a wandb page for the runs of a project",
+    "explain": "show which pixels one pixel listens to",
+    "export": "make weights, or an archive for other programs, of a trained refinement",
+    "refine": "mend the borders of a segmentation",
     "report": "draw the figures and the page of a run, or sum up a multirun",
 }
 

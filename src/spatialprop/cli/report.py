@@ -11,9 +11,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from spatialprop.report.run import is_run
     from spatialprop.report.sweep import is_multirun
+    from spatialprop.report.universal import is_universal
 
     folder: Path = options.folder
-    if not is_run(folder) and is_multirun(folder):
+    if is_universal(folder):
+        _report_universal(folder)
+    elif not is_run(folder) and is_multirun(folder):
         _report_multirun(folder)
     else:
         _report_run(folder)
@@ -21,6 +24,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _report_run(folder: Path) -> None:
+    from spatialprop.report.affinity import affinity_tables
+    from spatialprop.report.helen import helen_tables
     from spatialprop.report.page import write_report
     from spatialprop.report.run import read_metrics
     from spatialprop.report.tables import comparison_table
@@ -28,10 +33,26 @@ def _report_run(folder: Path) -> None:
     page = write_report(folder)
     metrics = read_metrics(folder)
     print(comparison_table(metrics) if metrics else "No scores yet: there is no metrics.json.")
+    for title, table in (helen_tables(metrics) | affinity_tables(metrics)).items():
+        print(f"\n{title}\n{table.text()}")
+    print(page)
+
+
+def _report_universal(folder: Path) -> None:
+    from spatialprop.report.page import write_report
+    from spatialprop.report.universal import read_universal, universal_tables, write_universal
+
+    results = read_universal(folder)
+    for source in results:
+        write_report(folder / source)
+    page = write_universal(folder, results)
+    for title, table in universal_tables(results).items():
+        print(f"{title}\n{table.text()}\n")
     print(page)
 
 
 def _report_multirun(folder: Path) -> None:
+    from spatialprop.report.affinity_sweep import affinity_sweep_tables
     from spatialprop.report.sweep import summarise
     from spatialprop.report.sweep_page import write_summary
 
@@ -39,6 +60,8 @@ def _report_multirun(folder: Path) -> None:
     page = write_summary(summary)
     if summary.settings:
         print(summary.table().text())
+        for title, table in affinity_sweep_tables(summary).items():
+            print(f"\n{title}\n{table.text()}")
     if summary.failed:
         print(f"\nWithout a result:\n{summary.failures().text()}")
     print(page)

@@ -56,7 +56,7 @@ class LightGuidance(nn.Module):
         nn.init.normal_(self.head.weight, std=1e-2)
         nn.init.zeros_(cast(Tensor, self.head.bias))
         # Depthwise convolutions on a CPU take a quarter less time so; full ones would take more.
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, image: Tensor) -> Tensor:
         """Guidance at ceil(H / stride), ceil(W / stride) for `image` (N, in_channels, H, W), RGB from 0 to 1."""

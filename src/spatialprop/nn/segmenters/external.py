@@ -84,8 +84,8 @@ class External(nn.Module):
         if found.dim() != 4 or found.shape[1] != self.num_classes:
             raise ValueError(
                 f"{type(self.model).__name__} gives {tuple(found.shape)}; a segmenter of {self.num_classes} classes "
-                f"gives (N, {self.num_classes}, h, w): tell the model its classes (classes_argument), or take data with "
-                f"the classes that it knows"
+                f"gives (N, {self.num_classes}, h, w): tell the model its classes (classes_argument), or take data "
+                f"with the classes that it knows"
             )
         return found
 

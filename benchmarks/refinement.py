@@ -1,0 +1,212 @@
+"""Does the refiner mend masks better than what people use today? A table for any data set with coarse maps.
+
+    python benchmarks/refinement.py ROOT [ROOT ...]            some minutes a set on two cores, most of them DenseCRF's
+    python benchmarks/refinement.py ROOT --weights mine.safetensors --images 20 --tune-images 10
+
+ROOT is a folder in the layout of data=folder: ROOT/{train,val}/{images,labels,coarse} and ROOT/dataset.json.
+DenseCRF appears with its usual settings, and with the best out of a grid on the train split. The grid is printed, and
+holds the identity: leave the coarse map as it is. The refiner is the same for all sets. Writes refinement.json and
+refinement.md to benchmarks/results, or to --output.
+"""
+
+import argparse
+import itertools
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from measure import alone, machine, markdown_table, peak_memory, write_whole
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from spatialprop import Refiner
+from spatialprop.baselines import DenseCRF, GuidedFilter
+from spatialprop.data import VOID, ImageFolder
+from spatialprop.metrics import MethodScores, SegmentationScores
+
+HERE = Path(__file__).parent
+Method = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[Any]]
+
+# Settings of DenseCRF: weight of the appearance kernel, its deviation in pixels and in colour; None is the identity.
+GRID: list[dict[str, float] | None] = [
+    None,
+    *(
+        {"colour_weight": weight, "colour_reach": reach, "colour_deviation": deviation}
+        for weight, reach, deviation in itertools.product((2, 4, 8), (20, 50), (3, 8))
+    ),
+]
+
+
+def whole(coarse: NDArray[np.uint8], size: Sequence[int]) -> NDArray[np.float32]:
+    """Probabilities at the image's size, which the baselines ask for. (K, H, W)"""
+    shares = F.interpolate(torch.from_numpy(coarse)[None].float(), tuple(size), mode="bilinear")[0]
+    return (shares / shares.sum(dim=0, keepdim=True)).numpy()
+
+
+def unchanged(image: NDArray[np.uint8], coarse: NDArray[np.uint8]) -> NDArray[Any]:
+    return whole(coarse, image.shape[:2]).argmax(axis=0)
+
+
+def full_size(baseline: Callable[..., NDArray[Any]]) -> Method:
+    return lambda image, coarse: baseline(image, whole(coarse, image.shape[:2]))
+
+
+def densecrf(settings: dict[str, float] | None) -> Method:
+    return unchanged if settings is None else full_size(DenseCRF(**settings))
+
+
+def method(name: str, weights: str, tuned: dict[str, float] | None) -> Method:
+    """A method by its name in the table."""
+    return {
+        "coarse": lambda: unchanged,
+        "guided filter": lambda: full_size(GuidedFilter()),
+        "DenseCRF, usual": lambda: densecrf({}),
+        "DenseCRF, tuned": lambda: densecrf(tuned),
+        "refiner": lambda: Refiner.load(weights),
+    }[name]()
+
+
+def tune(data: ImageFolder, count: int) -> tuple[dict[str, float] | None, list[dict[str, Any]]]:
+    """The settings with the highest mIoU on images of the train split, and what each of them reached."""
+    chosen = spread_out(len(data), count)
+    tried = []
+    for settings in GRID:
+        scores = SegmentationScores(
+            len(data.labels.classes), ignore_index=VOID, scored_classes=data.labels.scored_classes
+        )
+        run = densecrf(settings)
+        for index in chosen:
+            example = data[index]
+            found = run(example.image, example.coarse)
+            scores.update(torch.from_numpy(found.astype(np.int64))[None], torch.from_numpy(example.label)[None].long())
+        tried.append({"settings": settings or "identity", "mIoU": scores.compute()["mIoU"].item()})
+        print(f"  DenseCRF on train, {tried[-1]['mIoU']:.4f}: {settings or 'identity'}", flush=True)
+    return GRID[int(np.argmax([trial["mIoU"] for trial in tried]))], tried
+
+
+def spread_out(total: int, wanted: int | None) -> list[int]:
+    """Some of so many indices, evenly; all if `wanted` is None."""
+    count = total if wanted is None else min(total, wanted)
+    return [total * place // count for place in range(count)]
+
+
+def score(data: ImageFolder, run: Method, chosen: Sequence[int]) -> dict[str, Any]:
+    scores = MethodScores(len(data.labels.classes), ignore_index=VOID, scored_classes=data.labels.scored_classes)
+    seconds = []
+    first = data[chosen[0]]
+    run(first.image, first.coarse)  # kernels are compiled, pages touched
+    for index in chosen:
+        example = data[index]
+        start = time.perf_counter()
+        found = run(example.image, example.coarse)
+        seconds.append(time.perf_counter() - start)
+        scores.update(torch.from_numpy(found.astype(np.int64))[None], torch.from_numpy(example.label)[None].long())
+    return {**scores.compute(), "milliseconds": 1000 * median(seconds)}
+
+
+def memory_of(request: dict[str, Any]) -> None:
+    """Peak memory of one method on the largest of the images asked for, in this process alone."""
+    data = ImageFolder(request["root"], [request["split"]])
+    run = method(request["method"], request["weights"], request["tuned"])
+    small = np.full((2, 4, 4), 127, np.uint8)
+    small[0, :2] = 200
+    run(np.zeros((32, 32, 3), np.uint8), small)
+    example = data[request["index"]]
+    grown = peak_memory(lambda: lambda: run(example.image, example.coarse), torch.device("cpu"))
+    print(json.dumps({"peak_bytes": grown}))
+
+
+def measure(root: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """All methods on one set."""
+    train, data = ImageFolder(root, ["train"]), ImageFolder(root, [options.split])
+    for examples, split in ((train, "train"), (data, options.split)):
+        if examples.without_coarse:
+            raise SystemExit(
+                f"{root}/{split} lacks coarse maps for {len(examples.without_coarse)} images; put them there"
+            )
+    print(f"{root.name}: tuning on {min(len(train), options.tune_images)} images of train", flush=True)
+    tuned, grid = tune(train, options.tune_images)
+    chosen = spread_out(len(data), options.images)
+    largest = max(chosen[:50], key=lambda index: data[index].image.size)
+    results = {}
+    for name in ("coarse", "guided filter", "DenseCRF, usual", "DenseCRF, tuned", "refiner"):
+        results[name] = score(data, method(name, options.weights, tuned), chosen)
+        request = {
+            "root": str(root), "split": options.split, "method": name, "weights": options.weights,
+            "tuned": tuned, "index": largest,
+        }  # fmt: skip
+        answer, failure = alone(Path(__file__), request, 600)
+        if failure:
+            raise SystemExit(f"memory of {name}: {failure}")
+        results[name] |= answer
+        print(f"  {name}: mIoU {results[name]['mIoU']:.4f}, boundary {results[name]['boundary_IoU']:.4f}", flush=True)
+    return {
+        "name": data.labels.name, "images": len(chosen), "tuned": tuned or "identity", "grid": grid, "results": results,
+    }  # fmt: skip
+
+
+def report(measured: Sequence[dict[str, Any]], described: dict[str, Any], weights: str) -> str:
+    lines = [
+        "# Mending coarse maps",
+        f"Refiner: `{weights}`, the same for every set. {described['threads']} threads of a {described['processor']}; "
+        "milliseconds are medians an image, with enlarging the coarse map; memory is what a method takes beyond image "
+        "and coarse map, in MiB.",
+    ]
+    header = ["", "mIoU", "pixel accuracy", "Boundary IoU", "trimap 3 px", "trimap 10 px", "ms", "MiB"]
+    for entry in measured:
+        rows = []
+        for name, scores in entry["results"].items():
+            shares = [scores["mIoU"], scores["pixel_accuracy"], scores["boundary_IoU"]]
+            shares += [scores["trimap_IoU"][radius] for radius in ("3", "10")]
+            memory = scores["peak_bytes"]
+            rows.append(
+                [
+                    name,
+                    *("-" if share is None else f"{100 * share:.2f}" for share in shares),
+                    f"{scores['milliseconds']:.0f}",
+                    "-" if memory is None else f"{memory / 2**20:.0f}",
+                ]
+            )
+        lines += [
+            f"## {entry['name']}, {entry['images']} images",
+            markdown_table(header, rows),
+            f"DenseCRF tuned on train: {entry['tuned']}. The grid: "
+            + "; ".join(f"{trial['settings']}: {100 * trial['mIoU']:.2f}" for trial in entry["grid"])
+            + ".",
+        ]
+    return "\n\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Does the refiner mend masks better than what people use today?")
+    parser.add_argument("roots", nargs="*", type=Path, metavar="ROOT", help="data sets in the layout of data=folder")
+    parser.add_argument("--weights", default="light", help="of the refiner: a name, or a .safetensors file")
+    parser.add_argument("--split", default="val", help="what is scored")
+    parser.add_argument("--images", type=int, help="score so many, spread over the split, instead of all")
+    parser.add_argument("--tune-images", type=int, default=40, help="tune DenseCRF on so many of the train split")
+    parser.add_argument("--output", type=Path, default=HERE / "results")
+    parser.add_argument("--alone", type=json.loads, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.alone:
+        memory_of(options.alone)
+        return
+    if not options.roots:
+        parser.error("give at least one data set")
+    described = machine(torch.device("cpu"))
+    measured = [measure(root, options) for root in options.roots]
+    weights = Path(options.weights).name
+    text = report(measured, described, weights)
+    options.output.mkdir(parents=True, exist_ok=True)
+    content = {"machine": described, "weights": weights, "sets": measured}
+    write_whole(options.output / "refinement.json", json.dumps(content, indent=2) + "\n")
+    write_whole(options.output / "refinement.md", text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

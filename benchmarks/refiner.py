@@ -1,0 +1,192 @@
+"""How fast is the refiner, where does the time go, and how much memory does it take?
+
+    python benchmarks/refiner.py               about 3 minutes on two cores
+    python benchmarks/refiner.py --quick       seconds, on small images: does the benchmark itself work?
+    python benchmarks/refiner.py --weights mine.safetensors
+
+Without weights it measures the default network untrained: what it computes does not change how long that takes.
+Writes refiner.json and refiner.md to benchmarks/results. README.md beside this says how to read them.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from measure import HostStopwatch, alone, interleave, machine, markdown_table, peak_memory, summary, write_whole
+from numpy.typing import NDArray
+
+from spatialprop import Refiner
+from spatialprop.nn import RefinementNetwork
+from spatialprop.nn.guidance import LightGuidance
+from spatialprop.nn.refinement import hint_maps
+from spatialprop.refiner.maps import most_likely
+
+HERE = Path(__file__).parent
+
+
+def scene(side: int, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """A photograph in form, and coarse probabilities at an eighth of its size in which every class wins somewhere."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (side, side, 3), np.uint8)
+    cells = -(-side // 8)
+    winner = rng.integers(0, classes, (-(-cells // 4), -(-cells // 4))).repeat(4, 0).repeat(4, 1)[:cells, :cells]
+    coarse = np.full((classes, cells, cells), 0.3 / (classes - 1), np.float32)
+    np.put_along_axis(coarse, winner[None], 0.7, axis=0)
+    return image, coarse
+
+
+def load(weights: str | None) -> Refiner:
+    return Refiner(RefinementNetwork(LightGuidance)) if weights is None else Refiner.load(weights)
+
+
+def steps(refiner: Refiner, side: int, classes: int) -> dict[str, Callable[[int], object]]:
+    """The whole, and its parts one by one."""
+    image, coarse = scene(side, classes)
+    with refiner._inference():
+        seen, _, maps = refiner._prepare(image, coarse, True, None)
+        (_, shares), *_ = list(maps.chunks())
+        names = refiner.network.hints
+        hints = hint_maps(maps.all_shares(), names) if names else None
+        gates = refiner._guidance(seen, hints)
+        refined = refiner.network.propagation.propagate(shares, gates)
+
+    def plain(run: Callable[[], object]) -> Callable[[int], object]:
+        def timed(_turn: int) -> object:
+            with refiner._inference():
+                return run()
+
+        return timed
+
+    parts = {
+        "end to end": lambda: refiner(image, coarse),
+        "check the input": lambda: refiner._prepare(image, coarse, True, None),
+        "coarse map to the gates' size": lambda: list(maps.chunks()),
+        "guidance and gates": lambda: refiner._guidance(seen, hints),
+        "propagation": lambda: refiner.network.propagation.propagate(shares, gates),
+        "enlarge and choose": lambda: most_likely([refined], (side, side)),
+    }
+    if names:
+        parts["hints"] = lambda: hint_maps(maps.all_shares(), names)
+    return {name: plain(run) for name, run in parts.items()}
+
+
+def rival(side: int, classes: int) -> dict[str, Callable[[int], object]]:
+    """DenseCRF on the same image, if it is installed."""
+    try:
+        from spatialprop.baselines import DenseCRF
+
+        crf = DenseCRF()
+    except ImportError:
+        return {}
+    image, coarse = scene(side, classes)
+    whole = torch.nn.functional.interpolate(torch.from_numpy(coarse)[None], (side, side), mode="bilinear")[0].numpy()
+    return {"DenseCRF": lambda _turn: crf(image, whole)}
+
+
+def answer(request: dict[str, object]) -> None:
+    """Time and memory of one size, in this process alone."""
+    refiner = load(request["weights"])  # type: ignore[arg-type]
+    side, classes = int(request["side"]), int(request["classes"])  # type: ignore[call-overload]
+    image, coarse = scene(64, 3)
+    refiner(image, coarse)  # compile
+
+    def prepare() -> Callable[[], object]:
+        image, coarse = scene(side, classes)
+        return lambda: refiner(image, coarse)
+
+    start = time.perf_counter()
+    grown = peak_memory(prepare, torch.device("cpu"))
+    seconds = time.perf_counter() - start
+    lines = Path("/proc/self/status").read_text().splitlines() if Path("/proc/self/status").exists() else []
+    whole = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None)
+    print(json.dumps({"seconds": seconds, "peak_bytes": grown, "process_peak_bytes": whole}))
+
+
+def start_up() -> dict[str, float]:
+    """Seconds of importing torch, and of what comes on top until a first mask is mended; kernels are on disk."""
+    code = (
+        "import time; a = time.perf_counter(); import torch; b = time.perf_counter()\n"
+        "from spatialprop import Refiner; from spatialprop.nn import RefinementNetwork\n"
+        "from spatialprop.nn.guidance import LightGuidance; import numpy as np\n"
+        "refiner = Refiner(RefinementNetwork(LightGuidance)); c = time.perf_counter()\n"
+        "refiner(np.zeros((64, 64, 3), np.uint8), np.eye(64, dtype=np.uint8)); d = time.perf_counter()\n"
+        "print(b - a, c - b, d - c)"
+    )
+    runs = []
+    for _ in range(4):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        runs.append([float(word) for word in done.stdout.split()])
+    torch_s, import_s, first_s = np.median(runs[1:], axis=0)
+    return {"import_torch_s": torch_s, "import_and_build_s": import_s, "first_call_s": first_s}
+
+
+def report(results: dict[str, object]) -> str:
+    times: dict[str, dict[str, float]] = results["times"]  # type: ignore[assignment]
+    rows = [[name, f"{t['median_ms']:.1f}", f"{t['low_ms']:.1f}", f"{t['high_ms']:.1f}"] for name, t in times.items()]
+    large: list[dict[str, float]] = results["large"]  # type: ignore[assignment]
+    grown = []
+    for e in large:
+        memory = [_gib(e["peak_bytes"]), _gib(e["process_peak_bytes"])]
+        grown.append([f"{e['side']} x {e['side']}", str(e["classes"]), f"{e['seconds']:.1f}", *memory])
+    start: dict[str, float] = results["start_up"]  # type: ignore[assignment]
+    return "\n\n".join(
+        [
+            f"# The refiner on {results['machine']['threads']} threads of a {results['machine']['processor']}",  # type: ignore[index]
+            f"{results['side']} x {results['side']}, {results['classes']} classes that all take part, coarse map at an "
+            f"eighth. Milliseconds: median and quartiles.",
+            markdown_table(["", "median", "low", "high"], rows),
+            "Larger images, each in a process of its own. GiB above what the process held before, and of the whole "
+            "process.",
+            markdown_table(["image", "classes", "s", "GiB", "GiB whole"], grown),
+            f"Ready {start['import_and_build_s']:.2f} s after torch is imported ({start['import_torch_s']:.2f} s); the "
+            f"first mask takes {start['first_call_s']:.2f} s, with kernels compiled by an earlier run.",
+        ]
+    )
+
+
+def _gib(size: float | None) -> str:
+    return "-" if size is None else f"{size / 2**30:.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="How fast is the refiner, and how much memory does it take?")
+    parser.add_argument("--weights", help="a name, or a .safetensors file; by default the default network, untrained")
+    parser.add_argument("--quick", action="store_true", help="small images, to see that the benchmark itself works")
+    parser.add_argument("--output", type=Path, default=HERE / "results")
+    parser.add_argument("--alone", type=json.loads, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.alone:
+        answer(options.alone)
+        return
+    side, classes = (96, 21) if options.quick else (512, 21)
+    refiner = load(options.weights)
+    contenders = {**steps(refiner, side, classes), **rival(side, classes)}
+    times = {
+        name: summary(taken)
+        for name, taken in interleave(contenders, HostStopwatch(), 0.2 if options.quick else 4).items()
+    }
+    large = []
+    for bigger, among in ((128, 5), (192, 5)) if options.quick else ((1024, 5), (2048, 5), (4096, 5), (4096, 40)):
+        found, failure = alone(Path(__file__), {"side": bigger, "classes": among, "weights": options.weights}, 600)
+        if failure:
+            raise SystemExit(f"{bigger} x {bigger}, {among} classes: {failure}")
+        large.append({"side": bigger, "classes": among, **found})
+    results: dict[str, object] = {
+        "machine": machine(torch.device("cpu")), "weights": options.weights and Path(options.weights).name,
+        "side": side, "classes": classes, "times": times, "large": large, "start_up": start_up(),
+    }  # fmt: skip
+    options.output.mkdir(parents=True, exist_ok=True)
+    write_whole(options.output / "refiner.json", json.dumps(results, indent=2) + "\n")
+    text = report(results)
+    write_whole(options.output / "refiner.md", text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""`spatialprop explain`: a picture of which pixels one pixel listens to."""
+
+import argparse
+from pathlib import Path
+
+from spatialprop.cli.refine import add_reading
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image", type=Path)
+    parser.add_argument("coarse", type=Path, nargs="?", help="the map to mend; without, all directions count alike")
+    parser.add_argument("--pixel", required=True, metavar="ROW,COLUMN", help="counted from the top left, from 0")
+    parser.add_argument("-o", "--output", type=Path, help="by default <image>_explained.png in this folder")
+    add_reading(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    pixel = _pixel(options.pixel)
+    from spatialprop.refiner import Refiner
+    from spatialprop.refiner.formats import read_coarse, read_image, read_palette
+    from spatialprop.refiner.pictures import explain
+    from spatialprop.refiner.results import check_picture, write_picture
+
+    output = options.output or Path(f"{options.image.stem}_explained.png")
+    check_picture(output)
+    palette = None if options.palette is None else read_palette(options.palette)
+    image = read_image(options.image, options.most_pixels)
+    coarse = None
+    if options.coarse is not None:
+        coarse = read_coarse(options.coarse, options.kind, palette, options.most_pixels).values
+    refiner = Refiner.load(options.weights, device=options.device)
+    write_picture(output, explain(refiner, image, coarse, pixel))
+    print(output)
+    return 0
+
+
+def _pixel(text: str) -> tuple[int, int]:
+    try:
+        row, column = (int(word) for word in text.split(","))
+    except ValueError:
+        raise ValueError(f"--pixel must be ROW,COLUMN, such as 120,200; got {text!r}") from None
+    return row, column

@@ -1,0 +1,109 @@
+"""`spatialprop refine`: mend the masks of one image, or of folders of them."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from spatialprop.cli.refine_work import Outcome
+
+_Item = TypeVar("_Item")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Exit code: 0 all is well, 1 some files could not be mended, 2 the command line cannot be followed."
+    parser.add_argument("image", help="an image, a folder of images, or a quoted pattern: 'photos/*.jpg'")
+    parser.add_argument(
+        "coarse", help="its coarse map, a folder of them (same names), or a pattern: 'masks/*_mask.png'"
+    )
+    parser.add_argument("-o", "--output", type=Path, help="file or folder; by default beside the coarse maps")
+    parser.add_argument("--probabilities", action="store_true", help="write <name>_probabilities.npz too")
+    parser.add_argument("--overlay", action="store_true", help="write <name>_overlay.png too, the mask over the image")
+    parser.add_argument(
+        "--sheet", action="store_true", help="write <name>_sheet.png too: image, before, after, changes"
+    )
+    parser.add_argument("--skip-existing", action="store_true", help="leave out what is there already")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the files")
+    parser.add_argument("--no-restrict", action="store_true", help="allow classes that lead nowhere in the coarse map")
+    parser.add_argument("--classes", type=int, metavar="K", help="refuse label maps with labels from K on")
+    add_reading(parser)
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """What every command that reads coarse maps takes."""
+    parser.add_argument(
+        "--kind",
+        choices=("auto", "labels", "mask", "alpha", "colours"),
+        default="auto",
+        help="what the coarse maps hold",
+    )
+    parser.add_argument("--palette", type=Path, help="text file of the classes' colours, 'red green blue name' a line")
+    parser.add_argument("--most-pixels", type=int, default=1 << 28, metavar="N", help="refuse larger images")
+    parser.add_argument("--weights", default="light", help="a name, or a .safetensors file")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.workers < 1:
+        raise ValueError(f"--workers must be at least 1; got {options.workers}")
+    from spatialprop.cli.refine_jobs import find_jobs
+    from spatialprop.cli.refine_work import OVERLAY, PROBABILITIES, SHEET, Wish, mend_all
+    from spatialprop.refiner.formats import read_palette
+    from spatialprop.refiner.weights import find
+
+    jobs, problems = find_jobs(options.image, options.coarse, options.output)
+    asked = {PROBABILITIES: options.probabilities, OVERLAY: options.overlay, SHEET: options.sheet}
+    wish = Wish(
+        weights=str(find(options.weights)),  # what is wrong with it is said once, not for every file
+        device=options.device,
+        kind=options.kind,
+        palette=None if options.palette is None else read_palette(options.palette),
+        classes=options.classes,
+        restrict=not options.no_restrict,
+        most_pixels=options.most_pixels,
+        extras=tuple(ending for ending, wanted in asked.items() if wanted),
+    )
+    left = [job for job in jobs if not (options.skip_existing and job.exists(wish.extras))]
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    failed, mended = len(problems), 0
+    outcomes = mend_all(left, wish, min(options.workers, max(1, len(left))))
+    several = len(jobs) + len(problems) > 1
+    try:
+        for outcome in _progress(outcomes, len(left)) if several and left else outcomes:
+            if outcome.problem:
+                _say(outcome.problem)
+                failed += 1
+            else:
+                mended += 1
+                if not several:
+                    print(f"{outcome.result}: {outcome.summary}")
+    except KeyboardInterrupt:
+        print(f"\nstopped after {mended} of {len(left)}; go on with --skip-existing", file=sys.stderr)
+        return 130
+    if several or not left:
+        print(f"{mended} mended, {len(jobs) - len(left)} there already, {failed} failed")
+    return 1 if failed else 0
+
+
+def _progress(items: "Iterator[Outcome]", count: int) -> "Iterable[Outcome]":
+    """The items, with a bar if somebody looks on."""
+    with suppress(ImportError):
+        from tqdm import tqdm
+
+        bar: Iterable[Outcome] = tqdm(items, total=count, unit="image", disable=None, dynamic_ncols=True)
+        return bar
+    return items
+
+
+def _say(line: str) -> None:
+    """Print to stderr, above the bar if there is one."""
+    if "tqdm" in sys.modules:
+        from tqdm import tqdm
+
+        tqdm.write(line, file=sys.stderr)
+    else:
+        print(line, file=sys.stderr)

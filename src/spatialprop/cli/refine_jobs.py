@@ -1,0 +1,145 @@
+"""Which image belongs to which coarse map, and where the result goes."""
+
+import glob
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from spatialprop.refiner.formats import ARRAY_SUFFIXES, IMAGE_SUFFIXES
+from spatialprop.refiner.inputs import InputError
+from spatialprop.refiner.results import RESULT_SUFFIXES, check_result, result_suffix
+
+_WILDCARD = re.compile(r"\*\*/|\*|\?")
+_Key = TypeVar("_Key")
+
+
+class Job(NamedTuple):
+    """One image to mend.
+
+    Attributes:
+        image, coarse: The files.
+        stem: The result's path without its suffix.
+        suffix: That of the result; None lets the coarse map's kind choose.
+    """
+
+    image: Path
+    coarse: Path
+    stem: Path
+    suffix: str | None = None
+
+    def result(self, kind: str) -> Path:
+        return self.beside(self.suffix or result_suffix(self.coarse, kind))
+
+    def beside(self, ending: str) -> Path:
+        """A file that belongs to the result, such as `<stem>_overlay.png`."""
+        return self.stem.with_name(self.stem.name + ending)
+
+    def exists(self, endings: Iterable[str]) -> bool:
+        """Whether the result is there, in whatever format it may be, and all that is asked for beside it."""
+        suffixes = (
+            {self.suffix} if self.suffix else {result_suffix(self.coarse, kind) for kind in ("", "probabilities")}
+        )
+        found = any(self.beside(suffix).is_file() for suffix in suffixes)
+        return found and all(self.beside(ending).is_file() for ending in endings)
+
+
+def find_jobs(image: str, coarse: str, output: Path | None) -> tuple[list[Job], list[str]]:
+    """The jobs that two files, folders or patterns stand for, and the names of images without a coarse map."""
+    alone: list[str] = []
+    if Path(image).is_file() or Path(coarse).is_file():
+        jobs = [_single(Path(image), Path(coarse), output)]
+    elif Path(image).is_dir():
+        if not Path(coarse).is_dir():
+            raise InputError(f"{image} is a folder, so the coarse maps must be one too; got {coarse}")
+        jobs, alone = _in_folders(Path(image), Path(coarse), output)
+    elif _WILDCARD.search(image):
+        jobs, alone = _by_patterns(image, coarse, output)
+    else:
+        raise FileNotFoundError(f"{image} does not exist; give a file, a folder, or a quoted pattern such as 'a/*.jpg'")
+    for job in jobs:
+        for suffix in {job.suffix} if job.suffix else RESULT_SUFFIXES:
+            if job.beside(suffix) in (job.coarse, job.image):
+                raise InputError(f"the result would replace {job.beside(suffix)}; choose another place by --output")
+    return jobs, alone
+
+
+def _single(image: Path, coarse: Path, output: Path | None) -> Job:
+    for path in (image, coarse):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is not a file; give two files, two folders or two patterns")
+    if output is None:
+        return Job(image, coarse, coarse.with_name(f"{coarse.stem}_refined"))
+    if output.is_dir() or not output.suffix:
+        return Job(image, coarse, output / coarse.stem)
+    check_result(output)
+    return Job(image, coarse, output.with_suffix(""), output.suffix.lower())
+
+
+def _in_folders(images: Path, maps: Path, output: Path | None) -> tuple[list[Job], list[str]]:
+    seen = _unique((path.stem, path) for path in sorted(images.iterdir()) if _is(path, IMAGE_SUFFIXES))
+    coarse = _unique((path.stem, path) for path in sorted(maps.iterdir()) if _is(path, IMAGE_SUFFIXES + ARRAY_SUFFIXES))
+    if not seen:
+        raise InputError(f"{images} holds no images; they end in {', '.join(IMAGE_SUFFIXES)}")
+    folder = _folder(output, maps)
+    jobs = [Job(path, coarse[name], folder / name) for name, path in seen.items() if name in coarse]
+    alone = [f"{path}: {maps} holds no coarse map of that name" for name, path in seen.items() if name not in coarse]
+    return jobs, alone
+
+
+def _by_patterns(images: str, maps: str, output: Path | None) -> tuple[list[Job], list[str]]:
+    shapes = [_WILDCARD.findall(pattern) for pattern in (images, maps)]
+    if "[" in images + maps or shapes[0] != shapes[1]:
+        raise InputError(
+            f"both patterns need the same wildcards, * ? or **/, in the same order: what they stand for says which "
+            f"image belongs to which map; got {images!r} and {maps!r}"
+        )
+    seen, coarse = _unique(_matches(images)), _unique(_matches(maps))
+    if not seen:
+        raise InputError(f"no file matches {images!r}")
+    root = Path(maps[: _WILDCARD.search(maps).start()] + "x").parent  # type: ignore[union-attr]
+    folder = _folder(output, root)
+    jobs = [
+        Job(path, coarse[key], folder / coarse[key].relative_to(root).with_suffix(""))
+        for key, path in seen.items()
+        if key in coarse
+    ]
+    alone = [f"{path}: no coarse map matches {maps!r} likewise" for key, path in seen.items() if key not in coarse]
+    return jobs, alone
+
+
+def _matches(pattern: str) -> Iterable[tuple[tuple[str | None, ...], Path]]:
+    """Files that match, each with what its wildcards stand for."""
+    pattern = Path(pattern).as_posix()
+    groups = {"**/": "(?:(.*)/)?", "*": "([^/]*)", "?": "([^/])"}
+    expression, end = "", 0
+    for wildcard in _WILDCARD.finditer(pattern):
+        expression += re.escape(pattern[end : wildcard.start()]) + groups[wildcard.group()]
+        end = wildcard.end()
+    compiled = re.compile(expression + re.escape(pattern[end:]))
+    for name in sorted(glob.glob(pattern, recursive=True)):
+        found = compiled.fullmatch(Path(name).as_posix())
+        if found and Path(name).is_file():
+            yield found.groups(), Path(name)
+
+
+def _unique(found: Iterable[tuple[_Key, Path]]) -> dict[_Key, Path]:
+    """Paths by key; two of one key are refused, since nobody could tell which is meant."""
+    paths: dict[_Key, Path] = {}
+    for key, path in found:
+        if key in paths:
+            raise InputError(f"{paths[key]} and {path} go by one name; keep one, or say which by patterns")
+        paths[key] = path
+    return paths
+
+
+def _is(path: Path, suffixes: tuple[str, ...]) -> bool:
+    return path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+
+
+def _folder(output: Path | None, maps: Path) -> Path:
+    if output is None:
+        return maps.resolve().with_name(f"{maps.resolve().name}_refined")
+    if output.is_file():
+        raise InputError(f"{output} is a file; results of several images need a folder")
+    return output

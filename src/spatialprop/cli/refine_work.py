@@ -1,0 +1,161 @@
+"""Mend one file after the other, here or in several processes."""
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from spatialprop.cli.refine_jobs import Job
+from spatialprop.refiner import InputError, Refiner
+from spatialprop.refiner.formats import CoarseFile, Palette, read_coarse, read_image
+from spatialprop.refiner.inputs import to_coarse
+from spatialprop.refiner.maps import most_likely
+from spatialprop.refiner.pictures import class_colours, overlay, sheet
+from spatialprop.refiner.results import needs_probabilities, write_picture, write_probabilities, write_result
+
+PROBABILITIES, OVERLAY, SHEET = "_probabilities.npz", "_overlay.png", "_sheet.png"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line asks for, the same for all files."""
+
+    weights: str
+    device: str
+    kind: str
+    palette: Palette | None
+    classes: int | None
+    restrict: bool
+    most_pixels: int
+    extras: tuple[str, ...]  # of the three endings above
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file: where the result is and in what respect it differs, or what went wrong."""
+
+    job: Job
+    result: Path | None = None
+    summary: str = ""
+    problem: str = ""
+
+
+def mend(refiner: Refiner, job: Job, wish: Wish) -> Outcome:
+    """Read, refine and write one file."""
+    image = read_image(job.image, wish.most_pixels)
+    coarse = read_coarse(job.coarse, wish.kind, wish.palette, wish.most_pixels)
+    result = job.result(coarse.kind)
+    values, names = coarse.values, None
+    if coarse.kind == "labels" and PROBABILITIES in wish.extras:
+        to_coarse(values, False, wish.classes, torch.device("cpu"))
+        names, values = np.unique(values, return_inverse=True)  # maps of the labels that occur, not of all up to 255
+        values = values.reshape(coarse.values.shape)
+    classes = wish.classes if names is None else None
+    probabilities = None
+    if PROBABILITIES in wish.extras or needs_probabilities(coarse, result):
+        probabilities = refiner.probabilities(image, values, restrict=wish.restrict, classes=classes)
+        after = probabilities.argmax(axis=0)
+    else:
+        after = refiner(image, values, restrict=wish.restrict, classes=classes)
+    if names is not None:
+        after = names[after]
+
+    colours = _colours(coarse, wish)
+    result.parent.mkdir(parents=True, exist_ok=True)
+    # The result comes last: where it is, everything is.
+    if PROBABILITIES in wish.extras:
+        assert probabilities is not None
+        write_probabilities(job.beside(PROBABILITIES), probabilities, names)
+    before = _most_likely(coarse.values, image.shape[:2])
+    if OVERLAY in wish.extras:
+        write_picture(job.beside(OVERLAY), overlay(image, after, colours))
+    if SHEET in wish.extras:
+        write_picture(job.beside(SHEET), sheet(image, before, after, colours))
+    made = after
+    if probabilities is not None and needs_probabilities(coarse, result):
+        made = probabilities
+    write_result(result, coarse, made, colours)
+    summary = (
+        f"{coarse.kind}, {len(np.unique(before))} classes, {100 * (before != after).mean():.1f} % of the pixels changed"
+    )
+    return Outcome(job, result, summary)
+
+
+def _colours(coarse: CoarseFile, wish: Wish) -> NDArray[np.uint8]:
+    """What classes look like in pictures: as in the file, as in the palette file, or as in PASCAL VOC."""
+    if coarse.kind == "colours" and coarse.codes is not None:
+        return coarse.codes
+    if coarse.palette:
+        return np.frombuffer(coarse.palette, np.uint8).reshape(-1, 3)
+    if wish.palette is not None and coarse.kind == "probabilities":
+        return wish.palette.colours
+    return class_colours()
+
+
+def _most_likely(coarse: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
+    """The labels that a coarse map stands for as it is, at the image's size."""
+    if coarse.ndim == 2:
+        return coarse
+    shares = torch.from_numpy(np.asarray(coarse, np.float32))[None]
+    return np.asarray(most_likely([shares], size)[0])
+
+
+def mend_all(jobs: Sequence[Job], wish: Wish, workers: int) -> Iterator[Outcome]:
+    """Mend all files, and say of each what became of it; one that fails does not stop the others."""
+    if workers == 1:
+        refiner = Refiner.load(wish.weights, device=wish.device)
+        for job in jobs:
+            yield _attempt(refiner, job, wish)
+        return
+    # Not forked: neither threads nor a GPU survive that.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(wish, workers)) as pool:
+        futures = {pool.submit(_in_worker, job): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                yield _result(future, futures[future])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _result(future: "Future[Outcome]", job: Job) -> Outcome:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return Outcome(
+            job, problem=f"{job.coarse}: its worker was killed, perhaps for want of memory; try fewer --workers"
+        )
+
+
+def _attempt(refiner: Refiner, job: Job, wish: Wish) -> Outcome:
+    try:
+        return mend(refiner, job, wish)
+    except (InputError, OSError) as error:
+        message = str(error)
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+    named = any(str(path) in message for path in (job.image, job.coarse))
+    return Outcome(job, problem=message if named else f"{job.coarse}: {message}")
+
+
+_worker: tuple[Refiner, Wish] | None = None
+
+
+def _start(wish: Wish, workers: int) -> None:
+    global _worker
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    _worker = Refiner.load(wish.weights, device=wish.device), wish
+
+
+def _in_worker(job: Job) -> Outcome:
+    assert _worker is not None
+    return _attempt(_worker[0], job, _worker[1])

@@ -1,0 +1,142 @@
+"""The refiner as an archive for programs that do not have this package, or not its training side."""
+
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spatialprop.files import write_beside
+from spatialprop.nn.refinement import SMALLEST_SHARE, RefinementNetwork, hint_maps
+from spatialprop.ops.naive import first_maximum, from_rightward, neighbour_inside, neighbours, to_rightward
+from spatialprop.refiner.tiles import coarsest_cell, folded
+
+SUFFIXES = (".pt2", ".onnx")
+
+
+class ExportedRefiner(nn.Module):
+    """Image and coarse probabilities in, refined probabilities out; whole, without tiles or checks.
+
+    Args:
+        network: Whose weights.
+        standard: Scan with operators that ONNX knows, instead of this package's registered one.
+    """
+
+    def __init__(self, network: RefinementNetwork, *, standard: bool) -> None:
+        super().__init__()
+        self.guidance = folded(network.guidance).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.layer = network.propagation
+        self.hints = network.hints
+        self.stride = int(network.guidance.stride)  # type: ignore[arg-type]
+        self.cell = coarsest_cell(network.guidance)
+        self.standard = standard
+
+    def forward(self, image: Tensor, coarse: Tensor) -> Tensor:
+        """Probabilities (1, K, H, W) for `image` (1, 3, H, W) from 0 to 1 and `coarse` (1, K, h, w).
+
+        As by default in `Refiner`, no class comes out that is nowhere the most likely one in the coarse map.
+        """
+        height, width = image.shape[-2:]
+        winners = coarse.argmax(dim=1, keepdim=True)
+        classes = torch.arange(coarse.shape[1], device=coarse.device).view(1, -1, 1, 1)
+        allowed = (winners == classes).flatten(2).to(coarse.dtype).amax(dim=2)[..., None, None]  # (1, K, 1, 1)
+
+        # The network pads where it must, which a graph for all sizes cannot decide: here it is padded always.
+        # Nothing negative is divided: ONNX rounds that towards zero.
+        rows, columns = ((side + self.cell - 1) // self.cell * self.cell for side in (height, width))
+        cells = ((height + self.stride - 1) // self.stride, (width + self.stride - 1) // self.stride)
+        whole = F.interpolate(coarse, (height, width), mode="bilinear")
+        x = F.interpolate(whole, cells, mode="bilinear", antialias=True) if self.stride > 1 else whole
+        shown = image
+        if self.hints:
+            hints = F.interpolate(hint_maps([x], self.hints), (height, width), mode="bilinear")
+            shown = torch.cat([image, hints], dim=1)
+        padded = F.pad(shown, (0, columns - width, 0, rows - height), mode="replicate")
+        # Not cut by slices: how those lie in memory depends on the size, and a graph for all sizes would have to ask.
+        guidance = self.guidance(padded)
+        for axis, count in zip((2, 3), cells, strict=True):
+            guidance = guidance.index_select(axis, torch.arange(count, device=image.device))
+        gates = self.layer.gates(guidance)
+        if self.standard:
+            for unit in range(self.layer.units):
+                x = _propagate(x, gates[unit % len(gates)], self.layer.directions, self.layer.merge)
+        else:
+            x = self.layer.propagate(x, gates)
+        shares = F.interpolate(x, (height, width), mode="bilinear").clamp_min(SMALLEST_SHARE) * allowed
+        return shares / shares.sum(dim=1, keepdim=True)
+
+
+def export(network: RefinementNetwork, path: Path) -> None:
+    """Write an archive, whole or not at all; see `Refiner.export`."""
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"an archive is {' or '.join(SUFFIXES)}; got {path.name!r}")
+    if path.suffix == ".onnx":
+        try:
+            import_module("onnxscript")
+        except ImportError:
+            raise ImportError("writing ONNX needs two more packages: pip install onnx onnxscript") from None
+    module = ExportedRefiner(copy.deepcopy(network).cpu(), standard=path.suffix == ".onnx").eval()
+    # Sizes that are special in no way, so that nothing which happens to hold for them becomes part of the graph.
+    image = torch.rand(1, 3, 2 * module.cell + 5, 3 * module.cell + 7)
+    inputs = (image, torch.rand(1, 6, 11, 14).softmax(dim=1))
+    auto = torch.export.Dim.AUTO
+    shapes = ({2: auto, 3: auto}, {1: auto, 2: auto, 3: auto})
+    with _quiet(), torch.no_grad():
+        program = torch.export.export(module, inputs, dynamic_shapes=shapes)
+        buffer = io.BytesIO()
+        if path.suffix == ".pt2":
+            torch.export.save(program, buffer)
+        else:
+            written = torch.onnx.export(
+                program, dynamo=True, verbose=False, input_names=["image", "coarse"], output_names=["probabilities"]
+            )
+            assert written is not None
+            buffer.write(written.model_proto.SerializeToString())
+    with write_beside(path) as file:
+        file.write(buffer.getbuffer())
+
+
+def _propagate(x: Tensor, gates: Tensor, directions: Sequence[str], merge: str) -> Tensor:
+    """`propagate` for shared gates, each direction a loop that the graph keeps as one."""
+    maps = [_scan(x, gates[:, d, :, 0], direction) for d, direction in enumerate(directions)]
+    return first_maximum(maps) if merge == "max" else torch.stack(maps).mean(dim=0)
+
+
+def _scan(x: Tensor, gates: Tensor, direction: str) -> Tensor:
+    """One direction: x (N, C, H, W), gates (N, K, H, W) -> h (N, C, H, W)."""
+    from torch._higher_order_ops.scan import scan
+
+    x, gates = to_rightward(x, direction), to_rightward(gates, direction)
+    connection = gates.shape[1]
+    gates = gates * neighbour_inside(connection, gates.shape[2], gates.device)[None, :, 0, :, None]
+
+    def step(line: Tensor, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        own, gate = inputs[0], inputs[1].unsqueeze(2)  # (N, C, L), (N, K, 1, L)
+        line = (1 - gate.sum(1)) * own + (gate * neighbours(line, connection)).sum(1)
+        return line, line.clone()
+
+    # The first line hears nobody, so it is where the scan starts.
+    start = x[..., 0].clone()
+    _, lines = scan(step, start, (x[..., 1:].movedim(-1, 0), gates[..., 1:].movedim(-1, 0)))
+    return from_rightward(torch.cat([x[..., :1], lines.movedim(0, -1)], dim=-1), direction)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to itself what the exporter says of other packages and of its own future."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,325 @@
+"""Coarse maps and images in the files that people have; docs/refiner.md lists them."""
+
+import math
+import os
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from spatialprop.refiner.inputs import InputError, rgb
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
+ARRAY_SUFFIXES = (".npy", ".npz")
+KINDS = ("auto", "labels", "mask", "alpha", "colours")
+MOST_PIXELS = 1 << 28  # 16384 x 16384
+MOST_NUMBERS = 1 << 31  # in an array
+_LOSSY = ("JPEG", "MPO")
+_MOST_LEVELS = 64  # grey levels that are still taken for classes, and colours likewise
+_MOST_COLOURS = 256
+_ARRAY_KEYS = ("probs", "labels")
+
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True)
+class CoarseFile:
+    """What a file holds, and what it takes to write a result of the same kind.
+
+    Attributes:
+        values: Labels (H, W), probabilities (K, h, w) or, for an alpha, those of ground and object (2, H, W).
+        kind: "labels", "mask", "alpha", "colours", or "probabilities".
+        codes: What the file writes for label 0, 1, ...: grey levels, or colours (K, 3); None if labels are as they are.
+        mode: Pillow's mode of the file, None for arrays.
+        palette: Colours of a palette file, as bytes.
+        dtype: Type of an array's numbers.
+        key: Name of the array in an .npz.
+        single: Whether an alpha came as an array (1, H, W).
+        picture: What the colours beside an alpha channel are. (H, W, 3)
+    """
+
+    values: NDArray[Any]
+    kind: str
+    codes: NDArray[Any] | None = None
+    mode: str | None = None
+    palette: bytes | None = None
+    dtype: np.dtype[Any] | None = None
+    key: str = "probs"
+    single: bool = False
+    picture: NDArray[np.uint8] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours and names of classes, in the order of their indices."""
+
+    colours: NDArray[np.uint8]  # (K, 3)
+    names: tuple[str, ...]
+
+
+def read_palette(path: Path) -> Palette:
+    """Read a text file with a class on each line: red, green, blue from 0 to 255, and a name if you like.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "classes.txt")
+        >>> _ = path.write_text("# red green blue name\\n0 0 0 ground\\n128,64,128,road\\n")
+        >>> read_palette(path).names
+        ('ground', 'road')
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not a text file; a palette holds a line 'red green blue name' a class") from None
+    colours: list[list[int]] = []
+    names: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        words = re.split(r"[\s,;]+", line.strip(), maxsplit=3)
+        if len(words) < 3 or not all(re.fullmatch(r"[0-9]{1,3}", word) and int(word) < 256 for word in words[:3]):
+            raise InputError(f"line {number} of {path} must be 'red green blue name', each from 0 to 255; got {line!r}")
+        colours.append([int(word) for word in words[:3]])
+        names.append(words[3] if len(words) > 3 else str(len(names)))
+    if not 2 <= len(colours) <= 65536 or len({tuple(colour) for colour in colours}) < len(colours):
+        raise InputError(f"{path} must give two or more classes a colour of their own; it has {len(colours)} lines")
+    return Palette(np.array(colours, np.uint8), tuple(names))
+
+
+def read_image(path: Path, most_pixels: int = MOST_PIXELS) -> NDArray[np.uint8]:
+    """Read an image as it is meant to be seen: upright, RGB, 8 bits. (H, W, 3)"""
+    return _decoded(path, "an image", most_pixels, lambda image: rgb(ImageOps.exif_transpose(image)))
+
+
+def read_coarse(
+    path: Path, kind: str = "auto", palette: Palette | None = None, most_pixels: int = MOST_PIXELS
+) -> CoarseFile:
+    """Read a coarse map.
+
+    Args:
+        path: An image, .npy or .npz.
+        kind: What an image holds: "labels" (a grey level or palette index is a class), "mask" (dark is ground, bright
+            is object), "alpha" (a soft mask), "colours" (a colour is a class), or "auto" to go by what is in it.
+        palette: The classes of colours; otherwise each colour found is a class.
+        most_pixels: Larger images are refused.
+    """
+    if kind not in KINDS:
+        raise InputError(f"a coarse map is one of {', '.join(KINDS)}; got {kind!r}")
+    if path.suffix.lower() in ARRAY_SUFFIXES:
+        return _read_array(path, kind)
+
+    def interpret(image: Image.Image) -> CoarseFile:
+        lossy = image.format in _LOSSY
+        return _interpret(ImageOps.exif_transpose(image), kind, palette, lossy)
+
+    return _decoded(path, "a coarse map", most_pixels, interpret)
+
+
+def _decoded(path: Path, what: str, most_pixels: int, use: Callable[[Image.Image], _Found]) -> _Found:
+    """What `use` makes of an image file; anything that goes wrong on the way names the file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    try:
+        with warnings.catch_warnings(), _own_limit():
+            warnings.simplefilter("ignore")  # of damaged metadata
+            with Image.open(path) as image:
+                if math.prod(image.size) > most_pixels:
+                    raise InputError(
+                        f"it has {image.width}x{image.height} pixels and at most {most_pixels} are read; "
+                        f"if that is no attack, raise the limit (--most-pixels)"
+                    )
+                image.load()
+                return use(image)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file makes decoders raise anything
+        raise InputError(f"{path} cannot be read as {what}: {error or type(error).__name__}; replace it") from None
+
+
+@contextmanager
+def _own_limit() -> Iterator[None]:
+    """Pillow knows one limit for a whole program; here the caller's holds."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _interpret(image: Image.Image, kind: str, palette: Palette | None, lossy: bool) -> CoarseFile:
+    mode = image.mode
+    if mode in ("LA", "La", "RGBA", "RGBa", "PA"):
+        rgba = image.convert("RGBA")
+        opacity = np.asarray(rgba.getchannel("A"))
+        if kind == "alpha" or (kind == "auto" and opacity.min() < 255):
+            return _alpha(opacity, "RGBA", np.asarray(rgba.convert("RGB")))
+        image = rgba.convert("L" if mode in ("LA", "La") else "RGB")
+    if image.mode == "P" and kind in ("auto", "labels"):
+        indices = np.asarray(image)
+        colours = image.getpalette("RGB") or []
+        return CoarseFile(indices, "labels", None, "P", bytes(colours))
+    if image.mode in ("P", "CMYK", "YCbCr", "HSV", "LAB"):
+        image = image.convert("RGB")
+    if image.mode == "1":
+        return CoarseFile(np.asarray(image, np.uint8), "mask", np.array([0, 255], np.uint8), "1")
+    if image.mode == "RGB":
+        pixels = np.asarray(image)
+        grey = (pixels == pixels[..., :1]).all()
+        if kind != "colours" and palette is None and grey and (lossy or kind in ("labels", "mask", "alpha")):
+            return _grey(pixels[..., 0], kind, lossy)
+        if kind in ("auto", "colours"):
+            return _colours(pixels, palette, lossy)
+        raise InputError(f"it is coloured, so it holds no {kind}; save class indices, or say that it holds colours")
+    if image.mode == "L" or image.mode.startswith("I"):
+        if palette is not None and kind in ("auto", "colours"):
+            return _colours(rgb(image), palette, lossy)
+        return _grey(np.asarray(image), kind, lossy)
+    raise InputError(f"its mode {mode!r} is not known as a coarse map; save it as an 8-bit grey or palette PNG")
+
+
+def _grey(levels: NDArray[Any], kind: str, lossy: bool) -> CoarseFile:
+    most, least = int(levels.max()), int(levels.min())
+    if least < 0 or most > 65535:
+        raise InputError(f"it holds values from {least} to {most}; labels go from 0 to 65535")
+    deep = levels.dtype != np.uint8
+    full = 65535 if deep else 255
+    mode = "I;16" if deep else "L"
+    present = np.flatnonzero(np.bincount(levels.ravel()))
+    if kind == "auto":
+        if set(present.tolist()) <= {0, full} and most == full:
+            kind = "mask"
+        elif len(present) <= _MOST_LEVELS and not lossy:
+            kind = "labels"
+        elif least < 0.1 * full and most > 0.9 * full:
+            kind = "alpha"
+        else:
+            raise InputError(
+                f"it holds {len(present)} grey levels from {least} to {most}: are they labels or a soft mask? "
+                f"Say so: --kind labels, or --kind alpha"
+            )
+    if kind == "alpha":
+        return _alpha(levels, mode)
+    if kind == "mask":
+        cut = (least + most) / 2 if most > least else full / 2
+        codes = np.array([0, full] if most in (full, least) else [least, most], levels.dtype)
+        return CoarseFile((levels > cut).astype(np.uint8), "mask", codes, mode)
+    if kind == "labels":
+        return CoarseFile(levels, "labels", None, mode)
+    raise InputError("it is grey, so it holds no colours; leave --kind out, or say labels, mask or alpha")
+
+
+def _alpha(levels: NDArray[Any], mode: str, picture: NDArray[np.uint8] | None = None) -> CoarseFile:
+    share = levels.astype(np.float32) / (255 if levels.dtype == np.uint8 else 65535)
+    return CoarseFile(np.stack([1 - share, share]), "alpha", None, mode, picture=picture)
+
+
+def _colours(pixels: NDArray[np.uint8], palette: Palette | None, lossy: bool) -> CoarseFile:
+    codes = _code(pixels)
+    if palette is None:
+        known, index = np.unique(codes, return_inverse=True)
+        if len(known) > _MOST_COLOURS or (lossy and len(known) > 2):
+            raise InputError(
+                f"it holds {len(known)} colours, too many to be classes: JPEG and smooth scaling make colours of "
+                f"their own; save it as PNG, or give the classes' colours (--palette FILE)"
+            )
+        colours = np.stack([known >> 16, known >> 8 & 255, known & 255], axis=1).astype(np.uint8)
+        return CoarseFile(index.reshape(codes.shape).astype(np.int32), "colours", colours, "RGB")
+    known = _code(palette.colours)
+    order = np.argsort(known)
+    place = np.minimum(np.searchsorted(known, codes, sorter=order), len(known) - 1)
+    index = order[place]
+    strange = known[index] != codes
+    if strange.any():
+        row, column = (int(places[0]) for places in np.nonzero(strange))
+        raise InputError(
+            f"{int(strange.sum())} of its {strange.size} pixels have a colour that the palette lacks, the first one "
+            f"{tuple(pixels[row, column].tolist())} at row {row}, column {column}; add it, or save the map as PNG"
+        )
+    return CoarseFile(index.astype(np.int32), "colours", palette.colours, "RGB")
+
+
+def _code(colours: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Colours (..., 3) as one number each."""
+    wide = colours.astype(np.int32)
+    return np.asarray(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2])
+
+
+def _read_array(path: Path, kind: str) -> CoarseFile:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    key = "probs"
+    try:
+        if path.suffix.lower() == ".npz":
+            with zipfile.ZipFile(path) as archive:
+                key = _array_key(archive)
+                with archive.open(f"{key}.npy") as file:
+                    values = _read_npy(file)
+        else:
+            with path.open("rb") as file:
+                values = _read_npy(file, os.fstat(file.fileno()).st_size)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # zip files can be broken in many ways
+        raise InputError(
+            f"{path} cannot be read as an array: {error or type(error).__name__}; write it again"
+        ) from None
+    dtype = values.dtype
+    if values.ndim == 2 and dtype.kind == "f":
+        return CoarseFile(np.stack([1 - values, values]), "alpha", dtype=dtype, key=key)  # that of the object alone
+    if values.ndim == 3 and values.shape[0] == 1 and (dtype.kind == "f" or dtype == np.uint8):
+        share = values[0] / np.float32(1 if dtype.kind == "f" else 255)
+        return CoarseFile(np.stack([1 - share, share]), "alpha", dtype=dtype, key=key, single=True)
+    if values.ndim == 2 and dtype.kind in "bui":
+        if kind != "labels" and dtype == np.uint8 and set(np.unique(values).tolist()) == {0, 255}:
+            return CoarseFile(values // 255, "mask", np.array([0, 255], np.uint8), dtype=dtype, key=key)
+        return CoarseFile(values, "labels", dtype=dtype, key=key)
+    if values.ndim == 3:
+        return CoarseFile(values, "probabilities", dtype=dtype, key=key)
+    raise InputError(f"{path} holds an array of shape {values.shape}; a coarse map is (K, h, w), or (H, W) of labels")
+
+
+def _array_key(archive: zipfile.ZipFile) -> str:
+    names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    for key in _ARRAY_KEYS:
+        if key in names:
+            return key
+    if len(names) != 1:
+        raise InputError(f"it holds the arrays {', '.join(names[:8]) or 'none'}; call one of them `probs` or `labels`")
+    return names[0]
+
+
+def _read_npy(file: IO[bytes], size: int | None = None) -> NDArray[Any]:
+    """Read an array, whose header is looked at before memory is taken for what it claims."""
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise InputError(f"it is an .npy file of version {version}; save it again with numpy.save")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, turned, dtype = read(file)
+    count = math.prod(shape)
+    if dtype.hasobject or dtype.kind not in "buif":
+        raise InputError(f"it holds {dtype}; store numbers: probabilities as floats or uint8 x 255, labels as integers")
+    if count > MOST_NUMBERS or count * dtype.itemsize > MOST_NUMBERS * 4:
+        raise InputError(f"its shape {shape} is {count} numbers; at most {MOST_NUMBERS} are read")
+    if size is not None and size - file.tell() < count * dtype.itemsize:
+        raise InputError(f"its shape {shape} needs {count * dtype.itemsize} bytes, {size - file.tell()} are left")
+    data = bytearray()
+    wanted = count * dtype.itemsize
+    while len(data) < wanted:  # in steps: a compressed file may end long before it has what it claims
+        step = file.read(min(wanted - len(data), 1 << 24))
+        if not step:
+            raise InputError(f"its shape {shape} needs {wanted} bytes, it ends after {len(data)}")
+        data += step
+    flat = np.frombuffer(data, dtype=dtype)
+    return flat.reshape(shape, order="F" if turned else "C")

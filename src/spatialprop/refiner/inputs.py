@@ -1,0 +1,195 @@
+"""What callers hand in, checked and as tensors: images, probabilities, label maps."""
+
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+ImageLike: TypeAlias = NDArray[Any] | Image.Image | Tensor
+CoarseLike: TypeAlias = NDArray[Any] | Tensor
+
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.bool)
+_MOST_LABELS = 65536
+_SLACK = 1e-3  # above one, as rounding leaves it
+
+
+class InputError(ValueError):
+    """An image, a coarse map or a file that cannot be used, and what would make it usable."""
+
+
+class Labels(NamedTuple):
+    """Label maps as a caller gave them.
+
+    Attributes:
+        places: Which of the classes present a pixel has, uint8 or int32. (N, H, W)
+        present: The values of the classes present, in order.
+        classes: Number of classes K, of which some may be absent.
+    """
+
+    places: Tensor
+    present: list[int]
+    classes: int
+
+
+def to_image(image: ImageLike, device: torch.device) -> tuple[Tensor, bool]:
+    """An image as (N, 3, H, W), uint8 or floats from 0 to 1, and whether it was a batch."""
+    if isinstance(image, Tensor):
+        pixels = image.detach()
+        if pixels.dim() not in (3, 4) or pixels.shape[-3] != 3:
+            raise InputError(f"an image tensor must be (3, H, W) or (N, 3, H, W); got {tuple(image.shape)}")
+        batched = pixels.dim() == 4
+        pixels = pixels if batched else pixels[None]
+    else:
+        array = rgb(image) if isinstance(image, Image.Image) else np.asarray(image)
+        if array.ndim == 2:
+            array = array[..., None].repeat(3, axis=2)
+        if array.ndim != 3 or array.shape[2] != 3:
+            raise InputError(
+                f"an image array must be (H, W, 3), or (H, W) if it is grey; got {array.shape}: "
+                f"drop an alpha channel by image[..., :3]; batches are tensors (N, 3, H, W)"
+            )
+        pixels, batched = _tensor(array, "image").permute(2, 0, 1)[None], False
+    if 0 in pixels.shape:
+        raise InputError(f"an image must have at least one pixel; got {tuple(image.shape)}")  # type: ignore[union-attr]
+    if pixels.dtype == torch.uint8:
+        return pixels.to(device), batched
+    if pixels.dtype == torch.uint16:
+        return pixels.to(device).to(torch.float32) / 65535, batched
+    if not pixels.is_floating_point():
+        raise InputError(f"an image must be uint8, uint16 or floats from 0 to 1; got {pixels.dtype}")
+    _check_range(pixels, "an image of floats", "divide bytes by 255")
+    return pixels.to(device, torch.float32), batched
+
+
+def rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of an image of any mode, 16 bits brought to 8 and transparency left out. (H, W, 3)"""
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image)
+        scale = 257.0 if image.mode.startswith("I") else 1 / 255
+        if not (values.min() >= 0 and values.max() <= 255 * scale):  # NaN fails too
+            raise InputError(
+                f"an image of mode {image.mode!r} must hold values from 0 to {255 * scale:.0f}; got values from "
+                f"{values.min():.6g} to {values.max():.6g}: convert it to 8 or 16 bits a channel"
+            )
+        return np.rint(values / scale).astype(np.uint8)[..., None].repeat(3, axis=2)
+    # Pillow warns when it drops a palette's transparency in one step.
+    return np.asarray((image.convert("RGBA") if image.mode == "P" else image).convert("RGB"))
+
+
+def to_coarse(coarse: CoarseLike, batched: bool, classes: int | None, device: torch.device) -> Tensor | Labels:
+    """Probabilities (N, K, h, w), or label maps; `batched` as the images are."""
+    if isinstance(coarse, Image.Image):
+        raise InputError("a coarse map must be an array or a tensor; got an image: np.asarray(image) has its values")
+    values = coarse.detach() if isinstance(coarse, Tensor) else _tensor(np.asarray(coarse), "coarse map")
+    shape = tuple(values.shape)
+    if not values.is_floating_point() and values.dtype not in _INTEGERS:
+        raise InputError(f"a coarse map must hold floats or integers; got {values.dtype}")
+    if 0 in shape:
+        raise InputError(f"a coarse map must not be empty; got {shape}")
+    if len(shape) not in (2 + batched, 3 + batched):
+        wanted = "(N, K, h, w) or (N, H, W), as the image is a batch" if batched else "(K, h, w) or (H, W)"
+        raise InputError(f"a coarse map must be probabilities or labels, {wanted}; got {shape}")
+    values = values.to(device)
+    if len(shape) == 3 + batched:
+        return _probabilities(values if batched else values[None], classes)
+    if values.is_floating_point():
+        raise InputError(
+            f"a label map must hold integers; got {values.dtype} {shape}: if these are probabilities of a foreground, "
+            f"give both classes: np.stack([1 - mask, mask])"
+        )
+    return _labels(values if batched else values[None], classes)
+
+
+def check_together(image: Tensor, coarse: Tensor | Labels) -> None:
+    """What image and coarse map must have in common."""
+    values = coarse.places if isinstance(coarse, Labels) else coarse
+    size, other = tuple(image.shape[-2:]), tuple(values.shape[-2:])
+    if image.shape[0] != values.shape[0]:
+        raise InputError(f"every image needs its coarse map; got {image.shape[0]} images and {values.shape[0]} maps")
+    turned = other == size[::-1] and size[0] != size[1]
+    hint = "; one of them is turned: has the image an EXIF orientation that the segmenter did not honour?"
+    if isinstance(coarse, Labels) and other != size:
+        raise InputError(
+            f"a label map must have the image's size; got a map of {other[1]}x{other[0]} for an image of "
+            f"{size[1]}x{size[0]}{hint if turned else ': enlarge it by nearest neighbour, or give probabilities'}"
+        )
+    if turned:
+        raise InputError(f"coarse probabilities of {other[1]}x{other[0]}, an image of {size[1]}x{size[0]}{hint}")
+
+
+def _labels(labels: Tensor, classes: int | None) -> Labels:
+    if labels.dtype in (torch.bool, torch.uint16, torch.uint32):
+        labels = labels.to(torch.int64 if labels.dtype == torch.uint32 else torch.int32)  # more can be done with those
+    least, most = (int(value) for value in labels.aminmax())
+    limit = _MOST_LABELS if classes is None else classes
+    if least < 0 or most >= limit:
+        wrong = least if least < 0 else most
+        raise InputError(
+            f"a label map must hold classes from 0 to {limit - 1}; got {wrong}: "
+            f"give void pixels a class of their own, or correct the number of classes"
+        )
+    seen = torch.zeros(most + 1, dtype=torch.bool, device=labels.device)
+    index = labels.to(torch.int32)
+    seen[index.flatten()] = True
+    present = seen.nonzero().flatten().tolist()
+    place = torch.zeros(most + 1, dtype=torch.int32, device=labels.device)
+    place[present] = torch.arange(len(present), dtype=torch.int32, device=labels.device)
+    index = place.to(torch.uint8 if len(present) <= 256 else torch.int32)[index]
+    return Labels(index, present, classes or most + 1)
+
+
+def _probabilities(values: Tensor, classes: int | None) -> Tensor:
+    if values.shape[1] < 2:
+        raise InputError(
+            f"coarse probabilities need at least two classes (K, h, w); got {tuple(values.shape)}: for a foreground "
+            f"alone give np.stack([1 - mask, mask])"
+        )
+    if classes is not None and values.shape[1] != classes:
+        raise InputError(f"the coarse map holds {values.shape[1]} classes, where {classes} were announced")
+    if values.dtype == torch.uint8:
+        shares = values.to(torch.float32) / 255
+    elif values.is_floating_point():
+        shares = values.to(torch.float32)
+        _check_range(shares, "coarse probabilities", "apply softmax over the classes to scores first")
+        shares = shares.clamp(0, 1)
+    else:
+        raise InputError(f"coarse probabilities must be floats from 0 to 1, or uint8 x 255; got {values.dtype}")
+    total = shares.sum(dim=1, keepdim=True)
+    least, most = (float(value) for value in total.aminmax())
+    # Bytes were rounded, each class by itself: with many classes much may be missing.
+    lowest, highest = (0.0, torch.inf) if values.dtype == torch.uint8 else (0.75, 1.25)
+    if not lowest < least <= most < highest:
+        raise InputError(
+            f"coarse probabilities must sum to one over the classes, which come first: (K, h, w); got "
+            f"{tuple(values.shape[1:])} with sums from {least:.3g} to {most:.3g}: apply softmax over the classes, or "
+            f"move them to the front by np.moveaxis(coarse, -1, 0)"
+        )
+    return shares if max(most - 1, 1 - least) < 1e-5 else shares / total
+
+
+def _check_range(values: Tensor, what: str, fix: str) -> None:
+    least, most = (float(value) for value in values.aminmax())
+    if not (least >= -1e-6 and most <= 1 + _SLACK):  # NaN fails too
+        raise InputError(f"{what} must be from 0 to 1; got values from {least:.3g} to {most:.3g}: {fix}")
+
+
+def _tensor(array: NDArray[Any], what: str) -> Tensor:
+    if array.dtype.kind not in "buif":
+        raise InputError(f"the {what} must hold numbers; got dtype {array.dtype}")
+    native = array.dtype.newbyteorder("=")
+    array = np.ascontiguousarray(array, np.int64 if native == np.uint64 else native)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def like(result: Tensor, given: CoarseLike) -> Any:
+    """The result as a tensor or an array, as the coarse map was given; labels in the type they had."""
+    labels = not result.is_floating_point()
+    if isinstance(given, Tensor):
+        keeps = labels and given.dtype in _INTEGERS and given.dim() == result.dim()
+        return result.to(given.dtype) if keeps else result
+    array = np.asarray(given)
+    found = result.cpu().numpy()
+    return found.astype(array.dtype) if labels and array.dtype.kind in "bui" and array.ndim == found.ndim else found

@@ -1,0 +1,150 @@
+"""A coarse map at the resolution of the gates, class by class, and back at that of the image."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spatialprop.nn.refinement import resize
+from spatialprop.refiner.inputs import Labels
+
+SOFTNESS = 4.0  # pixels, see docs/refiner.md
+_MOST_AT_ONCE = 1 << 25  # numbers, which bounds the memory for many classes
+
+
+class CoarseMaps:
+    """The probabilities of the classes that take part, at the resolution (h, w) of the gates.
+
+    Probabilities come out as if they were first enlarged to the image's size and then averaged over the gates' cells.
+    Labels are certain, and where everything is certain nothing is mended: half of a class's share is spread over its
+    surroundings, by a Gaussian of `SOFTNESS` pixels. The label given stays the most likely one.
+
+    Args:
+        coarse: Probabilities (N, K, h', w') or labels.
+        image_size: Height and width of the image.
+        size: Height and width of the gates.
+        restrict: Let only classes take part that are the most likely one somewhere.
+
+    Attributes:
+        classes: Number of classes K.
+        taking_part: The classes whose shares are worth propagating.
+        allowed: Which of them may come out in which image of a batch, if not all in all. (N, len(taking_part))
+    """
+
+    def __init__(
+        self, coarse: Tensor | Labels, image_size: Sequence[int], size: Sequence[int], *, restrict: bool
+    ) -> None:
+        self._coarse = coarse
+        self._image_size = tuple(image_size)
+        self._size = tuple(size)
+        self.allowed: Tensor | None = None
+        if isinstance(coarse, Labels):
+            self.classes = coarse.classes
+            self.taking_part = coarse.present  # no other class has any share
+            self._sources = list(range(len(coarse.present)))
+            winners = coarse.places
+        else:
+            self.classes = coarse.shape[1]
+            self.taking_part = self._sources = list(range(self.classes))
+            if restrict:
+                winners = most_likely(_one_by_one(coarse))
+        if restrict:
+            occurs = _occurrence(winners, len(self._sources))
+            kept = occurs.any(dim=0).nonzero().flatten().tolist()
+            self.taking_part = [self.taking_part[k] for k in kept]
+            self._sources = kept
+            self.allowed = occurs[:, kept] if len(winners) > 1 else None
+
+    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
+        """The maps of the classes that take part, some at a time: which of them, and their shares (N, k, h, w)."""
+        for part in self._parts(len(self._sources)):
+            yield part, self._bring(self._sources[part])
+
+    def all_shares(self) -> Iterator[Tensor]:
+        """The shares of every class that has any, some at a time. (N, k, h, w)"""
+        sources = range(len(self._coarse.present) if isinstance(self._coarse, Labels) else self.classes)
+        for part in self._parts(len(sources)):
+            yield self._bring(sources[part])
+
+    def _parts(self, count: int) -> Iterator[slice]:
+        batch = (self._coarse.places if isinstance(self._coarse, Labels) else self._coarse).shape[0]
+        step = max(1, _MOST_AT_ONCE // (batch * math.prod(self._size)))
+        for first in range(0, count, step):
+            yield slice(first, min(first + step, count))
+
+    def _bring(self, sources: Sequence[int]) -> Tensor:
+        if isinstance(self._coarse, Labels):
+            return torch.cat([self._soften(self._coarse.places == source) for source in sources], dim=1)
+        first, last = sources[0], sources[-1] + 1
+        whole = len(sources) == last - first  # then no copy is needed
+        shares = self._coarse[:, first:last] if whole else self._coarse[:, list(sources)]
+        if tuple(shares.shape[2:]) == self._image_size:
+            return resize(shares, self._size)
+        down, across = self._resizing
+        return down @ shares @ across.mT
+
+    @cached_property
+    def _resizing(self) -> list[Tensor]:
+        """The matrices that enlarge to the image's size and bring that to the gates', for rows and for columns."""
+        assert isinstance(self._coarse, Tensor)
+        matrices = []
+        for source, through, target in zip(self._coarse.shape[2:], self._image_size, self._size, strict=True):
+            unit = torch.eye(source, device=self._coarse.device)[None, None]
+            matrices.append(resize(resize(unit, (through, source)), (target, source))[0, 0])
+        return matrices
+
+    def _soften(self, mask: Tensor) -> Tensor:
+        certain = resize(mask[:, None].to(torch.float32), self._size)
+        scale = [cells / pixels for cells, pixels in zip(self._size, self._image_size, strict=True)]
+        spread = _blur(certain, [SOFTNESS * each for each in scale])
+        return (certain + spread) / 2
+
+
+def most_likely(maps: Iterable[Tensor], size: Sequence[int] | None = None) -> Tensor:
+    """Index of the largest of maps that come class by class, enlarged to `size` if given. (N, H, W)
+
+    It is the argmax over the classes, the first one where they tie, without all classes in memory at once and
+    several times quicker.
+    """
+    best: Tensor | None = None
+    labels: Tensor | None = None
+    index = 0
+    for some in maps:
+        for one in _one_by_one(some):
+            value = (one if size is None else resize(one, size))[:, 0]
+            if best is None or labels is None:
+                best, labels = value.clone(), torch.zeros_like(value, dtype=torch.int32)
+            else:
+                labels.masked_fill_(value > best, index)
+                torch.maximum(best, value, out=best)
+            index += 1
+    assert labels is not None  # there is at least one class
+    return labels
+
+
+def _one_by_one(maps: Tensor) -> Iterator[Tensor]:
+    for index in range(maps.shape[1]):
+        yield maps[:, index : index + 1]
+
+
+def _occurrence(index: Tensor, count: int) -> Tensor:
+    """Which of `count` classes occur in each map (N, H, W). (N, count)"""
+    occurs = torch.zeros(index.shape[0], count, dtype=torch.bool, device=index.device)
+    for image, row in zip(index, occurs, strict=True):
+        row[image.flatten().to(torch.int32)] = True
+    return occurs
+
+
+def _blur(maps: Tensor, deviations: Sequence[float]) -> Tensor:
+    """A Gaussian blur of (N, 1, H, W), whose edges are repeated."""
+    for axis, deviation in zip((2, 3), deviations, strict=True):
+        reach = max(1, round(2.5 * deviation))
+        along = torch.arange(-reach, reach + 1, device=maps.device)
+        kernel = torch.exp(-(along**2) / (2 * deviation**2))
+        shape = (1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)
+        padding = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
+        maps = F.conv2d(F.pad(maps, padding, mode="replicate"), (kernel / kernel.sum()).view(shape))
+    return maps

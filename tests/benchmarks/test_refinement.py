@@ -1,0 +1,91 @@
+"""The tables of the refiner, on a tiny folder."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spatialprop.refiner import save_refiner
+from tests.data.tiny_folder import write_tiny_folder
+from tests.refiner.networks import trained
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    pytest.importorskip("pydensecrf")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    module = importlib.import_module("refinement")
+    monkeypatch.setattr(module, "GRID", [None, {"colour_weight": 2, "colour_reach": 20, "colour_deviation": 3}])
+    return module
+
+
+@pytest.fixture
+def weights(tmp_path):
+    save_refiner(trained(std=0.05), tmp_path / "mine.safetensors")
+    return tmp_path / "mine.safetensors"
+
+
+def test_table(benchmark, weights, tmp_path, monkeypatch, capsys):
+    root = write_tiny_folder(tmp_path / "discs")
+    asked = []
+
+    def alone(script, request, limit):
+        asked.append(json.loads(json.dumps(request)))
+        return {"peak_bytes": 3 << 20}, ""
+
+    monkeypatch.setattr(benchmark, "alone", alone)
+    words = [str(root), "--weights", str(weights), "--tune-images", "2", "--output", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["refinement.py", *words])
+    benchmark.main()
+    (found,) = json.loads((tmp_path / "out" / "refinement.json").read_text())["sets"]
+    assert found["images"] == 4
+    assert list(found["results"]) == ["coarse", "guided filter", "DenseCRF, usual", "DenseCRF, tuned", "refiner"]
+    assert found["grid"][0]["settings"] == "identity"
+    best = max(found["grid"], key=lambda trial: trial["mIoU"])
+    assert found["tuned"] == best["settings"]
+    for scores in found["results"].values():
+        assert 0 < scores["boundary_IoU"] <= scores["mIoU"] <= 1
+        assert scores["milliseconds"] > 0
+    table = (tmp_path / "out" / "refinement.md").read_text()
+    assert capsys.readouterr().out.endswith(table)
+    assert f"| coarse | {100 * found['results']['coarse']['mIoU']:.2f} |" in table
+    assert "identity: " in table
+    assert "mine.safetensors" in table
+    assert str(tmp_path) not in table
+
+    benchmark.memory_of(asked[-1])
+    assert "peak_bytes" in json.loads(capsys.readouterr().out)
+
+
+def test_identity_is_the_coarse_map(benchmark, weights, tmp_path):
+    data = benchmark.ImageFolder(write_tiny_folder(tmp_path / "discs"), ["val"])
+    coarse = benchmark.score(data, benchmark.method("coarse", "", None), [0, 1])
+    tuned = benchmark.score(data, benchmark.method("DenseCRF, tuned", "", None), [0, 1])
+    assert coarse["per_class_IoU"] == tuned["per_class_IoU"]
+
+
+def test_a_set_without_coarse_maps_is_named(benchmark, weights, tmp_path, monkeypatch):
+    root = write_tiny_folder(tmp_path / "discs", coarse=False)
+    monkeypatch.setattr(sys, "argv", ["refinement.py", str(root), "--weights", str(weights)])
+    with pytest.raises(SystemExit, match="lacks coarse maps for 4 images"):
+        benchmark.main()
+
+
+def test_images_are_spread_over_the_split(benchmark):
+    assert benchmark.spread_out(10, 3) == [0, 3, 6]
+    assert benchmark.spread_out(2, 5) == benchmark.spread_out(2, None) == [0, 1]
+
+
+def test_speed_and_memory(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "refiner.py"), "--quick", "--output", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "refiner.json").read_text())
+    assert results["times"]["end to end"]["median_ms"] > 0
+    assert [entry["side"] for entry in results["large"]] == [128, 192]
+    assert done.stdout.strip() == (tmp_path / "refiner.md").read_text().strip()

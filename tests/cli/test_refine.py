@@ -1,0 +1,304 @@
+"""`spatialprop refine`, `explain` and `export` as somebody uses them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spatialprop.cli import main, refine_work
+from spatialprop.cli.refine_jobs import find_jobs
+from spatialprop.refiner import InputError, Refiner, save_refiner
+from spatialprop.refiner.pictures import class_colours, explain, overlay, sheet
+from tests.refiner.networks import photograph, probabilities, trained
+
+LABELS = np.zeros((24, 32), np.uint8)
+LABELS[4:20, 6:22] = 3
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "mine.safetensors"
+    save_refiner(trained(), path, "untrained")
+    return path
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """Three photographs with their masks, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("photos", "masks"):
+        (tmp_path / folder).mkdir()
+    for seed, name in enumerate("abc"):
+        Image.fromarray(photograph(24, 32, seed)).save(f"photos/{name}.png")
+        picture = Image.fromarray(np.roll(LABELS, seed))
+        picture.putpalette(class_colours().tobytes())
+        picture.save(f"masks/{name}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def refine(weights, capsys):
+    def run(*words):
+        code = main(["refine", *words, "--weights", str(weights)])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def picture(path):
+    with Image.open(path) as image:
+        image.load()
+        return image
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_one_file(data, refine, weights):
+    code, printed, _ = refine("photos/a.png", "masks/a.png")
+    assert code == 0
+    assert printed.startswith("masks/a_refined.png: labels, 2 classes, ")
+    with Image.open("masks/a_refined.png") as result:
+        assert result.mode == "P"
+        assert result.getpalette()[:12] == class_colours()[:4].ravel().tolist()
+        expected = Refiner.load(weights)(photograph(24, 32), LABELS)
+        np.testing.assert_array_equal(np.asarray(result), expected)
+
+
+def test_everything_that_can_be_asked_for(data, refine):
+    code, *_ = refine("photos/a.png", "masks/a.png", "-o", "out/x.png", "--probabilities", "--overlay", "--sheet")
+    assert code == 0
+    assert names(data / "out") == ["x.png", "x_overlay.png", "x_probabilities.npz", "x_sheet.png"]
+    stored = np.load("out/x_probabilities.npz")
+    assert stored["classes"].tolist() == [0, 3]
+    assert stored["probs"].shape == (2, 24, 32)
+    labels = np.asarray(picture("out/x.png"))
+    shares = stored["probs"].astype(int)
+    clear = np.abs(shares[0] - shares[1]) > 2
+    assert (stored["classes"][shares.argmax(axis=0)] == labels)[clear].all()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_folders(data, refine, workers):
+    code, printed, _ = refine("photos", "masks", "--workers", workers)
+    assert code == 0
+    assert printed == "3 mended, 0 there already, 0 failed\n"
+    assert names(data / "masks_refined") == ["a.png", "b.png", "c.png"]
+
+
+def test_one_process_or_two_is_all_the_same(data, refine):
+    refine("photos", "masks", "-o", "one")
+    refine("photos", "masks", "-o", "two", "--workers", "2")
+    for name in "abc":
+        assert (data / f"one/{name}.png").read_bytes() == (data / f"two/{name}.png").read_bytes()
+
+
+def test_patterns(data, refine):
+    (data / "sets" / "x").mkdir(parents=True)
+    for name in "ab":
+        (data / f"photos/{name}.png").rename(data / f"sets/x/{name}_photo.png")
+        (data / f"masks/{name}.png").rename(data / f"sets/x/{name}_mask.png")
+    code, printed, problems = refine("sets/*/*_photo.png", "sets/*/*_mask.png", "-o", "out")
+    assert (code, printed, problems) == (0, "2 mended, 0 there already, 0 failed\n", "")
+    assert names(data / "out" / "x") == ["a_mask.png", "b_mask.png"]
+    code, *_ = refine("**/*_photo.png", "**/*_mask.png", "-o", "all")
+    assert code == 0
+    assert names(data / "all" / "sets" / "x") == ["a_mask.png", "b_mask.png"]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_bad_file_stops_nobody(data, refine, workers):
+    (data / "masks/b.png").write_bytes((data / "masks/b.png").read_bytes()[:60])
+    Image.fromarray(photograph(24, 30)).save("photos/c.png")
+    Image.fromarray(photograph(24, 30)).save("photos/d.png")
+    code, printed, problems = refine("photos", "masks", "--workers", workers)
+    assert code == 1
+    assert printed == "1 mended, 0 there already, 3 failed\n"
+    lines = sorted(problems.strip().splitlines())
+    assert len(lines) == 3
+    assert lines[0].startswith("masks/b.png cannot be read as a coarse map: ")
+    assert lines[1].startswith(
+        "masks/c.png: a label map must have the image's size; got a map of 32x24 for an image of 30x24"
+    )
+    assert lines[2] == "photos/d.png: masks holds no coarse map of that name"
+    assert names(data / "masks_refined") == ["a.png"]
+
+
+def test_what_is_there_is_skipped(data, refine, monkeypatch):
+    refine("photos/a.png", "masks/a.png", "-o", "out/a.png")
+    before = (data / "out/a.png").stat().st_mtime_ns
+    code, printed, _ = refine("photos", "masks", "-o", "out", "--skip-existing")
+    assert (code, printed) == (0, "2 mended, 1 there already, 0 failed\n")
+    assert (data / "out/a.png").stat().st_mtime_ns == before
+    code, printed, _ = refine("photos", "masks", "-o", "out", "--skip-existing", "--overlay")
+    assert printed == "3 mended, 0 there already, 0 failed\n"
+    code, printed, _ = refine("photos", "masks", "-o", "out", "--skip-existing", "--overlay")
+    assert (code, printed) == (0, "0 mended, 3 there already, 0 failed\n")
+
+
+def test_probabilities_in_and_out(data, refine):
+    np.savez("coarse.npz", probs=probabilities(3, 3, 4))
+    code, *_ = refine("photos/a.png", "coarse.npz")
+    assert code == 0
+    assert picture("coarse_refined.png").size == (32, 24)
+    code, printed, _ = refine("photos/a.png", "coarse.npz", "--skip-existing")
+    assert printed == "0 mended, 1 there already, 0 failed\n"
+    code, *_ = refine("photos/a.png", "coarse.npz", "-o", "out.npz", "--no-restrict")
+    assert np.load("out.npz")["probs"].shape == (3, 24, 32)
+    code, *_ = refine("photos/a.png", "coarse.npz", "-o", "out.npy", "--overlay", "--sheet")
+    np.testing.assert_allclose(np.load("out.npy").sum(axis=0), 1, atol=1e-5)
+
+
+def test_a_palette_file_colours_probabilities(data, refine):
+    np.savez("coarse.npz", probs=probabilities(3, 3, 4))
+    (data / "classes.txt").write_text("1 2 3 a\n4 5 6 b\n7 8 9 c\n")
+    code, *_ = refine("photos/a.png", "coarse.npz", "--palette", "classes.txt")
+    assert code == 0
+    assert picture("coarse_refined.png").getpalette()[:9] == list(range(1, 10))
+
+
+def test_soft_masks_stay_soft(data, refine):
+    soft = np.clip(np.add.outer(np.arange(24) * 5, np.arange(32) * 6) - 9, 0, 255).astype(np.uint8)
+    Image.fromarray(soft).save("soft.png")
+    code, printed, _ = refine("photos/a.png", "soft.png", "--kind", "alpha", "--sheet")
+    assert code == 0
+    assert printed.startswith("soft_refined.png: alpha, 2 classes")
+    assert len(np.unique(np.asarray(picture("soft_refined.png")))) > 20
+
+
+def test_an_image_on_its_side(data, refine):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(photograph(32, 24)).save("photos/turned.jpg", exif=exif)
+    code, *_ = refine("photos/turned.jpg", "masks/a.png", "-o", "out.png")
+    assert code == 0
+    assert picture("out.png").size == (32, 24)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["photos/a.png", "masks"], "masks is not a file; give two files"),
+        (["photos", "masks/a.png"], "photos is not a file"),
+        (["photos", "elsewhere"], "the coarse maps must be one too; got elsewhere"),
+        (["elsewhere", "masks"], "give a file, a folder, or a quoted pattern"),
+        (["masks_refined/*.jpg", "masks/*.png"], "no file matches 'masks_refined/"),
+        (["photos/*.png", "masks/a.png"], "photos/*.png is not a file"),
+        (["photos/*.png", "masks/*_*.png"], "the same wildcards"),
+        (["photos/[ab]*.png", "masks/[ab]*.png"], "the same wildcards"),
+        (["photos", "masks", "-o", "masks"], "the result would replace masks/a.png"),
+        (["photos/a.png", "masks/a.png", "-o", "photos/a.png"], "the result would replace photos/a.png"),
+        (["photos", "masks", "-o", "photos/a.png"], "photos/a.png is a file; results of several images need a folder"),
+        (["photos/a.png", "masks/a.png", "-o", "a.jpg"], "which lose nothing; got 'a.jpg'"),
+        (["photos", "masks", "--workers", "0"], "--workers must be at least 1; got 0"),
+        (["photos", "masks", "--palette", "photos/a.png"], "is not a text file"),
+    ],
+)  # fmt: skip
+def test_command_lines_that_cannot_be_followed(data, refine, words, message):
+    code, printed, problems = refine(*words)
+    assert code == 2
+    assert printed == ""
+    assert problems.startswith("spatialprop refine: ")
+    assert message in problems
+    assert problems.count("\n") == 1
+    assert names(data) == ["masks", "photos"]
+    assert len(names(data / "masks")) == len(names(data / "photos")) == 3
+
+
+def test_two_images_of_one_name(data):
+    Image.fromarray(photograph(24, 32)).save("photos/a.jpg")
+    with pytest.raises(InputError, match="go by one name"):
+        find_jobs("photos", "masks", None)
+
+
+def test_labels_beyond_the_classes(data, refine):
+    code, _, problems = refine("photos/a.png", "masks/a.png", "--classes", "3")
+    assert code == 1
+    assert problems == (
+        "masks/a.png: a label map must hold classes from 0 to 2; got 3: give void pixels a class of their own, "
+        "or correct the number of classes\n"
+    )
+
+
+def test_stopping_says_how_to_go_on(data, refine, monkeypatch):
+    mend = refine_work.mend
+
+    def interrupted(refiner, job, wish):
+        if job.image.name == "b.png":
+            raise KeyboardInterrupt
+        return mend(refiner, job, wish)
+
+    monkeypatch.setattr(refine_work, "mend", interrupted)
+    code, _, problems = refine("photos", "masks", "-o", "out")
+    assert code == 130
+    assert "stopped after 1 of 3; go on with --skip-existing" in problems
+    assert names(data / "out") == ["a.png"]
+
+
+def test_a_failing_write_leaves_nothing(data, refine, monkeypatch):
+    monkeypatch.setattr(Image.Image, "save", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+    code, _, problems = refine("photos/a.png", "masks/a.png", "-o", "out/a.png")
+    assert code == 1
+    assert problems == "masks/a.png: disk full\n"
+    assert names(data / "out") == []
+
+
+# Pictures
+
+
+def test_explain(data, weights, capsys):
+    assert main(["explain", "photos/a.png", "masks/a.png", "--pixel", "7,9", "--weights", str(weights)]) == 0
+    assert capsys.readouterr().out == "a_explained.png\n"
+    with_map = np.asarray(picture("a_explained.png"))
+    assert main(["explain", "photos/a.png", "--pixel", "7, 9", "--weights", str(weights), "-o", "x.png"]) == 0
+    assert np.asarray(picture("x.png")).shape == with_map.shape
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--pixel", "7"], "--pixel must be ROW,COLUMN, such as 120,200; got '7'"),
+        (["--pixel", "a,b"], "--pixel must be ROW,COLUMN"),
+        (["--pixel", "24,0"], "pixel (24, 0) lies outside the image"),
+        (["--pixel", "1,1", "-o", "x.jpg"], "a picture is written as one of"),
+    ],
+)
+def test_explain_says_what_is_wrong(data, weights, capsys, words, message):
+    assert main(["explain", "photos/a.png", *words, "--weights", str(weights)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_explain_shows_what_is_heard_at_its_place():
+    refiner = Refiner(trained(std=0.05))
+    image = np.full((400, 400, 3), 128, np.uint8)
+    picture = np.asarray(explain(refiner, image, None, (200, 300))).astype(int)
+    alone = picture[-408:-8, -408:-8]  # the last panel
+    red = alone[..., 0] - alone[..., 2]
+    assert red[196:205, 296:305].max() > 80
+    assert np.abs(red[:150]).max() < 10
+
+
+def test_overlay_tints_classes_and_draws_borders():
+    image = np.full((24, 32, 3), 100, np.uint8)
+    drawn = overlay(image, LABELS)
+    assert (drawn[0, 0] == 100).all()
+    np.testing.assert_array_equal(drawn[10, 10], np.rint(0.45 * 100 + 0.55 * class_colours()[3]))
+    assert (drawn[10, 5] == 255).all()
+    assert (overlay(image, LABELS.astype(np.int64) * 100)[10, 10] == drawn[10, 10]).sum() < 3
+
+
+def test_sheet_says_how_much_changed():
+    picture = sheet(photograph(24, 32), LABELS, np.zeros_like(LABELS))
+    assert picture.width > 1600
+    assert sheet(photograph(2000, 1000), *[np.zeros((2000, 1000), int)] * 2).width < 3200
+
+
+# Export
+
+
+def test_export_of_weights(data, weights, capsys):
+    assert main(["export", str(weights), "--to", "mine.pth"]) == 2
+    assert "an archive is .pt2 or .onnx" in capsys.readouterr().err
+    assert main(["export", str(weights), "--to", "mine.safetensors"]) == 2
+    assert "is not the folder of a run" in capsys.readouterr().err

@@ -1,0 +1,96 @@
+"""Archives of the refiner compute what it computes, at sizes that they were not traced with."""
+
+import importlib.util
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from spatialprop import Refiner
+from spatialprop.nn.guidance import LightGuidance
+from tests.refiner.networks import photograph, probabilities, trained
+
+SIZES = [(96, 128, 4, (12, 16)), (20, 30, 2, (3, 4)), (133, 97, 6, (17, 13)), (64, 64, 3, (64, 64))]
+WITH_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
+
+
+@pytest.fixture(scope="module")
+def refiner():
+    return Refiner(trained(hints=("confidence",)))
+
+
+def cases(refiner):
+    for height, width, classes, cells in SIZES:
+        image, coarse = photograph(height, width), probabilities(classes, *cells)
+        coarse[1] = coarse.min(axis=0) / 2  # a class that is nowhere the most likely
+        coarse /= coarse.sum(axis=0)
+        pixels = (image.transpose(2, 0, 1)[None] / 255).astype(np.float32)
+        yield pixels, coarse[None], refiner.probabilities(image, coarse)
+
+
+def test_archive_of_torch_export(refiner, tmp_path):
+    refiner.export(tmp_path / "refiner.pt2")
+    program = torch.export.load(tmp_path / "refiner.pt2").module()
+    for image, coarse, expected in cases(refiner):
+        found = program(torch.from_numpy(image), torch.from_numpy(coarse))[0]
+        np.testing.assert_allclose(found.numpy(), expected, atol=2e-5)
+
+
+def test_archive_of_torch_export_needs_the_operator_only(refiner, tmp_path):
+    refiner.export(tmp_path / "refiner.pt2")
+    code = f"""
+import sys
+for name in ("spatialprop.nn", "spatialprop.refiner", "safetensors", "PIL"):
+    sys.modules[name] = None
+import torch
+import spatialprop.ops
+program = torch.export.load({str(tmp_path / "refiner.pt2")!r}).module()
+print(tuple(program(torch.rand(1, 3, 40, 50), torch.rand(1, 3, 5, 6).softmax(1)).shape))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "(1, 3, 40, 50)", done.stderr
+
+
+@pytest.mark.skipif(not WITH_ONNX, reason="needs onnx, onnxscript and onnxruntime")
+def test_archive_of_onnx(refiner, tmp_path):
+    import onnx
+    import onnxruntime
+
+    path = tmp_path / "refiner.onnx"
+    refiner.export(path)
+    session = onnxruntime.InferenceSession(path)
+    for image, coarse, expected in cases(refiner):
+        (found,) = session.run(["probabilities"], {"image": image, "coarse": coarse})
+        np.testing.assert_allclose(found[0], expected, atol=2e-5)
+    assert {node.domain for node in onnx.load(path).graph.node} == {""}  # nothing but ONNX's own operators
+
+
+@pytest.mark.skipif(not WITH_ONNX, reason="needs onnx, onnxscript and onnxruntime")
+def test_archive_of_onnx_with_other_settings(tmp_path):
+    import onnxruntime
+
+    guidance = partial(LightGuidance, width=8, stages=3, stride=1)
+    refiner = Refiner(
+        trained(guidance, connection="one_way", merge="mean", separate_gates=True, directions=["left", "up"])
+    )
+    refiner.export(tmp_path / "refiner.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "refiner.onnx")
+    for image, coarse, expected in cases(refiner):
+        (found,) = session.run(["probabilities"], {"image": image, "coarse": coarse})
+        np.testing.assert_allclose(found[0], expected, atol=2e-5)
+
+
+def test_other_formats_are_refused(refiner, tmp_path):
+    with pytest.raises(ValueError, match=r"an archive is .pt2 or .onnx; got 'refiner.pth'"):
+        refiner.export(tmp_path / "refiner.pth")
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_packages_are_named(refiner, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ImportError, match="pip install onnx onnxscript"):
+        refiner.export(tmp_path / "refiner.onnx")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,355 @@
+"""What the refiner computes, and what it says of input that it cannot use."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from spatialprop import Refiner
+from spatialprop.nn.guidance import LightGuidance, UNetGuidance
+from spatialprop.nn.refinement import hint_maps
+from spatialprop.refiner import InputError
+from spatialprop.refiner.inputs import to_coarse
+from spatialprop.refiner.maps import CoarseMaps, most_likely
+from spatialprop.refiner.tiles import spans
+from tests.refiner.networks import photograph, probabilities, trained
+
+LIGHT = partial(LightGuidance, width=8, stages=3)
+
+
+@pytest.fixture(scope="module")
+def refiner():
+    return Refiner(trained())
+
+
+def by_hand(network, image, coarse):
+    """The network itself, on the coarse map enlarged. (K, H, W)"""
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    whole = F.interpolate(torch.from_numpy(coarse)[None], image.shape[:2], mode="bilinear")
+    with torch.no_grad():
+        return network(pixels, whole)[0].exp().numpy()
+
+
+@pytest.mark.parametrize("hints", [(), ("confidence", "entropy")])
+@pytest.mark.parametrize(
+    "guidance", [LIGHT, partial(LIGHT, stride=1), partial(LIGHT, stride=4), partial(UNetGuidance, width=4)]
+)
+def test_is_the_network(guidance, hints):
+    network = trained(guidance, hints=hints)
+    image, coarse = photograph(61, 45), probabilities(5, 8, 6)
+    expected = by_hand(network, image, coarse)
+    refiner = Refiner(network)
+    np.testing.assert_allclose(refiner.probabilities(image, coarse, restrict=False), expected, atol=2e-5)
+    assert (refiner(image, coarse, restrict=False) == expected.argmax(axis=0)).mean() > 0.999
+
+
+@pytest.mark.parametrize("size", [(61, 45), (30, 70), (8, 6), (1, 1), (200, 3)])
+def test_coarse_maps_of_any_resolution(refiner, size):
+    image, coarse = photograph(61, 45), probabilities(4, *size)
+    shrunk = refiner.probabilities(image, coarse)
+    assert shrunk.shape == (4, 61, 45)
+    np.testing.assert_allclose(shrunk.sum(axis=0), 1, atol=1e-5)
+    if size[0] <= 61 and size[1] <= 45:  # else it is averaged, where this enlarges
+        np.testing.assert_allclose(shrunk, restricted(by_hand(refiner.network, image, coarse), coarse), atol=2e-5)
+
+
+def restricted(refined, coarse):
+    kept = np.isin(np.arange(len(coarse)), coarse.argmax(axis=0))
+    refined = refined * kept[:, None, None]
+    return refined / refined.sum(axis=0)
+
+
+def test_classes_that_are_nowhere_the_most_likely_stay_away(refiner):
+    image, coarse = photograph(48, 40), probabilities(6, 6, 5)
+    coarse[2] = coarse.min(axis=0) * 0.5
+    coarse /= coarse.sum(axis=0)
+    assert 2 not in refiner(image, coarse)
+    refined = refiner.probabilities(image, coarse)
+    assert not refined[2].any()
+    np.testing.assert_allclose(refined, restricted(by_hand(refiner.network, image, coarse), coarse), atol=2e-5)
+    assert refiner.probabilities(image, coarse, restrict=False)[2].all()
+
+
+def test_hints_count_classes_that_do_not_take_part():
+    network = trained(hints=("entropy",), std=1)
+    image, coarse = photograph(48, 40), probabilities(6, 6, 5)
+    coarse[2] = coarse.min(axis=0) * 0.9
+    coarse /= coarse.sum(axis=0)
+    refined = Refiner(network).probabilities(image, coarse)
+    np.testing.assert_allclose(refined, restricted(by_hand(network, image, coarse), coarse), atol=2e-5)
+
+
+def test_one_class_is_one_class(refiner):
+    image = photograph(20, 30)
+    assert (refiner(image, np.full((20, 30), 7)) == 7).all()
+    refined = refiner.probabilities(image, np.full((20, 30), 2))
+    assert refined.shape == (3, 20, 30)
+    assert (refined == np.array([0, 0, 1]).reshape(3, 1, 1)).all()
+
+
+@pytest.mark.parametrize("guidance", [LIGHT, partial(LIGHT, stages=4, stride=1), partial(UNetGuidance, width=2)])
+@pytest.mark.parametrize("hints", [(), ("confidence",)])
+def test_tiles_change_nothing(guidance, hints, monkeypatch):
+    network = trained(guidance, hints=hints)
+    image, coarse = photograph(333, 501), probabilities(3, 42, 63)
+    tiled, whole = Refiner(network, tile=32), Refiner(network, tile=1024)
+    looks = []
+    see = tiled._guidance._see
+    monkeypatch.setattr(tiled._guidance, "_see", lambda seen, hints: looks.append(seen.shape) or see(seen, hints))
+    np.testing.assert_allclose(tiled.probabilities(image, coarse), whole.probabilities(image, coarse), atol=1e-5)
+    assert len(looks) > 3
+
+
+@pytest.mark.parametrize("length", [1, 31, 32, 33, 100, 127, 1000])
+def test_tiles_keep_every_pixel_once(length):
+    kept = [pixel for span in spans(length, 32, 24) for pixel in range(span.first, span.last)]
+    assert kept == list(range(length))
+    for span in spans(length, 32, 24):
+        assert span.start in (0, span.first - 24)
+        assert span.stop in (length, span.last + 24)
+
+
+def test_memory_for_many_classes_is_bounded(refiner, monkeypatch):
+    image, coarse = photograph(40, 40), probabilities(9, 5, 5)
+    expected = refiner.probabilities(image, coarse), refiner(image, coarse)
+    monkeypatch.setattr("spatialprop.refiner.maps._MOST_AT_ONCE", 20 * 20 * 2)
+    np.testing.assert_allclose(refiner.probabilities(image, coarse), expected[0], atol=1e-6)
+    assert (refiner(image, coarse) == expected[1]).all()
+
+
+# Kinds of input
+
+
+def test_images_of_all_kinds_say_the_same(refiner):
+    image, coarse = photograph(24, 32), probabilities(3, 6, 8)
+    expected = refiner.probabilities(image, coarse)
+    tensor = torch.from_numpy(image).permute(2, 0, 1)
+    for same in (Image.fromarray(image), tensor, tensor.float() / 255, image / 255, image.astype(np.uint16) * 257):
+        np.testing.assert_allclose(refiner.probabilities(same, coarse), expected, atol=1e-5)
+    grey = image[..., 0]
+    np.testing.assert_allclose(
+        refiner.probabilities(grey, coarse), refiner.probabilities(grey[..., None].repeat(3, 2), coarse), atol=1e-6
+    )
+
+
+def test_results_are_what_the_coarse_map_was(refiner):
+    image, coarse = photograph(24, 32), probabilities(3, 6, 8)
+    assert isinstance(refiner(image, coarse), np.ndarray)
+    assert refiner(image, coarse).dtype == np.int64
+    assert isinstance(refiner(image, torch.from_numpy(coarse)), torch.Tensor)
+    assert refiner(image, torch.from_numpy(coarse)).dtype == torch.int64
+    for dtype in (np.uint8, np.int16, np.uint16, np.int32, np.int64, bool):
+        assert refiner(image, np.eye(24, 32).astype(dtype)).dtype == dtype
+    assert refiner(image, torch.eye(24, 32).to(torch.uint8)).dtype == torch.uint8
+    assert refiner.probabilities(image, coarse).dtype == np.float32
+
+
+def test_bytes_are_probabilities_times_255(refiner):
+    image, coarse = photograph(24, 32), probabilities(3, 6, 8)
+    stored = np.rint(coarse * 255).astype(np.uint8)
+    shares = stored / stored.sum(axis=0, dtype=np.float64)
+    expected = refiner.probabilities(image, shares.astype(np.float32))
+    np.testing.assert_allclose(refiner.probabilities(image, stored), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("restrict", [True, False])
+def test_a_batch_is_its_images(refiner, restrict):
+    images = torch.stack([torch.from_numpy(photograph(24, 32, seed)).permute(2, 0, 1) for seed in range(3)])
+    maps = torch.from_numpy(np.stack([probabilities(5, 3, 4, seed) for seed in range(3)]))
+    each = [refiner.probabilities(*pair, restrict=restrict) for pair in zip(images, maps, strict=True)]
+    torch.testing.assert_close(
+        refiner.probabilities(images, maps, restrict=restrict), torch.stack(each), atol=1e-5, rtol=0
+    )
+    labels = torch.stack([refiner(*pair, restrict=restrict) for pair in zip(images, maps, strict=True)])
+    assert (refiner(images, maps, restrict=restrict) == labels).float().mean() > 0.999
+    hard = torch.randint(0, 4, (3, 24, 32), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
+    hard[0].clamp_(max=1)
+    found = refiner(images, hard)
+    assert found.dtype == torch.int32
+    assert found[0].max() == 1
+    assert (found == torch.stack([refiner(*pair) for pair in zip(images, hard, strict=True)])).float().mean() > 0.999
+
+
+def test_nothing_is_written_to(refiner):
+    image, coarse = photograph(24, 32), probabilities(3, 24, 32)
+    labels = coarse.argmax(axis=0)
+    copies = image.copy(), coarse.copy(), labels.copy()
+    for given in (coarse, labels):
+        refiner(image, given)
+        refiner.probabilities(image, given)
+        refiner.affinity(image, given, (3, 4))
+    for after, before in zip((image, coarse, labels), copies, strict=True):
+        assert (after == before).all()
+    image.flags.writeable = False
+    refiner(image, coarse)
+
+
+def test_autocast_and_gradients_outside_do_not_matter(refiner):
+    image, coarse = photograph(24, 32), torch.from_numpy(probabilities(3, 6, 8)).requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        refined = refiner.probabilities(image, coarse)
+    assert not refined.requires_grad
+    torch.testing.assert_close(refined, refiner.probabilities(image, coarse), atol=0, rtol=0)
+    with torch.inference_mode():
+        torch.testing.assert_close(refiner.affinity(image, coarse, (3, 4)), refiner.affinity(image, coarse, (3, 4)))
+
+
+# Label maps
+
+
+def test_labels_keep_their_values(refiner):
+    labels = np.zeros((40, 40), np.uint8)
+    labels[10:30, 10:30] = 200
+    labels[:4, :4] = 7
+    refined = refiner(photograph(40, 40), labels)
+    assert set(np.unique(refined)) <= {0, 7, 200}
+
+
+def test_softened_labels_stay_the_most_likely():
+    labels = np.zeros((64, 64), np.int64)
+    labels[10:40, 20:50] = 1
+    labels[45:47, 5:60] = 2  # as thin as a line
+    given = to_coarse(labels, False, None, torch.device("cpu"))
+    (_, shares), *more = CoarseMaps(given, (64, 64), (64, 64), restrict=True).chunks()
+    assert not more
+    torch.testing.assert_close(shares.sum(dim=1), torch.ones(1, 64, 64))
+    assert (shares[0].argmax(dim=0).numpy() == labels).all()
+    assert 0.5 < shares[0, 2, 45, 30] < 0.8
+    assert shares[0, 1, 24, 35] > 0.98
+    assert 0.5 < shares[0, 1, 24, 20] < 0.8  # at its border
+
+
+def test_void_of_another_type_is_a_class_of_its_own(refiner):
+    labels = np.full((16, 16), 255, np.uint8)
+    labels[:8] = 1
+    assert refiner.probabilities(photograph(16, 16), labels).shape == (256, 16, 16)
+
+
+# Affinity
+
+
+@pytest.mark.parametrize("hints", [(), ("confidence", "entropy")])
+def test_affinity_is_that_of_the_network(hints):
+    network = trained(hints=hints)
+    image, coarse = photograph(33, 26), probabilities(4, 33, 26)
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    expected = network.affinity(pixels, torch.from_numpy(coarse)[None], (5, 9)).numpy()
+    found = Refiner(network).affinity(image, coarse, (5, 9))
+    assert found.shape == (33, 26)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found.sum(), 1, atol=1e-4)
+
+
+def test_affinity_without_a_map_counts_directions_alike(refiner):
+    heard = refiner.affinity(photograph(20, 30), None, (7, 8))
+    assert heard.shape == (20, 30)
+    np.testing.assert_allclose(heard.sum(), 1, atol=1e-4)
+    assert refiner.network.propagation.merge == "max"
+    tensor = refiner.affinity(torch.from_numpy(photograph(20, 30)).permute(2, 0, 1), None, (7, 8))
+    np.testing.assert_allclose(tensor.numpy(), heard, atol=1e-6)
+
+
+def test_affinity_of_labels_and_of_one_class(refiner):
+    for labels in (np.eye(20, dtype=np.uint8), np.full((20, 20), 3)):
+        np.testing.assert_allclose(refiner.affinity(photograph(20, 20), labels, (7, 8)).sum(), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("pixel", [(-1, 0), (20, 0), (0, 30)])
+def test_affinity_of_a_pixel_outside(refiner, pixel):
+    with pytest.raises(InputError, match="lies outside the image; it needs a row from 0 to 19"):
+        refiner.affinity(photograph(20, 30), None, pixel)
+
+
+def test_affinity_is_not_for_batches(refiner):
+    with pytest.raises(InputError, match="belongs to one image; got a batch of 2"):
+        refiner.affinity(torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8).softmax(1), (0, 0))
+
+
+# What is wrong is said
+
+IMAGE = photograph(16, 24)
+COARSE = probabilities(3, 16, 24)
+
+
+def spoilt(value):
+    coarse = COARSE.copy()
+    coarse[1, 2, 3] = value
+    return coarse
+
+
+@pytest.mark.parametrize(
+    ("image", "coarse", "message"),
+    [
+        (IMAGE, spoilt(np.nan), "from 0 to 1; got values from nan"),
+        (IMAGE, spoilt(np.inf), "to inf: apply softmax"),
+        (IMAGE, spoilt(-0.1), "got values from -0.1"),
+        (IMAGE, np.log(COARSE), "apply softmax over the classes to scores first"),
+        (IMAGE, COARSE * 0.3, "must sum to one over the classes"),
+        (IMAGE, np.moveaxis(COARSE, 0, -1), "come first"),
+        (IMAGE, np.zeros((3, 4, 4), np.uint8), "with sums from 0 to 0"),
+        (IMAGE, COARSE[:1], r"np.stack\(\[1 - mask, mask\]\)"),
+        (IMAGE, COARSE[0], "must hold integers; got torch.float32"),
+        (IMAGE, COARSE[None], r"\(K, h, w\) or \(H, W\); got \(1, 3, 16, 24\)"),
+        (IMAGE, COARSE[:, :0], "must not be empty"),
+        (IMAGE, COARSE.swapaxes(1, 2), "EXIF orientation"),
+        (IMAGE, COARSE.astype(complex), "must hold numbers"),
+        (IMAGE, COARSE.astype(np.int64), "must be floats from 0 to 1, or uint8 x 255; got torch.int64"),
+        (IMAGE, np.zeros((8, 12), np.uint8), "got a map of 12x8 for an image of 24x16: enlarge it by nearest"),
+        (IMAGE, np.zeros((24, 16), np.uint8), "one of them is turned"),
+        (IMAGE, np.full((16, 24), -1), "from 0 to 65535; got -1"),
+        (IMAGE, np.full((16, 24), 70000), "got 70000"),
+        (IMAGE, Image.new("L", (24, 16)), "np.asarray"),
+        (IMAGE[..., :2], COARSE, r"\(H, W, 3\).*got \(16, 24, 2\)"),
+        (IMAGE[:0], COARSE, "at least one pixel"),
+        (IMAGE.astype(np.int64), COARSE, "uint8, uint16 or floats"),
+        (IMAGE.astype(np.float32), COARSE, "divide bytes by 255"),
+        (torch.rand(16, 24, 3), COARSE, r"\(3, H, W\) or \(N, 3, H, W\)"),
+        (torch.rand(2, 3, 16, 24), COARSE[None], "2 images and 1 maps"),
+        (torch.rand(2, 3, 16, 24), COARSE[0], "as the image is a batch"),
+        (np.full((16, 24), "cat"), COARSE, "must hold numbers"),
+    ],
+)
+def test_what_cannot_be_used_is_named(refiner, image, coarse, message):
+    for call in (refiner, refiner.probabilities):
+        with pytest.raises(InputError, match=message):
+            call(image, coarse)
+
+
+def test_labels_beyond_the_classes_are_named(refiner):
+    with pytest.raises(InputError, match="classes from 0 to 2; got 3"):
+        refiner(IMAGE, np.full((16, 24), 3), classes=3)
+    with pytest.raises(InputError, match="holds 3 classes, where 5 were announced"):
+        refiner(IMAGE, COARSE, classes=5)
+    assert refiner.probabilities(IMAGE, np.full((16, 24), 3), classes=5).shape == (5, 16, 24)
+
+
+def test_a_network_with_hidden_maps_is_no_refiner():
+    with pytest.raises(ValueError, match="use hidden=None"):
+        Refiner(trained(num_classes=3, hidden=4))
+
+
+# Parts
+
+
+def test_most_likely_is_argmax():
+    maps = torch.rand(2, 7, 9, 5)
+    assert (most_likely(maps.split(3, dim=1)) == maps.argmax(dim=1)).all()
+    ties = torch.tensor([0.5, 0.5, 0.2]).view(1, 3, 1, 1)
+    assert most_likely(ties.split(1, dim=1)).item() == 0
+    enlarged = F.interpolate(maps, (20, 30), mode="bilinear")
+    assert (most_likely([maps], (20, 30)) == enlarged.argmax(dim=1)).all()
+
+
+def test_hints_do_not_depend_on_absent_classes():
+    shares = torch.rand(2, 4, 6, 6).softmax(dim=1)
+    padded = torch.cat([shares, torch.zeros(2, 9, 6, 6)], dim=1)
+    names = ("entropy", "confidence")
+    expected = hint_maps([shares], names)
+    torch.testing.assert_close(hint_maps([padded], names), expected)
+    torch.testing.assert_close(hint_maps(padded.split(2, dim=1), names), expected)
+    torch.testing.assert_close(expected[:, 1], shares.amax(dim=1))
+    uniform = torch.full((1, 5, 1, 1), 0.2)
+    torch.testing.assert_close(hint_maps([uniform], names).flatten(), torch.tensor([0.8, 0.2]))
