@@ -141,7 +141,7 @@ def test_processes_share_the_images_and_the_patches(splits, world):
     for rank in range(world):
         module = data(splits, batch_size=1)
         module.trainer = SimpleNamespace(
-            global_rank=rank, world_size=world, fit_loop=SimpleNamespace(total_batch_idx=-1)
+            global_rank=rank, world_size=world, limit_train_batches=1.0, fit_loop=SimpleNamespace(total_batch_idx=-1)
         )
         tested += [name for batch in module.test_dataloader() for name in batch["name"]]
         trained += [batch["image"].numpy().tobytes() for batch in module.train_dataloader()]

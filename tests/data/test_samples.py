@@ -23,6 +23,7 @@ from spatialprop.data.samples import (
     crop_coarse,
     crop_image,
     crop_label,
+    merge_classes,
 )
 from tests.data.tiny_folder import write_tiny_folder
 
@@ -336,3 +337,61 @@ def test_smaller_samples_are_filled_up_with_void(examples):
 def test_batches_without_coarse_maps(examples):
     assert "coarse" not in collate([WholeSamples(examples)[0]])
     assert coarse_map(examples[0]) is not None
+
+
+def test_a_limited_epoch_ends_early_and_the_next_is_another_order():
+    first = batches(23, 4, limit=2)
+    assert first == batches(23, 4)[:2]
+    second = batches(23, 4, limit=2, steps=2)
+    assert len(second) == 2
+    assert {key.epoch for batch in second for key in batch} == {1}
+
+
+# Classes merged
+
+
+def test_the_largest_classes_stay_and_the_others_become_one():
+    label = np.zeros((16, 16), np.uint8)
+    label[:6], label[6:8], label[8, :4], label[9, 0] = (
+        4,
+        2,
+        1,
+        VOID,
+    )  # class 0 covers 115 pixels, class 4 96, class 2 32
+    coarse = np.zeros((5, 4, 4), np.uint8)
+    coarse[0, 2:], coarse[4, :2] = 200, 150
+    coarse[1], coarse[2], coarse[3] = 30, 20, 5
+    merged_label, merged = merge_classes(label, coarse, (16, 16), Window(0, 0, 16, 16), 3)
+    assert (merged_label == np.select([label == 0, label == 4, label == VOID], [0, 1, VOID], 2)).all()
+    assert (merged[0] == coarse[0]).all()
+    assert (merged[1] == coarse[4]).all()
+    assert (merged[2] == 55).all()
+
+
+def test_fewer_classes_than_asked_for_leave_empty_ones():
+    coarse = random_map(2, 4, 4).transpose(2, 0, 1)
+    label, merged = merge_classes(np.ones((8, 8), np.uint8), coarse, (8, 8), Window(0, 0, 8, 8), 5)
+    assert (label == 0).all()
+    assert (merged[:2] == coarse[::-1]).all()
+    assert not merged[2:].any()
+
+
+def test_only_the_window_decides_which_classes_are_large():
+    coarse = np.zeros((3, 8, 8), np.uint8)
+    coarse[2], coarse[1, :, 6:] = 255, 255
+    coarse[2, :, 6:] = 0
+    label = np.full((8, 8), 1, np.uint8)
+    _, merged = merge_classes(label, coarse, (64, 64), Window(0, 52, 8, 8), 2)
+    assert (merged[0] == coarse[1]).all()
+
+
+def test_merged_patches_have_as_many_classes_as_asked_for(examples):
+    patches = TrainingPatches(
+        examples, SquarePatches(16), Augment(), seed=0, with_coarse=True, most_classes=2
+    )  # fmt: skip
+    sample = patches[SampleKey(0, 0)]
+    assert sample["coarse"].shape[0] == 2
+    torch.testing.assert_close(sample["coarse"].sum(0), torch.ones(16, 16))
+    assert set(sample["label"].unique().tolist()) <= {0, 1, VOID}
+    with pytest.raises(ValueError, match="at least 2"):
+        TrainingPatches(examples, SquarePatches(16), Augment(), seed=0, with_coarse=True, most_classes=1)

@@ -8,9 +8,10 @@ from spatialprop.data.degrade import DegradeCoarse
 from spatialprop.data.example import VOID, Example, Examples, LabelSet
 from spatialprop.data.folder import ImageFolder
 from spatialprop.data.helen import Helen
+from spatialprop.data.mixed import Mixed
 from spatialprop.data.patches import SquarePatches, WholeImages
 from spatialprop.data.simulate import SimulatedCoarse
-from spatialprop.data.splits import Splits, camvid, cityscapes, folder, helen, synthetic, voc
+from spatialprop.data.splits import Splits, camvid, cityscapes, folder, folders, helen, mixed, synthetic, voc
 from spatialprop.data.synthetic import SyntheticShapes
 from spatialprop.data.voc import VOC
 
@@ -27,6 +28,7 @@ __all__ = [
     "Helen",
     "ImageFolder",
     "LabelSet",
+    "Mixed",
     "SimulatedCoarse",
     "Splits",
     "SquarePatches",
@@ -36,7 +38,9 @@ __all__ = [
     "camvid",
     "cityscapes",
     "folder",
+    "folders",
     "helen",
+    "mixed",
     "synthetic",
     "voc",
 ]

@@ -28,6 +28,7 @@ class DataModule(pl.LightningDataModule):
         repeat_batches: Train on the first so many batches again and again, None on all.
         with_coarse: Whether samples hold the coarse map.
         degrade: Worsens the coarse maps of patches; None leaves them as they are.
+        most_classes: Classes of a patch that stay apart, see `merge_classes`; None for all.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class DataModule(pl.LightningDataModule):
         repeat_batches: int | None = None,
         with_coarse: bool = False,
         degrade: DegradeCoarse | None = None,
+        most_classes: int | None = None,
     ) -> None:
         super().__init__()
         self.splits = splits
@@ -52,7 +54,14 @@ class DataModule(pl.LightningDataModule):
         self.repeat_batches = repeat_batches
         self.with_coarse = with_coarse
         self.training = TrainingPatches(
-            splits.train, patches, augment, seed=seed, per_image=per_image, with_coarse=with_coarse, degrade=degrade
+            splits.train,
+            patches,
+            augment,
+            seed=seed,
+            per_image=per_image,
+            with_coarse=with_coarse,
+            degrade=degrade,
+            most_classes=most_classes if with_coarse else None,
         )
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -62,6 +71,7 @@ class DataModule(pl.LightningDataModule):
             seed=self.seed,
             steps_done=self._batches_done,
             repeat=self.repeat_batches,
+            limit=self._limit(),
             **self._share(),
         )
         return self._loader(self.training, batch_sampler=batches)
@@ -90,6 +100,15 @@ class DataModule(pl.LightningDataModule):
 
     def _batches_done(self) -> int:
         return 0 if self.trainer is None else self.trainer.fit_loop.total_batch_idx + 1
+
+    def _limit(self) -> int | None:
+        # Lightning ends an epoch there; unless the batches do too, it would not be clear where the next one begins.
+        limit = 1.0 if self.trainer is None else self.trainer.limit_train_batches
+        if isinstance(limit, float) and limit != 1.0:
+            raise ValueError(
+                f"trainer.limit_train_batches must be a whole number of batches, or 1.0 for all; got {limit}"
+            )
+        return limit if isinstance(limit, int) else None
 
     def _share(self) -> dict[str, int]:
         if self.trainer is None:

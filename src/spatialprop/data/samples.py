@@ -54,9 +54,12 @@ class TrainingPatches(Dataset[Sample]):
         per_image: int = 1,
         with_coarse: bool = False,
         degrade: DegradeCoarse | None = None,
+        most_classes: int | None = None,
     ) -> None:
         if per_image < 1:
             raise ValueError(f"per_image must be at least 1 patch; got {per_image}")
+        if most_classes is not None and most_classes < 2:
+            raise ValueError(f"most_classes must be at least 2, or null for all; got {most_classes}")
         self.examples = examples
         self.patches = patches
         self.augment = augment
@@ -64,6 +67,7 @@ class TrainingPatches(Dataset[Sample]):
         self.per_image = per_image
         self.with_coarse = with_coarse
         self.degrade = degrade
+        self.most_classes = most_classes
         self._in_mirror = examples.labels.in_mirror if examples.labels.mirrored else None
 
     def __len__(self) -> int:
@@ -74,16 +78,19 @@ class TrainingPatches(Dataset[Sample]):
         rng = np.random.default_rng((self.seed, key.epoch, key.index))
         window = self.patches.choose(example.label, rng)
         size = self.patches.output_size(window)
+        image = crop_image(example.image, window, size)
+        label = crop_label(example.label, window, size)
         coarse = None
         if self.with_coarse:
             whole = coarse_map(example)
             if self.degrade is not None:
                 whole = self.degrade(whole, rng)
+            if self.most_classes is not None:
+                label, whole = merge_classes(label, whole, example.label.shape, window, self.most_classes)
             coarse = crop_coarse(whole, example.label.shape, window, size)
-        image = crop_image(example.image, window, size)
-        label = crop_label(example.label, window, size)
         seed = int(rng.integers(2**31))
-        return _sample(example.name, *self.augment(image, label, coarse, seed, self._in_mirror))
+        in_mirror = None if self.most_classes is not None else self._in_mirror
+        return _sample(example.name, *self.augment(image, label, coarse, seed, in_mirror))
 
 
 class WholeSamples(Dataset[Sample]):
@@ -152,6 +159,28 @@ def crop_coarse(
     return array
 
 
+def merge_classes(
+    label: NDArray[np.uint8], coarse: NDArray[np.uint8], image_size: Sequence[int], window: Window, count: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The label of a window (h, w) and the coarse map (K, h', w') with `count` classes, whatever they were.
+
+    The classes that cover most of the window, by label and coarse map together, stay apart, the largest first; all
+    others become one. What is trained on such samples cannot depend on what the classes are or on how many.
+    """
+    shares = np.bincount(label[label != VOID], minlength=len(coarse)) / label.size
+    _, rows = _sources(window.top, window.height, window.height, image_size[0], coarse.shape[1])
+    _, columns = _sources(window.left, window.width, window.width, image_size[1], coarse.shape[2])
+    shares = shares + coarse[:, rows, columns].mean(axis=(1, 2)) / 255
+    apart = np.argsort(-shares, kind="stable")[: count - 1]
+    merged = np.zeros((count, *coarse.shape[1:]), np.uint8)
+    merged[: len(apart)] = coarse[apart]
+    merged[-1] += np.delete(coarse, apart, axis=0).sum(axis=0, dtype=np.int32).clip(max=255).astype(np.uint8)
+    new = np.full(256, count - 1, np.uint8)
+    new[apart] = np.arange(len(apart))
+    new[VOID] = VOID
+    return new[label], merged
+
+
 def _sources(start: int, length: int, count: int, extent: int, cells: int) -> tuple[Tensor, slice]:
     """Where `count` pixels that share `length` of `extent` image pixels lie among `cells` that cover the image.
 
@@ -190,6 +219,7 @@ class ShuffledBatches(Sampler[list[SampleKey]]):
         rank: This process.
         world: Number of processes; each gets whole batches of its own.
         repeat: Give the first so many batches again and again: what a network must be able to learn by heart.
+        limit: An epoch ends after so many batches, None after all.
     """
 
     def __init__(
@@ -202,6 +232,7 @@ class ShuffledBatches(Sampler[list[SampleKey]]):
         rank: int = 0,
         world: int = 1,
         repeat: int | None = None,
+        limit: int | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1; got {batch_size}")
@@ -217,10 +248,11 @@ class ShuffledBatches(Sampler[list[SampleKey]]):
         self.rank = rank
         self.world = world
         self.repeat = repeat
+        self.limit = limit
 
     def __len__(self) -> int:
         full = self.length // (self.batch_size * self.world)
-        return full if self.repeat is None else min(full, self.repeat)
+        return min(count for count in (full, self.repeat, self.limit) if count is not None)
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         epoch, first = divmod(self.steps_done(), len(self))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.data.example import Example
+from spatialprop.data.example import VOID, Example
 
 
 class SimulatedCoarse:
@@ -45,11 +45,10 @@ class SimulatedCoarse:
             label, columns + bend[..., 0], rows + bend[..., 1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
         )
         doubt = np.clip(rng.normal(0.08, 0.06, cells), 0.0, 0.4).astype(np.float32)
-        maps = []
-        for value in range(self.classes):
+        known = np.zeros((self.classes, *cells), np.float32)  # less than one in all where labels are void
+        for value in set(np.unique(bent).tolist()) - {VOID}:
             present = cv2.resize((bent == value).astype(np.float32), cells[::-1], interpolation=cv2.INTER_AREA)
-            maps.append(cv2.GaussianBlur(present, (3, 3), 0))
-        known = np.stack(maps)  # (K, h, w), less than one where labels are void
+            known[value] = cv2.GaussianBlur(present, (3, 3), 0)
         share = known.sum(axis=0)
         unknown = share < 1e-3
         mixed = known / np.maximum(share, 1e-3) * (1 - doubt) + doubt / self.classes

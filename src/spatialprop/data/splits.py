@@ -1,8 +1,8 @@
 """The data sets that configs name, as train, val and test."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from spatialprop.data.alignment import COLUMNS
 from spatialprop.data.camvid import CamVid
@@ -10,6 +10,7 @@ from spatialprop.data.cityscapes import Cityscapes
 from spatialprop.data.example import Examples, LabelSet
 from spatialprop.data.folder import ImageFolder
 from spatialprop.data.helen import Helen
+from spatialprop.data.mixed import Mixed, joined_labels
 from spatialprop.data.synthetic import SyntheticShapes
 from spatialprop.data.voc import VOC
 
@@ -51,6 +52,29 @@ def folder(
     if test_splits is None:
         test_splits = ("test",) if (Path(root) / "test" / "images").is_dir() else val_splits
     return Splits(*(ImageFolder(root, names, coarse) for names in (train_splits, val_splits, test_splits)))
+
+
+def mixed(*, parts: Mapping[str, Splits], train_only: Sequence[str] = ()) -> Splits:
+    """Several data sets together; those that `train_only` names are neither validated nor tested on."""
+    labels = joined_labels({name: splits.labels for name, splits in parts.items()})
+    unknown = sorted(set(train_only) - set(parts))
+    scored = {name: splits for name, splits in parts.items() if name not in train_only}
+    if unknown or not scored:
+        raise ValueError(
+            f"data.train_only must name some of the parts {', '.join(parts)}, and leave one to validate on; "
+            f"got {', '.join(train_only)}"
+        )
+    return Splits(
+        Mixed({name: splits.train for name, splits in parts.items()}, labels),
+        Mixed({name: splits.val for name, splits in scored.items()}, labels),
+        Mixed({name: splits.test for name, splits in scored.items()}, labels),
+    )
+
+
+def folders(*, root: str, parts: Mapping[str, Mapping[str, Any]], train_only: Sequence[str] = ()) -> Splits:
+    """Several folders of `root` together; `parts` holds the options of `folder` for each."""
+    read = {name: folder(root=str(Path(root, name)), **dict(options)) for name, options in parts.items()}
+    return mixed(parts=read, train_only=train_only)
 
 
 def voc(

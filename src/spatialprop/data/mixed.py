@@ -1,0 +1,68 @@
+"""Several data sets as one, each with classes of its own: to train what does not depend on classes."""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+
+import numpy as np
+
+from spatialprop.data.example import VOID, Example, Examples, LabelSet
+
+
+class Mixed:
+    """The examples of several data sets, whose classes stand one after the other.
+
+    Args:
+        parts: The data sets by name; image and class names begin with it.
+        labels: The classes of all, which other splits of the same data sets share.
+
+    Example:
+        >>> from spatialprop.data import SyntheticShapes
+        >>> shapes = SyntheticShapes("train", 2)
+        >>> both = Mixed({"a": shapes, "b": shapes}, joined_labels({"a": shapes.labels, "b": shapes.labels}))
+        >>> len(both), bool(both[3].label.min() >= len(shapes.labels.classes))
+        (4, True)
+    """
+
+    def __init__(self, parts: Mapping[str, Examples], labels: LabelSet) -> None:
+        self._parts = list(parts.values())
+        self._prefixes = list(parts)
+        self._ends = list(accumulate(map(len, self._parts)))
+        self.labels = labels
+
+    @property
+    def names(self) -> Sequence[str]:
+        return [
+            f"{prefix}/{name}" for prefix, part in zip(self._prefixes, self._parts, strict=True) for name in part.names
+        ]
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self):
+            raise IndexError(f"example {index} of {len(self)}")
+        which = bisect_right(self._ends, index)
+        part = self._parts[which]
+        example = part[index - (self._ends[which] - len(part))]
+        prefix = self._prefixes[which]
+        first = self.labels.classes.index(f"{prefix}/{part.labels.classes[0]}")
+        label = np.where(example.label == VOID, VOID, example.label + first).astype(np.uint8)
+        coarse = None
+        if example.coarse is not None:
+            coarse = np.zeros((len(self.labels.classes), *example.coarse.shape[1:]), np.uint8)
+            coarse[first : first + len(example.coarse)] = example.coarse
+        return Example(f"{prefix}/{example.name}", example.image, label, coarse)
+
+
+def joined_labels(parts: Mapping[str, LabelSet]) -> LabelSet:
+    """The classes of several data sets, one after the other, each scored as in its own."""
+    classes: list[str] = []
+    scored: list[int] = []
+    mirrored: list[tuple[int, int]] = []
+    for prefix, labels in parts.items():
+        first = len(classes)
+        classes += [f"{prefix}/{name}" for name in labels.classes]
+        scored += [first + index for index in labels.scored]
+        mirrored += [(first + one, first + other) for one, other in labels.mirrored]
+    return LabelSet("mixed", tuple(classes), VOID, tuple(scored), tuple(mirrored))
