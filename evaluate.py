@@ -3,7 +3,9 @@
 import hydra
 from omegaconf import DictConfig
 
-from spatialprop.experiment.overrides import run_main
+from spatialprop.experiment.overrides import register_resolvers, run_main
+
+register_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")

@@ -2,11 +2,13 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
 from spatialprop.cli import main as spatialprop
-from tests.experiment.tiny import TINY, environment, run, trained
+from tests.experiment.tiny import TINY, command, environment, run, trained
 
 
 def test_one_failing_job_does_not_lose_the_others(tmp_path, capsys):
@@ -76,3 +78,23 @@ def test_training_on_two_processes(tmp_path):
     (metrics,) = tmp_path.rglob("metrics.json")
     assert json.loads(metrics.read_text())["refined"]["mIoU"] >= 0
     assert os.environ.keys() <= environment().keys()
+
+
+OUTSIDE = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true")
+
+
+def test_torchrun(tmp_path):
+    """Two processes that were started from outside leave one folder."""
+    started = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "--standalone",
+        *command("train.py", *TINY, "loader.batch_size=2", *OUTSIDE)[1:], "hydra.run.dir=outputs/refine/one",
+    ]  # fmt: skip
+    done = subprocess.run(started, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert [path.parent for path in tmp_path.rglob("metrics.json")] == [tmp_path / "outputs" / "refine" / "one"]
+
+
+def test_processes_from_outside_need_one_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    failed = run("train.py", *TINY, *OUTSIDE, folder=tmp_path, expect=1)
+    assert "name one for all: hydra.run.dir=outputs/refine/NAME" in failed.stdout + failed.stderr

@@ -9,7 +9,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from tests.experiment.tiny import REPOSITORY, TINY, run, tiny_but, trained
+from tests.experiment.tiny import REPOSITORY, run, tiny_but, trained
 
 
 @pytest.fixture(scope="module")
@@ -61,24 +61,6 @@ def test_a_segmenter_that_was_trained_before_is_taken_over(tmp_path):
     )
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not (refined / "checkpoints" / "segmenter").exists()
-
-
-EXPERIMENTS = sorted(path.stem for path in (REPOSITORY / "conf" / "experiment").glob("synthetic*.yaml"))
-
-
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_experiments_run_one_step(experiment, tmp_path):
-    layers = [option for option in TINY if "width" not in option and "patches.size" not in option]
-    run(
-        "train.py",
-        f"experiment={experiment}",
-        *layers,
-        "trainer.max_epochs=1",
-        "trainer.limit_train_batches=1",
-        "trainer.limit_test_batches=1",
-        "segmenter.fit.max_epochs=1",
-        folder=tmp_path,
-    )
 
 
 @pytest.mark.parametrize(

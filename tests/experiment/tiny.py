@@ -5,6 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from spatialprop.experiment.overrides import register_resolvers
+
 REPOSITORY = Path(__file__).parents[2]
 
 TINY = (
@@ -57,3 +62,10 @@ def tiny_but(*arguments: str) -> list[str]:
 def trained(folder: Path, *arguments: str) -> Path:
     """The folder of a tiny run."""
     return folder / run("train.py", *tiny_but(*arguments), folder=folder).stdout.strip().splitlines()[-1]
+
+
+def composed(config_name: str, *overrides: str) -> DictConfig:
+    """What the command line would compose."""
+    register_resolvers()
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        return compose(config_name, list(overrides))

@@ -105,3 +105,23 @@ def test_hints_are_for_a_guidance_network_of_its_own():
     assert network(torch.rand(1, 3, 32, 40))[1].shape == (1, 3, 32, 40)
     with pytest.raises(ValueError, match=r"with a shared trunk: set task\.share_trunk=false"):
         JointNetwork(Segmenter(), hints=["confidence"])
+
+
+def test_affinity_is_the_gradient_through_the_refinement(network):
+    network.eval()
+    nn.init.normal_(
+        network.refinement.guidance.weight if network.shares_trunk else network.refinement.guidance.head.weight
+    )
+    image, pixel = torch.rand(1, 3, 32, 40), (13, 22)
+    heard = network.affinity(image, pixel)
+    assert heard.shape == (32, 40)
+    assert (heard.abs() > 1e-4).sum() > 50, "a pixel listens to more than itself"
+    with torch.no_grad():
+        coarse, guidance = network._coarse_and_guidance(image)
+    shares = coarse.exp()
+    winner = int(network.refinement._propagate(shares, guidance)[0, :, 13, 22].argmax())
+    pushed = shares.clone()
+    pushed[0, winner, 12, 20] += 1e-3
+    with torch.no_grad():
+        before, after = (network.refinement._propagate(x, guidance)[0, winner, 13, 22] for x in (shares, pushed))
+    torch.testing.assert_close((after - before) / 1e-3, heard[12, 20], atol=2e-3, rtol=2e-2)

@@ -213,7 +213,7 @@ def test_affinity_of_a_pixel_outside_is_refused(pixel):
 
 
 def test_affinity_is_that_of_one_image():
-    with pytest.raises(ValueError, match=r"a batch of one image.*\(2, 3, 16, 12\)"):
+    with pytest.raises(ValueError, match=r"a batch of one image.*\(2, 2, 16, 12\)"):
         RefinementNetwork(light).affinity(torch.rand(2, 3, 16, 12), torch.rand(2, 2, 16, 12), (0, 0))
 
 

@@ -7,7 +7,8 @@ from torch import nn
 from torchmetrics import Metric
 
 from spatialprop.data.example import VOID, LabelSet
-from spatialprop.metrics import MethodScores, RefinementChanges, SegmentationScores, mend_near_borders
+from spatialprop.metrics import HelenFScores, MethodScores, RefinementChanges, SegmentationScores, mend_near_borders
+from spatialprop.metrics.helen import CLASSES
 from spatialprop.tasks.comparison import ORACLE, Comparison, Validation
 
 LABELS = LabelSet("shapes", ("background", "disc", "bar"), ignore_index=VOID, scored_classes=(1, 2))
@@ -163,3 +164,41 @@ def test_validation_scores_each_method_and_starts_again():
         assert list(results) == ["val/coarse_mIoU", "val/refined_mIoU"]
         assert results["val/coarse_mIoU"] == expected["a"].compute()["mIoU"]
         assert results["val/refined_mIoU"] == expected["b"].compute()["mIoU"]
+
+
+FACES = LabelSet("faces", CLASSES, ignore_index=VOID)
+
+
+def faces(seed, height=24, width=30):
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 11, height, width, generator=generator).softmax(dim=1)
+    label = torch.randint(11, (1, height, width), generator=generator)
+    refined = torch.where(torch.rand(label.shape, generator=generator) < 0.7, label, 0)
+    return coarse, label.masked_fill(torch.rand(label.shape, generator=generator) < 0.1, VOID), refined
+
+
+def test_faces_are_scored_by_the_columns_of_helen():
+    comparison = Comparison(FACES, ("refined",), {})
+    expected = {name: HelenFScores(ignore_index=VOID) for name in ("coarse", "refined")}
+    for _ in range(2):
+        for seed in range(2):
+            coarse, label, refined = faces(seed)
+            comparison.update(torch.zeros(1, 3, 24, 30), coarse, label, {"refined": refined})
+            expected["coarse"].update(coarse.argmax(dim=1), label)
+            expected["refined"].update(refined, label)
+        computed = comparison.compute()
+        for name, metric in expected.items():
+            columns = {kind: {key: share.item() for key, share in of.items()} for kind, of in metric.compute().items()}
+            assert computed[name]["helen"] == columns
+            metric.reset()
+        assert set(computed) - set(expected) == {ORACLE}
+        assert computed[ORACLE]["helen"]["F"]["overall"] > computed["coarse"]["helen"]["F"]["overall"]
+        comparison.reset()
+
+
+@pytest.mark.parametrize("classes", [("background", "disc", "bar"), CLASSES[:-1], (*CLASSES[:2], *CLASSES[:1:-1])])
+def test_other_classes_have_no_columns_of_helen(classes):
+    comparison = Comparison(LabelSet("others", classes), (), {})
+    label = torch.ones(1, 8, 8, dtype=torch.int64)
+    comparison.update(torch.zeros(1, 3, 8, 8), torch.full((1, len(classes), 8, 8), 0.1), label, {})
+    assert "helen" not in comparison.compute()["coarse"]

@@ -35,7 +35,7 @@ def pixel_by_pixel(log_probabilities, label):
 
 
 def edges_by_hand(log_probabilities, label, reach):
-    """The mean over pixels and those `reach` to the right or below: what edges and what the rest costs, half of each."""
+    """What edges and the rest cost, half of each: the mean over pixels and those `reach` to the right or below."""
     probabilities = log_probabilities.exp()
     batch, height, width = label.shape
     total = 0.0

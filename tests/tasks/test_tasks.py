@@ -264,3 +264,29 @@ def test_restricted_results_hold_no_class_that_coarse_lacks(restrict):
     batch["coarse"] = F.one_hot(batch["label"] % 2, 3).permute(0, 3, 1, 2).float()  # no bar
     chosen = task.test_step(batch, 0)["labels"]["refined"]
     assert ((chosen == 2).any()) == (not restrict)
+
+
+@pytest.mark.parametrize("restrict", [True, False])
+def test_baselines_are_restricted_as_the_refined_map_is(restrict):
+    """Or one side would be kept from mistakes that the other may make."""
+    given = []
+
+    def remember(image, probabilities):
+        given.append(probabilities)
+        return probabilities.argmax(0)
+
+    task = Refine(
+        RefinementNetwork(light), LABELS, OPTIMIZATION, baselines={"most_likely": remember}, restrict=restrict
+    )
+    batch = collate([sample(0)])
+    batch["coarse"] = torch.tensor([0.5, 0.3, 0.2]).reshape(1, 3, 1, 1).repeat(1, 1, 32, 32)
+    batch["coarse"][..., :16] = torch.tensor([0.1, 0.7, 0.2]).reshape(3, 1, 1)  # bar is nowhere the most likely
+    with torch.no_grad():
+        outputs = task.eval().test_step(batch, 0)
+    (probabilities,) = given
+    left, right = probabilities[:, 0, 0], probabilities[:, 0, -1]
+    expected = ([1 / 8, 7 / 8, 0], [5 / 8, 3 / 8, 0]) if restrict else ([0.1, 0.7, 0.2], [0.5, 0.3, 0.2])
+    assert left.tolist() == pytest.approx(expected[0])
+    assert right.tolist() == pytest.approx(expected[1])
+    assert torch.equal(outputs["coarse"], batch["coarse"])
+    assert torch.equal(outputs["labels"]["coarse"], batch["coarse"].argmax(dim=1))

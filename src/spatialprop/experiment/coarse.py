@@ -77,7 +77,7 @@ def loaded_segmenter(config: DictConfig, labels: LabelSet) -> nn.Module:
 def _load(config: DictConfig, network: nn.Module) -> None:
     if config.segmenter.checkpoint is not None:
         restore(network, _weights_at(Path(config.segmenter.checkpoint)))
-    elif config.segmenter.network.get("weights") is None:
+    elif config.segmenter.network.get("weights") is None and not config.segmenter.get("pretrained", False):
         raise ValueError(
             "this segmenter has no weights yet: train it first (task=segment) and give its run as "
             "segmenter.checkpoint=outputs/segment/<date>_<time>, or published weights as "

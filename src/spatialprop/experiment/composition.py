@@ -22,11 +22,12 @@ from spatialprop.data.coarse import coarse_map
 from spatialprop.data.example import Example, Examples
 from spatialprop.data.module import DataModule
 from spatialprop.data.patches import Patches
-from spatialprop.nn import JointNetwork, RefinementNetwork
-from spatialprop.tasks import Joint, Refine, Segment
+from spatialprop.nn import AffinityPropagation, DilatedAffinityNetwork, JointNetwork, RefinementNetwork
+from spatialprop.tasks import DilatedAffinity, Joint, Refine, Segment
 from spatialprop.tasks.optimization import Optimization
+from spatialprop.tasks.windows import Windows
 
-Task = Segment | Refine | Joint
+Task = Segment | Refine | Joint | DilatedAffinity
 
 
 def make_splits(config: DictConfig) -> Splits:
@@ -49,21 +50,54 @@ def make_task(
     """What is trained, and how it is scored."""
     loss = instantiate(config.task.loss)
     kind = config.task.kind
+    windows = Windows(config.task.get("window"), config.task.get("overlap", Windows.overlap))
     if kind == "segment":
-        return Segment(make_segmenter(config, labels), labels, optimization, loss)
+        return Segment(make_segmenter(config, labels), labels, optimization, loss, windows)
+    if kind == "dilated_affinity":
+        network = _dilated_affinity_network(config, labels)
+        return DilatedAffinity(
+            network,
+            labels,
+            optimization,
+            loss,
+            affinity_weight=config.task.affinity_weight,
+            train_through=config.task.train_through,
+            coarse_weight=config.task.coarse_weight,
+            background=config.task.background,
+            curve=tuple(config.task.curve),
+            baselines=compared_with,
+        )
     guidance = instantiate(config.guidance.network)
     propagation: dict[str, Any] = dict(config.propagation)
     propagation |= {"hidden": config.guidance.hidden, "num_classes": len(labels.classes)}
     propagation["hints"] = list(config.guidance.get("hints", ()))
     if kind == "refine":
-        network = RefinementNetwork(guidance, **propagation)
-        return Refine(network, labels, optimization, loss, compared_with, restrict=config.task.restrict)
+        refinement = RefinementNetwork(guidance, **propagation)
+        return Refine(refinement, labels, optimization, loss, compared_with, config.task.restrict, windows)
     if kind == "joint":
         joint = JointNetwork(
             make_segmenter(config, labels), None if config.task.share_trunk else guidance, **propagation
         )
-        return Joint(joint, labels, optimization, loss, config.task.coarse_weight, compared_with)
-    raise ValueError(f"task.kind must be segment, refine or joint; got {kind!r}")
+        return Joint(joint, labels, optimization, loss, config.task.coarse_weight, compared_with, windows)
+    raise ValueError(f"task.kind must be segment, refine, joint or dilated_affinity; got {kind!r}")
+
+
+def _dilated_affinity_network(config: DictConfig, labels: LabelSet) -> DilatedAffinityNetwork:
+    """The segmenter with as much on top as the config's losses and tests need."""
+    task = config.task
+    neighbourhood: dict[str, Any] = {"dilations": tuple(task.dilations), "kernel": task.kernel}
+    propagation = None
+    if task.propagation != "none":
+        averaging = {name: task[name] for name in ("steps", "power", "own_weight", "merge")}
+        propagation = AffinityPropagation(task.propagation, **neighbourhood, **averaging)
+    return DilatedAffinityNetwork(
+        make_segmenter(config, labels),
+        head=propagation is not None or task.affinity_weight > 0,
+        propagation=propagation,
+        width=task.width,
+        stride=task.stride,
+        **neighbourhood,
+    )
 
 
 def make_optimization(config: DictConfig) -> Optimization:
@@ -86,6 +120,7 @@ def make_data(config: DictConfig, splits: Splits, patches: Patches | None = None
         patches or instantiate(config.patches),
         instantiate(config.augment),
         seed=config.seed,
+        degrade=instantiate(config.get("degrade")),
         **{**dict(config.loader), **loading},
     )
 

@@ -17,8 +17,8 @@ CONF = Path(__file__).parents[3] / "conf"
 def register_resolvers() -> None:
     """Make known to configs where results go.
 
-    `${run_folder:...}` is a run's new folder, or the old one that it goes on in; `${evaluation_folder:...}` lies in that
-    of the run, or beside the runs if there are several.
+    `${run_folder:...}` is a run's new folder, or the old one that it goes on in; `${evaluation_folder:...}` lies in
+    that of the run, or beside the runs if there are several.
     """
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
     OmegaConf.register_new_resolver("evaluation_folder", _evaluation_folder, replace=True)

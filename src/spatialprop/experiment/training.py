@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 
-from spatialprop.callbacks import SaveExamples
+from spatialprop.callbacks import SaveExamples, SaveFailures
 from spatialprop.data import Splits
 from spatialprop.data.files import write_beside
 from spatialprop.experiment.coarse import frozen_segmenter, keep_weights, with_coarse
@@ -30,6 +30,7 @@ from spatialprop.experiment.composition import (
 from spatialprop.experiment.latest import point_latest_to
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.wandb_logging import log_results
+from spatialprop.report.helen import helen_tables
 from spatialprop.report.page import write_report
 from spatialprop.report.tables import comparison_table
 from spatialprop.tasks.optimization import restore
@@ -76,6 +77,7 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
         callbacks=[
             *keep_checkpoints(config, run.checkpoints, monitor=task.monitor),
             SaveExamples(run.examples, config.callbacks.examples, config.callbacks.background),
+            SaveFailures(run.failures, config.callbacks.examples),
         ],
     )
     trainer.fit(task, data, ckpt_path=_checkpoint(config, run), weights_only=True)
@@ -93,12 +95,15 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
             if isinstance(logger, WandbLogger):
                 log_results(logger, run, metrics, splits.labels, config.logger.images)
         log.info("\n%s", comparison_table(metrics))
+        for title, table in helen_tables(metrics).items():
+            log.info("\n%s\n%s", title, table.text())
     return metrics
 
 
 def run_job(config: DictConfig) -> float:
     """Train as the command line says, in the folder that Hydra made; return what a sweep maximises."""
     folder = Path(HydraConfig.get().runtime.output_dir)
+    refuse_folders_apart(config)
     if HydraConfig.get().mode == RunMode.RUN:
         point_latest_to(folder, Path("outputs"))
     try:
@@ -136,14 +141,36 @@ def _say_what_changed(before: DictConfig, now: DictConfig) -> None:
             )  # fmt: skip
 
 
+def refuse_folders_apart(config: DictConfig) -> None:
+    """Processes that torchrun or srun started would each name the run's folder after their own clock."""
+    started = max(int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "SLURM_NTASKS"))
+    given = any(override.startswith("hydra.run.dir=") for override in HydraConfig.get().overrides.hydra)
+    one_run = HydraConfig.get().mode == RunMode.RUN and config.ckpt_path != "last"
+    if one_run and started > 1 and _several_devices(config) and not given:
+        raise ValueError(
+            f"{started} processes were started from outside, and a folder named after the time would be another one "
+            f"for each; name one for all: hydra.run.dir=outputs/{config.name}/NAME"
+        )
+
+
 def refuse_processes_in_multirun(config: DictConfig) -> None:
     """Several devices in one process tree would each start the whole multirun again."""
     devices = config.trainer.devices
-    several = devices not in (1, "1") and not (hasattr(devices, "__len__") and len(devices) == 1)
     launched = "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_PROCID" in os.environ
-    if several and not launched and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+    if (
+        _several_devices(config)
+        and not launched
+        and HydraConfig.initialized()
+        and HydraConfig.get().mode == RunMode.MULTIRUN
+    ):
         raise ValueError(
             f"--multirun with trainer.devices={devices}: every process that Lightning starts would be handed the whole "
             f"command line and run all jobs again. Set trainer.devices=1, run the jobs one by one with torchrun, or "
             f"let SLURM start them (hydra/launcher=submitit_slurm)"
         )
+
+
+def _several_devices(config: DictConfig) -> bool:
+    devices = config.trainer.devices
+    one = devices in (1, "1") or (hasattr(devices, "__len__") and len(devices) == 1)
+    return not one or config.trainer.get("num_nodes", 1) > 1

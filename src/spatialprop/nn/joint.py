@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from spatialprop.nn.refinement import RefinementNetwork, resize
@@ -18,7 +19,6 @@ class JointNetwork(nn.Module):
         refinement: Further options of `RefinementNetwork`.
 
     Example:
-        >>> import torch
         >>> from spatialprop.nn.guidance import LightGuidance
         >>> network = JointNetwork(torch.nn.Conv2d(3, 5, 8, stride=8), LightGuidance)
         >>> coarse, refined = network(torch.rand(2, 3, 64, 64))
@@ -54,12 +54,21 @@ class JointNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Coarse and refined log-probabilities for `image` (N, 3, H, W). (N, K, H, W) each"""
+        coarse, guidance = self._coarse_and_guidance(image)
+        return coarse, self.refinement.refine(coarse.exp(), guidance)
+
+    def affinity(self, image: Tensor, pixel: tuple[int, int]) -> Tensor:
+        """How much each pixel of the coarse map adds to the class that `pixel` (row, column) comes out as. (H, W)"""
+        with torch.no_grad():
+            coarse, guidance = self._coarse_and_guidance(image)
+        return self.refinement.affinity_along(guidance, coarse.exp(), pixel)
+
+    def _coarse_and_guidance(self, image: Tensor) -> tuple[Tensor, Tensor]:
         if self.shares_trunk:
             scores, features = cast(Any, self.segmenter).forward_with_features(image)
         else:
             scores, features = self.segmenter(image), None
         coarse = resize(scores.to(image.dtype), image.shape[-2:]).log_softmax(dim=1)
-        shares = coarse.exp()
-        refinement = self.refinement
-        guidance = refinement.guide(image, shares) if features is None else refinement.guidance(features)
-        return coarse, refinement.refine(shares, guidance)
+        if features is None:
+            return coarse, self.refinement.guide(image, coarse.exp())
+        return coarse, self.refinement.guidance(features)

@@ -119,13 +119,15 @@ class RefinementNetwork(nn.Module):
         are: what hints change about gates does not count.
         """
         _check_sizes(image, coarse)
-        row, column = pixel
-        if image.shape[0] != 1 or not (0 <= row < image.shape[-2] and 0 <= column < image.shape[-1]):
-            raise ValueError(
-                f"pixel must lie in a batch of one image; got pixel {tuple(pixel)} for image {tuple(image.shape)}"
-            )
+        _check_pixel(coarse, pixel)
         with torch.no_grad():
             guidance = self.guide(image, coarse)
+        return self.affinity_along(guidance, coarse, pixel)
+
+    def affinity_along(self, guidance: Tensor, coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
+        """The same, given the guidance."""
+        _check_pixel(coarse, pixel)
+        row, column = pixel
         with torch.enable_grad():
             coarse = coarse.detach().requires_grad_()
             at_pixel = self._propagate(coarse, guidance)[0, :, row, column]
@@ -177,6 +179,14 @@ def _check_sizes(image: Tensor, coarse: Tensor) -> None:
         raise ValueError(
             f"image and coarse map must have one size; got {tuple(image.shape)} and {tuple(coarse.shape)}: "
             f"enlarge the coarse map first (bilinear, align_corners=False)"
+        )
+
+
+def _check_pixel(coarse: Tensor, pixel: tuple[int, int]) -> None:
+    row, column = pixel
+    if coarse.shape[0] != 1 or not (0 <= row < coarse.shape[-2] and 0 <= column < coarse.shape[-1]):
+        raise ValueError(
+            f"pixel must lie in a batch of one image; got pixel {tuple(pixel)} for maps {tuple(coarse.shape)}"
         )
 
 

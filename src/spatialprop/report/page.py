@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from spatialprop.report.affinity import NOTES, affinity_tables
+from spatialprop.report.affinity_figures import write_affinity_figures
 from spatialprop.report.figures import write_figures
+from spatialprop.report.helen import NOTE as HELEN_NOTE
+from spatialprop.report.helen import helen_tables
 from spatialprop.report.run import METRICS, Run, read_run, write_atomically
 from spatialprop.report.tables import comparison, is_number, percent
 
@@ -48,7 +52,7 @@ def write_report(folder: str | Path) -> Path:
         Where the page was written.
     """
     run = read_run(folder)
-    figures = write_figures(run)
+    figures = write_figures(run) + write_affinity_figures(run)
     return write_atomically(run.folder / "report.html", page(run.name, _sections(run, figures)))
 
 
@@ -74,6 +78,13 @@ def _sections(run: Run, figures: Sequence[tuple[Path, str]]) -> list[str]:
     sections = [f'<h1>{escape(run.name)}</h1>\n<p class="soft">{escape(" · ".join(about))}</p>']
     if run.metrics:
         sections += [_headline(run), "<h2>Scores</h2>", comparison(run.metrics).html(), _how_scored(run)]
+        faces = helen_tables(run.metrics)
+        for title, table in faces.items():
+            sections += [f"<h2>{title}</h2>", table.html()]
+        if faces:
+            sections.append(f'<p class="soft">{HELEN_NOTE}</p>')
+        for title, table in affinity_tables(run.metrics).items():
+            sections += [f"<h2>{title}</h2>", table.html(), f'<p class="soft">{NOTES[title]}</p>']
     else:
         sections.append(f"<p>There is no {METRICS} yet: the run was not tested, or has not finished.</p>")
     if figures:

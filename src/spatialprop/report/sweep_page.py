@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from spatialprop.report.affinity_sweep import NOTES, affinity_sweep_tables, draw_steps_of_settings
 from spatialprop.report.canvas import BEFORE, INK, legend, line_colours, method_colours, percent_axis, plot_grid, save
 from spatialprop.report.page import figure_html, page
 from spatialprop.report.run import write_atomically
@@ -32,6 +33,7 @@ def write_summary(summary: Summary) -> Path:
             draw_scores(summary.settings),
         ),
         ("trimap", "IoU near borders, mean and standard deviation", draw_trimap_curves(summary.settings)),
+        ("steps", "What more steps of propagation do", draw_steps_of_settings(summary.settings)),
     ]
     figures = [(save(figure, folder / "figures" / f"{name}.png"), caption) for name, caption, figure in drawn if figure]
     write_atomically(folder / "report.json", json.dumps(_plain(summary), indent=2) + "\n")
@@ -101,6 +103,8 @@ def draw_trimap_curves(settings: Sequence[Setting]) -> Figure | None:
 
 def _markdown(summary: Summary, figures: Sequence[tuple[Path, str]]) -> str:
     parts = [f"# {summary.name}", summary.table().text() if summary.settings else "No job has a result.", _SPREAD]
+    for title, table in affinity_sweep_tables(summary).items():
+        parts += [f"## {title}", table.text(), NOTES[title]]
     if summary.failed:
         parts += ["## Without a result", summary.failures().text()]
     parts += [f"![{caption}](figures/{path.name})" for path, caption in figures]
@@ -115,6 +119,8 @@ def _sections(summary: Summary, figures: Sequence[tuple[Path, str]]) -> list[str
     sections = [f'<h1>{escape(summary.name)}</h1>\n<p class="soft">{about}</p>']
     if summary.settings:
         sections += ["<h2>Scores</h2>", summary.table().html(), f'<p class="soft">{_SPREAD}</p>']
+    for title, table in affinity_sweep_tables(summary).items():
+        sections += [f"<h2>{title}</h2>", table.html(), f'<p class="soft">{NOTES[title]}</p>']
     if summary.failed:
         sections += ["<h2>Without a result</h2>", summary.failures().html()]
     if figures:

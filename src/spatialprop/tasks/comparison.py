@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from spatialprop.baselines import Baseline
 from spatialprop.data.example import VOID, LabelSet
-from spatialprop.metrics import MethodScores, RefinementChanges, SegmentationScores, mend_near_borders
+from spatialprop.metrics import (
+    HelenFScores,
+    MethodScores,
+    RefinementChanges,
+    SegmentationScores,
+    has_faces,
+    mend_near_borders,
+)
 
 ORACLE_RADIUS = 8
 ORACLE = f"oracle_{ORACLE_RADIUS}px"
@@ -20,6 +27,8 @@ ORACLE = f"oracle_{ORACLE_RADIUS}px"
 
 class Comparison(nn.Module):
     """Scores the coarse maps, what is made of them, and an oracle that mends only what lies near borders.
+
+    Where the classes are those of HELEN, each method has the columns of its table too, under `helen`.
 
     Args:
         labels: The classes.
@@ -35,7 +44,9 @@ class Comparison(nn.Module):
             method: MethodScores(len(labels.classes), **options) for method in ("coarse", *refined, *baselines, ORACLE)
         }
         self.changes = {method: RefinementChanges(ignore_index=VOID) for method in (*refined, *baselines)}
-        self._moved_along = nn.ModuleList([*self.scores.values(), *self.changes.values()])
+        methods = self.scores if has_faces(labels.classes) else ()
+        self.faces = {method: HelenFScores(ignore_index=VOID) for method in methods}
+        self._moved_along = nn.ModuleList([*self.scores.values(), *self.changes.values(), *self.faces.values()])
         self.seconds: dict[str, list[float]] = {method: [] for method in self.changes}
 
     @contextmanager
@@ -60,6 +71,8 @@ class Comparison(nn.Module):
         labels[ORACLE] = mend_near_borders(labels["coarse"], label, radius=ORACLE_RADIUS, ignore_index=VOID)
         for method, scores in self.scores.items():
             scores.update(labels[method], label)
+        for method, faces in self.faces.items():
+            faces.update(labels[method], label)
         for method, changes in self.changes.items():
             changes.update(labels["coarse"], labels[method], label)
         return labels
@@ -70,17 +83,18 @@ class Comparison(nn.Module):
             scores.reset()
         for changes in self.changes.values():
             changes.reset()
+        for faces in self.faces.values():
+            faces.reset()
         for seconds in self.seconds.values():
             seconds.clear()
 
     def compute(self) -> dict[str, Any]:
         """What `metrics.json` holds."""
         results: dict[str, Any] = {method: scores.compute() for method, scores in self.scores.items()}
+        for method, faces in self.faces.items():
+            results[method]["helen"] = {kind: _numbers(columns) for kind, columns in faces.compute().items()}
         for method, changes in self.changes.items():
-            results[method]["changes"] = {
-                name: None if share.isnan() else share.item()  # where nothing changed, no share of it is right
-                for name, share in changes.compute().items()
-            }
+            results[method]["changes"] = _numbers(changes.compute())  # where nothing changed, no share of it is right
             if self.seconds[method]:
                 results[method]["milliseconds"] = 1000 * median(self.seconds[method])
         return results
@@ -108,6 +122,10 @@ class Validation(nn.Module):
         for scores in self._scores.values():
             scores.reset()
         return results
+
+
+def _numbers(shares: Mapping[str, Tensor]) -> dict[str, float | None]:
+    return {name: None if share.isnan() else share.item() for name, share in shares.items()}
 
 
 def _now(device: torch.device) -> float:

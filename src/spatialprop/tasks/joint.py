@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 
 from spatialprop.baselines import Baseline
@@ -12,6 +13,7 @@ from spatialprop.nn.joint import JointNetwork
 from spatialprop.tasks.comparison import Comparison, Validation
 from spatialprop.tasks.losses import cross_entropy
 from spatialprop.tasks.optimization import Optimization
+from spatialprop.tasks.windows import Windows
 
 
 class Joint(pl.LightningModule):
@@ -24,6 +26,7 @@ class Joint(pl.LightningModule):
         loss: Log-probabilities and labels in, a number out.
         coarse_weight: Weight of the same loss on the coarse output, which keeps it a segmentation of its own.
         baselines: What it is compared with on the test images.
+        windows: How large images are taken apart when validating and testing; by default they are not.
     """
 
     monitor = "val/refined_mIoU"
@@ -36,6 +39,7 @@ class Joint(pl.LightningModule):
         loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
         coarse_weight: float = 0.5,
         baselines: Mapping[str, Baseline] | None = None,
+        windows: Windows | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -43,6 +47,7 @@ class Joint(pl.LightningModule):
         self.optimization = optimization
         self.loss = loss
         self.coarse_weight = coarse_weight
+        self.windows = windows or Windows()
         self.validation = Validation(labels, ("coarse", "refined"))
         self.results: dict[str, Any] = {}  # what `metrics.json` holds, once tested
         self.comparison = Comparison(labels, ("refined",), baselines or {})
@@ -63,7 +68,7 @@ class Joint(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        coarse, refined = self(batch["image"])
+        coarse, refined = self._in_windows(batch["image"])
         self.validation.update(batch["label"], {"coarse": coarse, "refined": refined})
 
     def on_validation_epoch_end(self) -> None:
@@ -75,10 +80,20 @@ class Joint(pl.LightningModule):
     def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         image = batch["image"]
         with self.comparison.timed("refined", self.device):
-            coarse, refined = self(image)
+            coarse, refined = self._in_windows(image)
             chosen = refined.argmax(dim=1)
         labels = self.comparison.update(image, coarse.exp(), batch["label"], {"refined": chosen})
         return {"labels": labels, "coarse": coarse.exp(), "refined": refined.exp()}
+
+    def _in_windows(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        both = self.windows(lambda part: torch.cat(self(part), dim=1), image)
+        coarse, refined = both.chunk(2, dim=1)
+        return coarse, refined
+
+    def affinity_of(self, image: Tensor, coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
+        """What the pixel listens to. (H, W)"""
+        with torch.inference_mode(False):
+            return self.network.affinity(image.clone(), pixel)
 
     def on_test_epoch_end(self) -> None:
         self.results = self.comparison.compute()  # here, while the processes can still be asked for their share

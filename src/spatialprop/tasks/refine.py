@@ -13,6 +13,7 @@ from spatialprop.nn.refinement import RefinementNetwork
 from spatialprop.tasks.comparison import Comparison, Validation
 from spatialprop.tasks.losses import cross_entropy
 from spatialprop.tasks.optimization import Optimization
+from spatialprop.tasks.windows import Windows
 
 
 class Refine(pl.LightningModule):
@@ -24,7 +25,9 @@ class Refine(pl.LightningModule):
         optimization: How it is trained.
         loss: Log-probabilities and labels in, a number out.
         baselines: What it is compared with on the test images.
-        restrict: When testing, let no class come out that was nowhere the most likely one in the coarse map.
+        restrict: When testing, let no class come out that was nowhere the most likely one in the coarse map; what it is
+            compared with is given no such class either.
+        windows: How large images are taken apart when validating and testing; by default they are not.
     """
 
     monitor = "val/refined_mIoU"
@@ -37,6 +40,7 @@ class Refine(pl.LightningModule):
         loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
         baselines: Mapping[str, Baseline] | None = None,
         restrict: bool = False,
+        windows: Windows | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -44,6 +48,7 @@ class Refine(pl.LightningModule):
         self.optimization = optimization
         self.loss = loss
         self.restrict = restrict
+        self.windows = windows or Windows()
         self.validation = Validation(labels, ("coarse", "refined"))
         self.results: dict[str, Any] = {}  # what `metrics.json` holds, once tested
         self.comparison = Comparison(labels, ("refined",), baselines or {})
@@ -59,7 +64,7 @@ class Refine(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        refined = self(batch["image"], batch["coarse"])
+        refined = self.windows(self, batch["image"], batch["coarse"])
         self.validation.update(batch["label"], {"coarse": batch["coarse"], "refined": refined})
 
     def on_validation_epoch_end(self) -> None:
@@ -71,17 +76,26 @@ class Refine(pl.LightningModule):
     def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         image, coarse = batch["image"], batch["coarse"]
         with self.comparison.timed("refined", self.device):
-            refined = self(image, coarse)
-            if self.restrict:
-                refined = keep_classes_of(coarse, refined)
+            refined = self.refine(image, coarse)
             chosen = refined.argmax(dim=1)
-        labels = self.comparison.update(image, coarse, batch["label"], {"refined": chosen})
+        given = keep_classes_of(coarse, coarse.log()).exp() if self.restrict else coarse
+        labels = self.comparison.update(image, given, batch["label"], {"refined": chosen})
         return {"labels": labels, "coarse": coarse, "refined": refined.exp()}
+
+    def refine(self, image: Tensor, coarse: Tensor) -> Tensor:
+        """Log-probabilities as they are tested: in windows if need be, restricted if asked for. (N, K, H, W)"""
+        refined = self.windows(self, image, coarse)
+        return keep_classes_of(coarse, refined) if self.restrict else refined
 
     def affinity_of(self, image: Tensor, coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
         """What the pixel listens to. (H, W)"""
+        rows, columns = self.windows.around(pixel, *image.shape[-2:])
+        inside = (..., rows, columns)
+        place = (pixel[0] - rows.start, pixel[1] - columns.start)
         with torch.inference_mode(False):
-            return self.network.affinity(image.clone(), coarse.clone(), pixel)
+            affinity = image.new_zeros(image.shape[-2:])
+            affinity[rows, columns] = self.network.affinity(image[inside].clone(), coarse[inside].clone(), place)
+        return affinity
 
     def on_test_epoch_end(self) -> None:
         self.results = self.comparison.compute()  # here, while the processes can still be asked for their share

@@ -11,6 +11,7 @@ from spatialprop.nn.refinement import resize
 from spatialprop.tasks.comparison import Comparison, Validation
 from spatialprop.tasks.losses import cross_entropy
 from spatialprop.tasks.optimization import Optimization
+from spatialprop.tasks.windows import Windows
 
 
 class Segment(pl.LightningModule):
@@ -21,6 +22,7 @@ class Segment(pl.LightningModule):
         labels: The classes.
         optimization: How it is trained.
         loss: Log-probabilities and labels in, a number out.
+        windows: How large images are taken apart when validating and testing; by default they are not.
     """
 
     monitor = "val/coarse_mIoU"
@@ -31,12 +33,14 @@ class Segment(pl.LightningModule):
         labels: LabelSet,
         optimization: Optimization,
         loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+        windows: Windows | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.labels = labels
         self.optimization = optimization
         self.loss = loss
+        self.windows = windows or Windows()
         self.validation = Validation(labels, ("coarse",))
         self.results: dict[str, Any] = {}  # what `metrics.json` holds, once tested
         self.comparison = Comparison(labels, (), {})
@@ -51,7 +55,7 @@ class Segment(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.validation.update(batch["label"], {"coarse": self(batch["image"])})
+        self.validation.update(batch["label"], {"coarse": self.windows(self, batch["image"])})
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict(self.validation.compute_and_reset(), prog_bar=True)
@@ -60,7 +64,7 @@ class Segment(pl.LightningModule):
         self.comparison.reset()
 
     def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        probabilities = self(batch["image"]).exp()
+        probabilities = self.windows(self, batch["image"]).exp()
         labels = self.comparison.update(batch["image"], probabilities, batch["label"], {})
         return {"labels": labels, "coarse": probabilities}
 

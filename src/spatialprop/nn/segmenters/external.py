@@ -77,9 +77,9 @@ class External(nn.Module):
             found = returned
         if not isinstance(found, Tensor):
             raise TypeError(
-                f"{type(self.model).__name__} returns a {type(returned).__name__}{_named(returned)}, in which output = "
-                f"{self.output!r} is no tensor; say where the logits are: segmenter.network.output=out (torchvision) or "
-                f"logits (Hugging Face)"
+                f"{type(self.model).__name__} returns a {type(returned).__name__}{_named(returned)}, in which "
+                f"output = {self.output!r} is no tensor; say where the logits are: segmenter.network.output=out "
+                f"(torchvision) or logits (Hugging Face)"
             )
         if found.dim() != 4 or found.shape[1] != self.num_classes:
             raise ValueError(

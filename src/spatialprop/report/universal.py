@@ -1,0 +1,81 @@
+"""Several refinements on the coarse maps of several segmenters, as the paper's Tables 3 and 4 show them."""
+
+import json
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from spatialprop.report.helen import NOTE as HELEN_NOTE
+from spatialprop.report.helen import helen_tables, hundredths
+from spatialprop.report.page import page
+from spatialprop.report.run import read_metrics, write_atomically
+from spatialprop.report.tables import Table
+
+RESULTS = "universal.json"
+TITLE = "Universal refinement"
+_SCORES = {"pixel_accuracy": "overall accuracy", "mean_accuracy": "mean accuracy", "mIoU": "mean IoU"}
+_NOTE = "In percent. Each segmenter's coarse maps, and what is made of them; nothing was fine-tuned on any of them."
+
+Results = Mapping[str, Mapping[str, Mapping[str, Any]]]  # source -> method -> scores
+
+
+def universal_tables(results: Results) -> dict[str, Table]:
+    """The paper's table, and HELEN's where the data are faces.
+
+    Example:
+        >>> scores = {"pixel_accuracy": 0.9122, "mean_accuracy": 0.7761, "mIoU": 0.6551}
+        >>> better = {"pixel_accuracy": 0.9290, "mean_accuracy": 0.7949, "mIoU": 0.6986}
+        >>> print(universal_tables({"fcn8s": {"coarse": scores, "three_way": better}})["Universal refinement"].text())
+        | model             | overall accuracy | mean accuracy | mean IoU |
+        |-------------------|-----------------:|--------------:|---------:|
+        | fcn8s             |            91.22 |         77.61 |    65.51 |
+        | fcn8s + three_way |            92.90 |         79.49 |    69.86 |
+    """
+    models = {
+        source if method == "coarse" else f"{source} + {method}": scores
+        for source, metrics in results.items()
+        for method, scores in metrics.items()
+        if not method.startswith("oracle")  # it is shown the truth, and stays in the report of its source
+    }
+    rows = [[model, *(hundredths(scores.get(key)) for key in _SCORES)] for model, scores in models.items()]
+    return {TITLE: Table(["model", *_SCORES.values()], rows), **helen_tables(models)}
+
+
+def write_universal(folder: Path, results: Results) -> Path:
+    """Write the tables as `universal.json`, `universal.md` and `report.html`.
+
+    Returns:
+        Where the page was written.
+    """
+    write_atomically(folder / RESULTS, json.dumps(results, indent=2) + "\n")
+    tables = universal_tables(results)
+    notes = [_NOTE, *([HELEN_NOTE] if len(tables) > 1 else [])]
+    parts = [part for title, table in tables.items() for part in (f"## {title}", table.text())]
+    write_atomically(folder / "universal.md", "\n\n".join([f"# {_name(folder)}", *parts, *notes]) + "\n")
+    sections = [f"<h1>{escape(_name(folder))}</h1>"]
+    for title, table in tables.items():
+        sections += [f"<h2>{escape(title)}</h2>", table.html()]
+    sections += [f'<p class="soft">{escape(note)}</p>' for note in notes]
+    links = "".join(f'<li><a href="{escape(source)}/report.html">{escape(source)}</a></li>' for source in results)
+    sections.append(f"<h2>Each segmenter</h2>\n<ul>{links}</ul>")
+    return write_atomically(folder / "report.html", page(_name(folder), sections))
+
+
+def is_universal(folder: Path) -> bool:
+    """Whether a folder holds such tables."""
+    return (folder / RESULTS).is_file()
+
+
+def read_universal(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """The scores by source and method that lie in the folders of the sources."""
+    path = folder / RESULTS
+    try:
+        sources = list(json.loads(path.read_text()))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}; was the evaluation cut off? Run it again") from None
+    return {source: read_metrics(folder / source) for source in sources}
+
+
+def _name(folder: Path) -> str:
+    return "/".join(folder.resolve().parts[-2:])

@@ -1,0 +1,208 @@
+"""Every file under conf/experiment: its own layers for one step on tiny images, and the settings of the paper's."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from safetensors.torch import save_file
+
+from spatialprop.experiment.composition import make_segmenter, make_task
+from spatialprop.experiment.training import train
+from spatialprop.metrics.helen import CLASSES
+from spatialprop.tasks.optimization import Optimization
+from tests.data.tiny_folder import write_tiny_folder
+from tests.experiment.tiny import REPOSITORY, composed
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec"),
+    pytest.mark.filterwarnings("ignore:.*in eval mode at the start of training"),
+]
+
+EXPERIMENTS = sorted(path.stem for path in (REPOSITORY / "conf" / "experiment").glob("*.yaml"))
+HELEN = [name for name in EXPERIMENTS if name.startswith("helen_")]
+VOC = [name for name in EXPERIMENTS if name.startswith("voc_")]
+REFINEMENTS = [name for name in HELEN + VOC if name.endswith("_way")]
+NUMBER_OF_CLASSES = {"voc": 21, "helen": len(CLASSES), "camvid": 11, "cityscapes": 19}
+ONE_STEP = (
+    "trainer=cpu",
+    "trainer.deterministic=false",  # or it would stay set for the tests that follow
+    "trainer.precision=32-true",
+    "trainer.max_epochs=1",
+    "trainer.check_val_every_n_epoch=1",
+    "trainer.log_every_n_steps=1",
+    "trainer.limit_train_batches=1",
+    "trainer.limit_val_batches=1",
+    "trainer.limit_test_batches=1",
+    "loader.workers=0",
+    "loader.batch_size=2",
+    "loader.per_image=2",
+    "callbacks.progress_bar=false",
+    "callbacks.examples=1",
+    "baselines=[]",
+)
+
+
+def missing(config, prefix=""):
+    """Overrides that fill in what the user must give."""
+    for key in config:
+        if OmegaConf.is_missing(config, key):
+            yield f"{prefix}{key}=null"
+        elif OmegaConf.is_dict(config[key]):
+            yield from missing(config[key], f"{prefix}{key}.")
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Makes fresh weights of a segmenter, once for each, and forgets them in the end."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+
+    def checkpoint(config, labels) -> Path:
+        path = folder / f"{config.segmenter.network._target_}.safetensors"
+        if not path.exists():
+            save_file(make_segmenter(config, labels).state_dict(), path)
+        return path
+
+    yield checkpoint
+    for path in folder.iterdir():
+        path.unlink()
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_one_step_on_tiny_images(experiment, tmp_path, checkpoints):
+    chosen = composed("train", f"experiment={experiment}")
+    kind = chosen.data._target_.rpartition(".")[2]
+    options = [f"experiment={experiment}", *ONE_STEP]
+    if kind == "synthetic":
+        options += ["data.train=1", "data.val=1", "data.test=1", "data.size=[64,64]"]
+    elif kind == "folders":
+        for part in chosen.data.parts:
+            splits = ("train", "val", "train_extra") if part == "voc_animals" else ("train", "val")
+            write_tiny_folder(
+                tmp_path / "data" / part, splits=splits, images=2, size=(48, 64), classes=3, coarse=part != "clothes"
+            )
+        options.append(f"data.root={tmp_path / 'data'}")
+    else:
+        root = write_tiny_folder(
+            tmp_path / "data", images=1, size=(48, 64), classes=NUMBER_OF_CLASSES[kind], coarse=False
+        )
+        options += ["data=folder", f"data.root={root}"]
+    config = composed("train", *options)
+    options += missing(config)
+    config = composed("train", *options)
+    refines = config.task.kind == "refine"
+    if refines and config.segmenter.get("fit") is not None:
+        config.segmenter.fit.update(max_epochs=1, batch_size=2, validate_every=1)
+    elif refines and config.segmenter.network is not None:
+        from spatialprop.experiment.composition import make_splits
+
+        config.segmenter.checkpoint = str(checkpoints(config, make_splits(config).labels))
+
+    metrics = train(config, tmp_path / "run")
+    assert {"coarse", "oracle_8px"} <= metrics.keys()
+    if config.task.kind in ("refine", "joint"):
+        assert "refined" in metrics
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == metrics
+    assert (tmp_path / "run" / "report.html").is_file()
+    (curves,) = (tmp_path / "run" / "csv").glob("*/metrics.csv")
+    assert "train/loss" in curves.read_text()
+    for weights in (tmp_path / "run").rglob("*.safetensors"):
+        weights.unlink()  # half a gigabyte for FCN-8s
+    for weights in (tmp_path / "run").rglob("*.ckpt"):
+        weights.unlink()
+
+
+@pytest.mark.parametrize("experiment", HELEN + VOC)
+def test_the_papers_training(experiment):
+    config = composed("train", f"experiment={experiment}")
+    assert config.optimizer._target_ == "torch.optim.SGD"
+    assert config.optimizer.lr == 1e-4
+    assert config.scheduler._target_.endswith(".constant")
+    assert config.trainer.max_epochs == (40 if experiment in HELEN else 100)
+    assert config.data._target_ == f"spatialprop.data.{'helen' if experiment in HELEN else 'voc'}"
+    assert config.name == experiment
+
+
+@pytest.mark.parametrize("experiment", REFINEMENTS)
+def test_the_papers_refinement(experiment):
+    config = composed("train", f"experiment={experiment}", "guidance.network.weights=null"
+                      if experiment in VOC else "seed=1")  # fmt: skip
+    assert config.patches == {
+        "_target_": "spatialprop.data.SquarePatches", "size": 128, "scale": [1.0, 1.0], "multi_label": True
+    }  # fmt: skip
+    assert config.task.loss._target_.endswith(".cross_entropy")
+    assert config.task.restrict == (experiment in VOC)
+    assert config.propagation.connection == experiment.split("_", 2 if experiment in VOC else 1)[-1]
+    from spatialprop.data.helen import LABELS as HELEN_LABELS
+    from spatialprop.data.voc import LABELS as VOC_LABELS
+
+    labels = HELEN_LABELS if experiment in HELEN else VOC_LABELS
+    with torch.device("meta"):
+        network = make_task(config, labels, {}, Optimization(torch.optim.SGD)).network
+        guidance = network.guidance(torch.empty(1, 3, 128, 128))
+    ways = 1 if "one_way" in experiment else 3
+    assert guidance.shape == (1, 32 * 4 * ways, 64, 64)
+    assert network.propagation.units == 2
+    assert not network.propagation.separate_gates
+    assert network.propagation.normalization == "clamp"
+    assert network.before.weight.shape == (32, len(labels.classes), 3, 3)
+    assert network.after.weight.shape == (len(labels.classes), 32, 3, 3)
+    assert type(network.guidance).__name__ == ("UNetGuidance" if experiment in HELEN else "VGG16Guidance")
+
+
+@pytest.mark.parametrize("system", ["helen", "voc_fcn8s"])
+def test_one_way_and_three_way_differ_in_nothing_else(system):
+    one, three = (composed("train", f"experiment={system}_{way}") for way in ("one_way", "three_way"))
+    one.name, one.propagation.connection = three.name, "three_way"
+    assert one == three
+
+
+def test_vgg_learns_at_a_rate_of_its_own():
+    from spatialprop.data.voc import LABELS
+    from spatialprop.experiment.composition import make_optimization
+
+    config = composed("train", "experiment=voc_fcn8s_three_way", "guidance.network.weights=null")
+    with torch.device("meta"):
+        task = make_task(config, LABELS, {}, make_optimization(config))
+    optimizer = task.optimization.configure(task.network, None)["optimizer"]
+    own, pretrained = optimizer.param_groups
+    assert own["lr"] == pytest.approx(1e-4)
+    assert pretrained["lr"] == pytest.approx(1e-5)
+    assert {id(one) for one in pretrained["params"]} == {id(one) for one in task.network.guidance.trunk.parameters()}
+
+
+def test_imagenets_weights_must_be_given():
+    config = composed("train", "experiment=voc_fcn8s_three_way")
+    assert OmegaConf.is_missing(config.guidance.network, "weights")
+
+
+@pytest.mark.parametrize(("experiment", "reach"), [("helen_unet", 8), ("helen_highres", 1)])
+def test_the_face_baselines_learn_classes_and_edges(experiment, reach):
+    config = composed("train", f"experiment={experiment}")
+    assert config.task.loss == {
+        "_target_": "spatialprop.tasks.losses.multi_objective", "_partial_": True, "edge_weight": 1.0, "reach": reach
+    }  # fmt: skip
+    from spatialprop.data.helen import LABELS
+
+    with torch.device("meta"):
+        network = make_segmenter(config, LABELS)
+    assert sum(parameter.numel() for parameter in network.parameters()) == (3_138_955 if reach == 8 else 3_155_467)
+    assert network.stride == reach
+
+
+@pytest.mark.parametrize("experiment", ["helen_one_way", "helen_three_way"])
+def test_the_refined_coarse_maps_are_those_of_the_baseline(experiment):
+    base, refined = (composed("train", f"experiment={name}").segmenter for name in ("helen_unet", experiment))
+    assert base.network == refined.network
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_the_header_says_how_to_run_it(experiment):
+    head = (REPOSITORY / "conf" / "experiment" / f"{experiment}.yaml").read_text().splitlines()
+    assert head[0] == "# @package _global_"
+    assert head[1].startswith(("# python train.py experiment=" + experiment, "# python train.py --multirun"))
+    if experiment in HELEN + VOC:
+        text = "\n".join(line for line in head if line.startswith("#"))
+        assert "Hardware: one GPU. Time: not measured. Score: not measured; the paper's" in text
