@@ -55,12 +55,19 @@ def test_refined_images_come_with_all_that_a_report_shows(tmp_path):
         np.testing.assert_allclose(arrays["affinity"], expected.numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("kind", "more"), [("segment", {"coarse_object"}), ("joint", {"refined", "coarse_object", "refined_object"})]
-)
-def test_tasks_without_affinity_are_shown_without(kind, more, tmp_path):
-    for _, arrays in examples_of(TASKS[kind](), tmp_path):
-        assert arrays.keys() == KEPT | more
+def test_tasks_without_affinity_are_shown_without(tmp_path):
+    for _, arrays in examples_of(TASKS["segment"](), tmp_path):
+        assert arrays.keys() == KEPT | {"coarse_object"}
+
+
+def test_joint_tasks_show_what_a_pixel_listens_to(tmp_path):
+    task = TASKS["joint"]().eval()
+    for index, (_, arrays) in enumerate(examples_of(task, tmp_path)):
+        assert arrays.keys() == KEPT | {"refined", "coarse_object", "refined_object", "pixel", "affinity"}
+        pixel = tuple(arrays["pixel"].tolist())
+        assert pixel == pixel_to_show(arrays["label"], arrays["coarse"], arrays["refined"], 0)
+        expected = task.network.affinity(sample(index, 35, 42)["image"][None], pixel)
+        np.testing.assert_allclose(arrays["affinity"], expected.numpy(), atol=1e-5)
 
 
 def test_no_more_than_asked_for(tmp_path):
