@@ -4,13 +4,12 @@
     python benchmarks/refinement.py ROOT --weights mine.safetensors --images 20 --tune-images 10
 
 ROOT is a folder in the layout of data=folder: ROOT/{train,val}/{images,labels,coarse} and ROOT/dataset.json.
-DenseCRF appears with its usual settings, and with the best out of a grid on the train split. The grid is printed, and
-holds the identity: leave the coarse map as it is. The refiner is the same for all sets. Writes refinement.json and
-refinement.md to benchmarks/results, or to --output.
+DenseCRF appears with its usual settings, and with those that tune_densecrf.py finds on the train split; all that it
+tries is printed, and the identity is among it: leave the coarse map as it is. The refiner is the same for all sets.
+Writes refinement.json and refinement.md to benchmarks/results, or to --output.
 """
 
 import argparse
-import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -22,30 +21,15 @@ import numpy as np
 import torch
 from measure import alone, machine, markdown_table, peak_memory, write_whole
 from numpy.typing import NDArray
-from torch.nn import functional as F
+from tune_densecrf import Settings, in_words, spread_out, tune, whole, with_all_coarse
 
 from spatialprop import Refiner
 from spatialprop.baselines import DenseCRF, GuidedFilter
 from spatialprop.data import VOID, ImageFolder
-from spatialprop.metrics import MethodScores, SegmentationScores
+from spatialprop.metrics import MethodScores
 
 HERE = Path(__file__).parent
 Method = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[Any]]
-
-# Settings of DenseCRF: weight of the appearance kernel, its deviation in pixels and in colour; None is the identity.
-GRID: list[dict[str, float] | None] = [
-    None,
-    *(
-        {"colour_weight": weight, "colour_reach": reach, "colour_deviation": deviation}
-        for weight, reach, deviation in itertools.product((2, 4, 8), (20, 50), (3, 8))
-    ),
-]
-
-
-def whole(coarse: NDArray[np.uint8], size: Sequence[int]) -> NDArray[np.float32]:
-    """Probabilities at the image's size, which the baselines ask for. (K, H, W)"""
-    shares = F.interpolate(torch.from_numpy(coarse)[None].float(), tuple(size), mode="bilinear")[0]
-    return (shares / shares.sum(dim=0, keepdim=True)).numpy()
 
 
 def unchanged(image: NDArray[np.uint8], coarse: NDArray[np.uint8]) -> NDArray[Any]:
@@ -56,43 +40,15 @@ def full_size(baseline: Callable[..., NDArray[Any]]) -> Method:
     return lambda image, coarse: baseline(image, whole(coarse, image.shape[:2]))
 
 
-def densecrf(settings: dict[str, float] | None) -> Method:
-    return unchanged if settings is None else full_size(DenseCRF(**settings))
-
-
-def method(name: str, weights: str, tuned: dict[str, float] | None) -> Method:
+def method(name: str, weights: str, tuned: Settings) -> Method:
     """A method by its name in the table."""
     return {
         "coarse": lambda: unchanged,
         "guided filter": lambda: full_size(GuidedFilter()),
-        "DenseCRF, usual": lambda: densecrf({}),
-        "DenseCRF, tuned": lambda: densecrf(tuned),
+        "DenseCRF, usual": lambda: full_size(DenseCRF()),
+        "DenseCRF, tuned": lambda: full_size(DenseCRF(**tuned)),
         "refiner": lambda: Refiner.load(weights),
     }[name]()
-
-
-def tune(data: ImageFolder, count: int) -> tuple[dict[str, float] | None, list[dict[str, Any]]]:
-    """The settings with the highest mIoU on images of the train split, and what each of them reached."""
-    chosen = spread_out(len(data), count)
-    tried = []
-    for settings in GRID:
-        scores = SegmentationScores(
-            len(data.labels.classes), ignore_index=VOID, scored_classes=data.labels.scored_classes
-        )
-        run = densecrf(settings)
-        for index in chosen:
-            example = data[index]
-            found = run(example.image, example.coarse)
-            scores.update(torch.from_numpy(found.astype(np.int64))[None], torch.from_numpy(example.label)[None].long())
-        tried.append({"settings": settings or "identity", "mIoU": scores.compute()["mIoU"].item()})
-        print(f"  DenseCRF on train, {tried[-1]['mIoU']:.4f}: {settings or 'identity'}", flush=True)
-    return GRID[int(np.argmax([trial["mIoU"] for trial in tried]))], tried
-
-
-def spread_out(total: int, wanted: int | None) -> list[int]:
-    """Some of so many indices, evenly; all if `wanted` is None."""
-    count = total if wanted is None else min(total, wanted)
-    return [total * place // count for place in range(count)]
 
 
 def score(data: ImageFolder, run: Method, chosen: Sequence[int]) -> dict[str, Any]:
@@ -123,14 +79,9 @@ def memory_of(request: dict[str, Any]) -> None:
 
 def measure(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     """All methods on one set."""
-    train, data = ImageFolder(root, ["train"]), ImageFolder(root, [options.split])
-    for examples, split in ((train, "train"), (data, options.split)):
-        if examples.without_coarse:
-            raise SystemExit(
-                f"{root}/{split} lacks coarse maps for {len(examples.without_coarse)} images; put them there"
-            )
+    train, data = with_all_coarse(root, "train"), with_all_coarse(root, options.split)
     print(f"{root.name}: tuning on {min(len(train), options.tune_images)} images of train", flush=True)
-    tuned, grid = tune(train, options.tune_images)
+    tuned, tried = tune(train, options.tune_images)
     chosen = spread_out(len(data), options.images)
     largest = max(chosen[:50], key=lambda index: data[index].image.size)
     results = {}
@@ -146,7 +97,7 @@ def measure(root: Path, options: argparse.Namespace) -> dict[str, Any]:
         results[name] |= answer
         print(f"  {name}: mIoU {results[name]['mIoU']:.4f}, boundary {results[name]['boundary_IoU']:.4f}", flush=True)
     return {
-        "name": data.labels.name, "images": len(chosen), "tuned": tuned or "identity", "grid": grid, "results": results,
+        "name": data.labels.name, "images": len(chosen), "tuned": tuned, "tried": tried, "results": results,
     }  # fmt: skip
 
 
@@ -175,8 +126,11 @@ def report(measured: Sequence[dict[str, Any]], described: dict[str, Any], weight
         lines += [
             f"## {entry['name']}, {entry['images']} images",
             markdown_table(header, rows),
-            f"DenseCRF tuned on train: {entry['tuned']}. The grid: "
-            + "; ".join(f"{trial['settings']}: {100 * trial['mIoU']:.2f}" for trial in entry["grid"])
+            f"DenseCRF tuned on train: {in_words(entry['tuned'])}. Tried, on how many images, and mIoU: "
+            + "; ".join(
+                f"{in_words(trial['settings'])}: {trial['images']}, {100 * trial['mIoU']:.2f}"
+                for trial in entry["tried"]
+            )
             + ".",
         ]
     return "\n\n".join(lines)

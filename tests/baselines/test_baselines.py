@@ -105,3 +105,63 @@ def test_guided_filter_keeps_what_a_flat_image_cannot_mend():
     grey = np.full((*probabilities.shape[1:], 3), 128, np.uint8)
     mended = GuidedFilter(radius=1)(grey, probabilities)
     assert (mended != probabilities.argmax(0)).mean() < 0.02
+
+
+def test_settings_by_name():
+    made = baselines.make_all([{"guided_filter": {"radius": 3}}])
+    assert (made["guided_filter"].radius, made["guided_filter"].smoothness) == (3, 1e-3)
+    assert list(baselines.make_all({"guided_filter": {}})) == ["guided_filter"]
+    assert baselines.make_all([]) == {}
+
+
+@NEEDS_CRF
+def test_names_and_settings_in_one_list():
+    made = baselines.make_all(["guided_filter", {"densecrf": {"colour_weight": 2, "smooth_weight": 0}}])
+    assert list(made) == ["guided_filter", "densecrf"]
+    assert (made["densecrf"].colour[0], made["densecrf"].smooth[0]) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error", "message"),
+    [
+        (["crf"], ValueError, "unknown baseline 'crf'; choose from densecrf, guided_filter"),
+        ({"guided_filter": {"size": 3}}, ValueError, "no setting 'size'; it has radius, smoothness"),
+        ({"guided_filter": {"radius": "3"}}, TypeError, "guided_filter.radius must be a number; got '3'"),
+        ({"guided_filter": {"radius": True}}, TypeError, "guided_filter.radius must be a number; got True"),
+        ({"guided_filter": {"radius": 0}}, ValueError, "radius must be a whole number of at least 1"),
+        ({"guided_filter": None}, TypeError, "must be a mapping, such as {} for the usual ones; got None"),
+        (["guided_filter", {"guided_filter": {}}], ValueError, "guided_filter is there twice"),
+    ],
+)
+def test_what_cannot_be_made_is_explained(wanted, error, message):
+    with pytest.raises(error, match=message):
+        baselines.make_all(wanted)
+
+
+@NEEDS_CRF
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"colour_weight": -1}, "colour_weight must be at least 0"), ({"colour_reach": 0}, "colour_reach must be more")],
+)
+def test_settings_that_densecrf_cannot_take(settings, message):
+    with pytest.raises(ValueError, match=message):
+        baselines.make("densecrf", settings)
+
+
+@NEEDS_CRF
+def test_densecrf_without_weights_is_the_identity():
+    image, probabilities, _ = ragged()
+    mended = baselines.make("densecrf", {"colour_weight": 0, "smooth_weight": 0})(image, probabilities)
+    np.testing.assert_array_equal(mended, probabilities.argmax(0))
+
+
+@NEEDS_CRF
+def test_each_kernel_of_densecrf_works_alone():
+    image, probabilities, label = ragged()
+    coarse = probabilities.argmax(0)
+    colour, smooth = (
+        baselines.make("densecrf", settings)(image, probabilities)
+        for settings in ({"smooth_weight": 0}, {"colour_weight": 0})
+    )
+    assert (colour != label).mean() < (smooth != label).mean()  # positions alone know nothing of the true border
+    assert (smooth != coarse).any()

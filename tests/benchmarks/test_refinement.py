@@ -19,9 +19,9 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 def benchmark(monkeypatch):
     pytest.importorskip("pydensecrf")
     monkeypatch.syspath_prepend(BENCHMARKS)
-    module = importlib.import_module("refinement")
-    monkeypatch.setattr(module, "GRID", [None, {"colour_weight": 2, "colour_reach": 20, "colour_deviation": 3}])
-    return module
+    tuning = importlib.import_module("tune_densecrf")
+    monkeypatch.setattr(tuning, "GRID", [tuning.IDENTITY, {"colour_weight": 2, "colour_deviation": 3}])
+    return importlib.import_module("refinement")
 
 
 @pytest.fixture
@@ -45,8 +45,7 @@ def test_table(benchmark, weights, tmp_path, monkeypatch, capsys):
     (found,) = json.loads((tmp_path / "out" / "refinement.json").read_text())["sets"]
     assert found["images"] == 4
     assert list(found["results"]) == ["coarse", "guided filter", "DenseCRF, usual", "DenseCRF, tuned", "refiner"]
-    assert found["grid"][0]["settings"] == "identity"
-    best = max(found["grid"], key=lambda trial: trial["mIoU"])
+    best = max(found["tried"], key=lambda trial: trial["mIoU"])
     assert found["tuned"] == best["settings"]
     for scores in found["results"].values():
         assert 0 < scores["boundary_IoU"] <= scores["mIoU"] <= 1
@@ -64,8 +63,9 @@ def test_table(benchmark, weights, tmp_path, monkeypatch, capsys):
 
 def test_identity_is_the_coarse_map(benchmark, weights, tmp_path):
     data = benchmark.ImageFolder(write_tiny_folder(tmp_path / "discs"), ["val"])
-    coarse = benchmark.score(data, benchmark.method("coarse", "", None), [0, 1])
-    tuned = benchmark.score(data, benchmark.method("DenseCRF, tuned", "", None), [0, 1])
+    coarse = benchmark.score(data, benchmark.method("coarse", "", {}), [0, 1])
+    identity = {"colour_weight": 0, "smooth_weight": 0}
+    tuned = benchmark.score(data, benchmark.method("DenseCRF, tuned", "", identity), [0, 1])
     assert coarse["per_class_IoU"] == tuned["per_class_IoU"]
 
 
@@ -74,11 +74,6 @@ def test_a_set_without_coarse_maps_is_named(benchmark, weights, tmp_path, monkey
     monkeypatch.setattr(sys, "argv", ["refinement.py", str(root), "--weights", str(weights)])
     with pytest.raises(SystemExit, match="lacks coarse maps for 4 images"):
         benchmark.main()
-
-
-def test_images_are_spread_over_the_split(benchmark):
-    assert benchmark.spread_out(10, 3) == [0, 3, 6]
-    assert benchmark.spread_out(2, 5) == benchmark.spread_out(2, None) == [0, 1]
 
 
 def test_speed_and_memory(tmp_path):

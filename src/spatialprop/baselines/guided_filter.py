@@ -16,6 +16,11 @@ class GuidedFilter:
     """
 
     def __init__(self, radius: int = 8, smoothness: float = 1e-3) -> None:
+        if not (isinstance(radius, int) and radius >= 1 and smoothness > 0):
+            raise ValueError(
+                f"guided_filter: radius must be a whole number of at least 1 and smoothness more than 0; "
+                f"got {radius} and {smoothness}"
+            )
         self.radius = radius
         self.smoothness = smoothness
 

@@ -109,8 +109,14 @@ def make_optimization(config: DictConfig) -> Optimization:
 
 def make_baselines(config: DictConfig) -> dict[str, Baseline]:
     """What the task is compared with: those that the config names, or those that are installed."""
-    names = baselines.installed() if config.baselines == "installed" else list(config.baselines)
-    return {name: baselines.make(name) for name in names}
+    wanted = config.baselines
+    if wanted is None:
+        return {}
+    if isinstance(wanted, str):
+        if wanted != "installed":
+            raise ValueError(f"baselines must be installed, [{wanted}] or {{{wanted}: {{...}}}}; got {wanted}")
+        return baselines.make_all(baselines.installed())
+    return baselines.make_all(OmegaConf.to_container(wanted, resolve=True))  # type: ignore[arg-type]
 
 
 def make_data(config: DictConfig, splits: Splits, patches: Patches | None = None, **loading: Any) -> DataModule:

@@ -8,11 +8,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback
 
-from spatialprop import baselines
 from spatialprop.callbacks import SaveExamples, SaveFailures, SavePredictions
 from spatialprop.data.files import write_beside
 from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
-from spatialprop.experiment.composition import make_data, make_splits, make_trainer
+from spatialprop.experiment.composition import make_baselines, make_data, make_splits, make_trainer
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.trained import read_config, take_over, trained_task
 from spatialprop.experiment.universal import evaluate_universal
@@ -30,8 +29,7 @@ def evaluate(options: DictConfig, folder: Path) -> dict[str, Any]:
     take_over(options, config)
 
     splits = make_splits(config)
-    compared_with = {name: baselines.make(name) for name in options.baselines}
-    task = trained_task(trained, config, splits.labels, compared_with)
+    task = trained_task(trained, config, splits.labels, make_baselines(options))
     run = RunFolder(folder)
     refines = config.task.kind == "refine"
     if refines:

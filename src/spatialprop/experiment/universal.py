@@ -11,12 +11,11 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback
 
-from spatialprop import baselines
 from spatialprop.callbacks import SaveExamples, SavePredictions
 from spatialprop.data.example import LabelSet
 from spatialprop.data.files import write_beside
 from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
-from spatialprop.experiment.composition import make_data, make_splits, make_trainer
+from spatialprop.experiment.composition import make_baselines, make_data, make_splits, make_trainer
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.trained import read_config, take_over, trained_task
 from spatialprop.report.page import write_report
@@ -79,7 +78,7 @@ def _evaluate_source(
     task = Universal(
         {name: _refinement(runs[name], configs[name], splits.labels) for name in runs},
         splits.labels,
-        {name: baselines.make(name) for name in options.baselines},
+        make_baselines(options),
     )
     callbacks: list[Callback] = [SaveExamples(into.examples, config.callbacks.examples, config.callbacks.background)]
     if options.predictions:

@@ -1,0 +1,173 @@
+"""Which settings of DenseCRF mend a data set's coarse maps best? A search on its train split, whole in print.
+
+    python benchmarks/tune_densecrf.py ROOT [ROOT ...]         about 10 minutes a set on one core
+    python benchmarks/tune_densecrf.py ROOT --images 20 --workers 2
+
+ROOT is a folder in the layout of data=folder: ROOT/train/{images,labels,coarse} and ROOT/dataset.json. First a coarse
+grid on a quarter of the images; then, on all of them, the identity, the best two of the grid and what lies around the
+best. The identity, both weights 0, is in the race from the start to the end: leave the coarse map as it is. Writes
+densecrf_tuning.json and densecrf_tuning.md to benchmarks/results, or to --output.
+"""
+
+import argparse
+import itertools
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from measure import markdown_table, write_whole
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F
+
+from spatialprop.baselines import DenseCRF
+from spatialprop.data import VOID, ImageFolder
+from spatialprop.metrics import SegmentationScores
+
+HERE = Path(__file__).parent
+Settings = dict[str, float]
+
+IDENTITY: Settings = {"colour_weight": 0, "smooth_weight": 0}
+GRID: list[Settings] = [
+    IDENTITY,
+    {"colour_weight": 0, "smooth_weight": 3},
+    *(
+        {"colour_weight": weight, "colour_reach": reach, "colour_deviation": deviation, "smooth_weight": smooth}
+        for weight, reach, deviation, smooth in itertools.product((2, 6), (20, 60), (3, 8), (0, 3))
+    ),
+]
+STEPS = {"colour_weight": (0.5, 1.5), "colour_reach": (0.5, 1.5), "colour_deviation": (0.7, 1.5)}
+
+
+def whole(coarse: NDArray[np.uint8], size: Sequence[int]) -> NDArray[np.float32]:
+    """Probabilities at the image's size, which the baselines ask for. (K, H, W)"""
+    shares = F.interpolate(torch.from_numpy(coarse)[None].float(), tuple(size), mode="bilinear")[0]
+    return (shares / shares.sum(dim=0, keepdim=True)).numpy()
+
+
+def spread_out(total: int, wanted: int | None) -> list[int]:
+    """Some of so many indices, evenly; all if `wanted` is None."""
+    count = total if wanted is None else min(total, wanted)
+    return [total * place // count for place in range(count)]
+
+
+def in_words(settings: Settings) -> str:
+    """Settings as a config has them."""
+    return "identity" if settings == IDENTITY else ", ".join(f"{key}: {value:g}" for key, value in settings.items())
+
+
+def around(settings: Settings) -> list[Settings]:
+    """Settings that differ from these in one value: each some steps up and down, and a smoothness of 1."""
+    near = [
+        settings | {key: round(settings[key] * step, 2)}
+        for key, steps in STEPS.items()
+        for step in steps
+        if settings.get(key)
+    ]
+    return [*near, settings | {"smooth_weight": 1}]
+
+
+def tune(data: ImageFolder, images: int = 40, workers: int = 1) -> tuple[Settings, list[dict[str, Any]]]:
+    """The settings with the highest mIoU on so many of a set's images, and what each that was tried reached."""
+    chosen = spread_out(len(data), images)
+    first = _try(data, chosen[:: 4 if len(chosen) >= 8 else 1], GRID, workers)
+    ranked = [trial["settings"] for trial in sorted(first, key=lambda trial: -trial["mIoU"])]
+    others = [settings for settings in ranked if settings != IDENTITY]
+    finalists = [IDENTITY, *others[:2], *around(others[0])]
+    second = _try(data, chosen, [one for place, one in enumerate(finalists) if one not in finalists[:place]], workers)
+    best = max(second, key=lambda trial: trial["mIoU"])  # of equals the first, and the identity comes first
+    return best["settings"], first + second
+
+
+def _try(data: ImageFolder, chosen: Sequence[int], tried: Sequence[Settings], workers: int) -> list[dict[str, Any]]:
+    scores = nn.ModuleList(
+        SegmentationScores(len(data.labels.classes), ignore_index=VOID, scored_classes=data.labels.scored_classes)
+        for _ in tried
+    )
+    for label, found in _labels(data, chosen, tried, workers):
+        for score, labels in zip(scores, found, strict=True):
+            score.update(torch.from_numpy(labels)[None].long(), torch.from_numpy(label)[None].long())
+    trials = []
+    for settings, score in zip(tried, scores, strict=True):
+        mean_iou = score.compute()["mIoU"].item()  # type: ignore[operator]
+        trials.append({"settings": settings, "images": len(chosen), "mIoU": mean_iou})
+        print(f"  {mean_iou:.4f} on {len(chosen)} images: {in_words(settings)}", flush=True)
+    return trials
+
+
+def _labels(
+    data: ImageFolder, chosen: Sequence[int], tried: Sequence[Settings], workers: int
+) -> Iterable[tuple[NDArray[np.uint8], list[NDArray[np.uint8]]]]:
+    work = partial(_labels_of, data, tried)
+    if workers == 1:
+        yield from map(work, chosen)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(work, chosen)
+
+
+def _labels_of(
+    data: ImageFolder, tried: Sequence[Settings], index: int
+) -> tuple[NDArray[np.uint8], list[NDArray[np.uint8]]]:
+    """An image's truth, and what each of the settings makes of it."""
+    torch.set_num_threads(1)
+    example = data[index]
+    probabilities = whole(example.coarse, example.image.shape[:2])
+    return example.label, [DenseCRF(**one)(example.image, probabilities).astype(np.uint8) for one in tried]
+
+
+def report(found: Sequence[dict[str, Any]]) -> str:
+    lines = ["# DenseCRF, tuned on train", "mIoU over the scored classes, in percent."]
+    for entry in found:
+        rows = [
+            [in_words(trial["settings"]), str(trial["images"]), f"{100 * trial['mIoU']:.2f}"]
+            for trial in entry["trials"]
+        ]
+        last = [trial for trial in entry["trials"] if trial["images"] == entry["images"]]
+        before, after = (
+            next(trial["mIoU"] for trial in reversed(last) if trial["settings"] == settings)
+            for settings in (IDENTITY, entry["settings"])
+        )
+        lines += [
+            f"## {entry['name']}",
+            f"Best: {in_words(entry['settings'])}; {100 * after:.2f}, coarse {100 * before:.2f}.",
+            markdown_table(["settings", "images", "mIoU"], rows),
+        ]
+    return "\n\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Which settings of DenseCRF mend a data set's coarse maps best?")
+    parser.add_argument("roots", nargs="+", type=Path, metavar="ROOT", help="data sets in the layout of data=folder")
+    parser.add_argument("--images", type=int, default=40, help="so many of the train split, spread over it")
+    parser.add_argument("--workers", type=int, default=1, help="processes that share the images")
+    parser.add_argument("--output", type=Path, default=HERE / "results")
+    options = parser.parse_args()
+    found = []
+    for root in options.roots:
+        data = with_all_coarse(root, "train")
+        images = min(len(data), options.images)
+        print(f"{root.name}: {images} images of train", flush=True)
+        best, trials = tune(data, images, options.workers)
+        found.append({"name": data.labels.name, "images": images, "settings": best, "trials": trials})
+        options.output.mkdir(parents=True, exist_ok=True)
+        write_whole(options.output / "densecrf_tuning.json", json.dumps({"sets": found}, indent=2) + "\n")
+        write_whole(options.output / "densecrf_tuning.md", report(found) + "\n")
+    print(report(found))
+
+
+def with_all_coarse(root: Path, split: str) -> ImageFolder:
+    """A split whose images all have coarse maps."""
+    data = ImageFolder(root, [split])
+    if data.without_coarse:
+        raise SystemExit(f"{root}/{split} lacks coarse maps for {len(data.without_coarse)} images; put them there")
+    return data
+
+
+if __name__ == "__main__":
+    main()

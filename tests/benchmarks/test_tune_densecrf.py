@@ -1,0 +1,77 @@
+"""The search for DenseCRF's settings, on a tiny folder."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from spatialprop.metrics import SegmentationScores
+from tests.data.tiny_folder import write_tiny_folder
+
+
+@pytest.fixture
+def search(monkeypatch):
+    pytest.importorskip("pydensecrf")
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    return importlib.import_module("tune_densecrf")
+
+
+def harmful(search):
+    return [search.IDENTITY, {"colour_weight": 0, "smooth_weight": 30}]
+
+
+def test_all_that_was_tried_is_printed_and_the_best_wins(search, tmp_path, monkeypatch, capsys):
+    roots = [write_tiny_folder(tmp_path / name, images=8) for name in ("one", "two")]
+    words = [*map(str, roots), "--images", "8", "--output", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["tune_densecrf.py", *words])
+    monkeypatch.setattr(search, "GRID", [*search.GRID[:2], *search.GRID[-2:]])
+    search.main()
+    sets = json.loads((tmp_path / "out" / "densecrf_tuning.json").read_text())["sets"]
+    assert len(sets) == 2
+    table = (tmp_path / "out" / "densecrf_tuning.md").read_text()
+    shown = capsys.readouterr().out
+    assert shown.endswith(table)
+    for found in sets:
+        first = [trial for trial in found["trials"] if trial["images"] == 2]
+        second = [trial for trial in found["trials"] if trial["images"] == 8]
+        assert [trial["settings"] for trial in first] == search.GRID
+        assert second[0]["settings"] == search.IDENTITY
+        assert found["settings"] == max(second, key=lambda trial: trial["mIoU"])["settings"]
+        for trial in found["trials"]:
+            assert f"| {search.in_words(trial['settings'])} | {trial['images']} | {100 * trial['mIoU']:.2f} |" in table
+            assert f"{trial['mIoU']:.4f} on {trial['images']} images: {search.in_words(trial['settings'])}" in shown
+
+
+def test_where_smoothing_only_harms_the_identity_wins(search, tmp_path, monkeypatch):
+    data = search.ImageFolder(write_tiny_folder(tmp_path / "discs"), ["train"])
+    monkeypatch.setattr(search, "GRID", harmful(search))
+    monkeypatch.setattr(search, "around", lambda settings: [settings | {"smooth_weight": 10}])
+    best, tried = search.tune(data, images=4)
+    assert best == search.IDENTITY
+    scores = SegmentationScores(len(data.labels.classes), ignore_index=search.VOID)
+    for index in range(4):
+        coarse = search.whole(data[index].coarse, data[index].label.shape).argmax(axis=0)
+        scores.update(*(search.torch.from_numpy(one)[None].long() for one in (coarse, data[index].label)))
+    assert tried[0]["mIoU"] == scores.compute()["mIoU"].item()
+
+
+def test_several_processes_find_the_same(search, tmp_path, monkeypatch):
+    data = search.ImageFolder(write_tiny_folder(tmp_path / "discs"), ["train"])
+    monkeypatch.setattr(search, "GRID", search.GRID[:3])
+    assert search.tune(data, images=4, workers=2) == search.tune(data, images=4)
+
+
+def test_around_the_best_one_value_at_a_time(search):
+    settings = {"colour_weight": 2, "colour_reach": 20, "colour_deviation": 3, "smooth_weight": 3}
+    near = search.around(settings)
+    assert {"colour_weight": 1, "colour_reach": 20, "colour_deviation": 3, "smooth_weight": 3} in near
+    assert len(near) == 7
+    assert all(sum(one[key] != settings[key] for key in settings) == 1 for one in near)
+    assert search.around({"colour_weight": 0, "smooth_weight": 3}) == [{"colour_weight": 0, "smooth_weight": 1}]
+
+
+def test_images_are_spread_over_the_split(search):
+    assert search.spread_out(10, 3) == [0, 3, 6]
+    assert search.spread_out(2, 5) == search.spread_out(2, None) == [0, 1]
