@@ -83,10 +83,10 @@ class TrainingPatches(Dataset[Sample]):
         coarse = None
         if self.with_coarse:
             whole = coarse_map(example)
+            if self.most_classes is not None:  # before they are degraded, which takes as long as there are classes
+                label, whole = merge_classes(label, whole, example.label.shape, window, self.most_classes)
             if self.degrade is not None:
                 whole = self.degrade(whole, rng)
-            if self.most_classes is not None:
-                label, whole = merge_classes(label, whole, example.label.shape, window, self.most_classes)
             coarse = crop_coarse(whole, example.label.shape, window, size)
         seed = int(rng.integers(2**31))
         in_mirror = None if self.most_classes is not None else self._in_mirror
