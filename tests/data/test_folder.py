@@ -338,6 +338,11 @@ def test_folder_tests_on_test_or_else_on_val(root):
     assert joined.labels.name == "discs"
 
 
+def test_a_part_of_a_folder_is_a_data_set(root):
+    part = folder(root=str(root.parent), part=root.name)
+    assert part.train.names == folder(root=str(root)).train.names
+
+
 @pytest.mark.parametrize("name", ["train", "val", "test"])
 def test_synthetic_needs_an_image_for_each_split(name):
     counts = {"train": 1, "val": 1, "test": 1, name: 0}

@@ -8,7 +8,9 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
-from spatialprop.experiment.composition import make_segmenter, make_task
+from spatialprop.baselines import installed
+from spatialprop.experiment import training
+from spatialprop.experiment.composition import make_baselines, make_segmenter, make_task
 from spatialprop.experiment.training import train
 from spatialprop.metrics.helen import CLASSES
 from spatialprop.tasks.optimization import Optimization
@@ -23,6 +25,7 @@ pytestmark = [
 
 EXPERIMENTS = sorted(path.stem for path in (REPOSITORY / "conf" / "experiment").glob("*.yaml"))
 HELEN = [name for name in EXPERIMENTS if name.startswith("helen_")]
+REAL = [name for name in EXPERIMENTS if name.startswith("real_")]
 VOC = [name for name in EXPERIMENTS if name.startswith("voc_")]
 REFINEMENTS = [name for name in HELEN + VOC if name.endswith("_way")]
 NUMBER_OF_CLASSES = {"voc": 21, "helen": len(CLASSES), "camvid": 11, "cityscapes": 19}
@@ -83,6 +86,10 @@ def test_one_step_on_tiny_images(experiment, tmp_path, checkpoints):
             write_tiny_folder(
                 tmp_path / "data" / part, splits=splits, images=2, size=(48, 64), classes=3, coarse=part != "clothes"
             )
+        options.append(f"data.root={tmp_path / 'data'}")
+    elif kind == "folder":
+        splits = ("val", *chosen.data.train_splits)
+        write_tiny_folder(tmp_path / "data" / (chosen.data.part or ""), splits=splits, images=2, size=(48, 64))
         options.append(f"data.root={tmp_path / 'data'}")
     else:
         root = write_tiny_folder(
@@ -150,6 +157,41 @@ def test_the_papers_refinement(experiment):
     assert network.before.weight.shape == (32, len(labels.classes), 3, 3)
     assert network.after.weight.shape == (len(labels.classes), 32, 3, 3)
     assert type(network.guidance).__name__ == ("UNetGuidance" if experiment in HELEN else "VGG16Guidance")
+
+
+@pytest.mark.parametrize("experiment", REAL)
+def test_nothing_is_chosen_by_the_split_that_is_reported(experiment):
+    config = composed("train", f"experiment={experiment}")
+    assert config.data.train_splits == (["train", "train_extra"] if experiment == "real_voc_animals" else ["train"])
+    assert config.callbacks.weights == "last"
+    assert config.data.part == experiment.removeprefix("real_") == config.name.removeprefix("real_")
+    if "densecrf" in installed():
+        assert list(make_baselines(config)) == ["densecrf", "guided_filter"]
+
+
+@pytest.mark.parametrize("weights", ["best", "last"])
+def test_the_weights_that_are_kept(weights, tmp_path, monkeypatch):
+    restored = []
+    monkeypatch.setattr(training, "restore", lambda network, _: restored.append(network))
+    options = ["task=segment", "patches=full", *ONE_STEP, "data.train=2", "data.val=1", "data.test=1"]
+    train(composed("train", *options, "data.size=[64,64]", f"callbacks.weights={weights}"), tmp_path / "run")
+    assert len(restored) == (weights == "best")
+
+
+def test_which_weights_is_one_of_two(tmp_path):
+    with pytest.raises(ValueError, match="weights must be best or last; got 'newest'"):
+        train(composed("train", "callbacks.weights=newest"), tmp_path)
+
+
+def test_one_command_for_all_real_sets():
+    sweep = OmegaConf.load(REPOSITORY / "conf" / "sweep" / "real.yaml").hydra.sweeper.params
+    assert sorted(sweep.experiment.split(",")) == REAL
+    one, three = (
+        composed("train", "experiment=real_camvid", f"propagation={way}", "data.root=DIR")
+        for way in sweep.propagation.split(",")
+    )
+    one.propagation.connection = "three_way"
+    assert one == three
 
 
 @pytest.mark.parametrize("system", ["helen", "voc_fcn8s"])

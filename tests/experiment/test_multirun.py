@@ -37,7 +37,7 @@ def test_launchers_compose(launcher, tmp_path):
     assert f"hydra/launcher: {launcher}" in shown
 
 
-@pytest.mark.parametrize("sweep", ["optuna", "connections"])
+@pytest.mark.parametrize("sweep", ["optuna", "connections", "real"])
 def test_sweeps_compose(sweep, tmp_path):
     shown = run("train.py", f"sweep={sweep}", "--cfg", "hydra", folder=tmp_path).stdout
     assert "propagation" in shown

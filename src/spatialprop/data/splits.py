@@ -43,12 +43,18 @@ def synthetic(*, train: int, val: int, test: int, size: Sequence[int], seed: int
 def folder(
     *,
     root: str,
+    part: str | None = None,
     train_splits: Sequence[str] = ("train",),
     val_splits: Sequence[str] = ("val",),
     test_splits: Sequence[str] | None = None,
     coarse: str | None = None,
 ) -> Splits:
-    """The folders of `root`; what is tested on, unless named, is `test` if there is one, or else what `val` holds."""
+    """The folders of `root`, or of its folder `part`.
+
+    What is tested on, unless named, is `test` if there is one, or else what `val` holds.
+    """
+    if part is not None:
+        root = str(Path(root, part))
     if test_splits is None:
         test_splits = ("test",) if (Path(root) / "test" / "images").is_dir() else val_splits
     return Splits(*(ImageFolder(root, names, coarse) for names in (train_splits, val_splits, test_splits)))

@@ -49,6 +49,8 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
     """Train what the config describes, test it, and leave everything in `folder`."""
     quieten_lightning()
     refuse_processes_in_multirun(config)
+    if config.callbacks.weights not in ("best", "last"):
+        raise ValueError(f"callbacks.weights must be best or last; got {config.callbacks.weights!r}")
     run = RunFolder(folder)
     run.checkpoints.mkdir(parents=True, exist_ok=True)
     if config.ckpt_path == "last" and run.config.exists():
@@ -60,6 +62,7 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
     splits = make_splits(config)
     run.write_labels(splits.labels, len(splits.test))
     task = make_task(config, splits.labels, make_baselines(config), make_optimization(config))
+    make_data(config, splits).train_dataloader()  # impossible batches and patches fail now, not after the next step
     refines = config.task.kind == "refine"
     if refines:
         network = frozen_segmenter(config, splits, run)
@@ -83,7 +86,7 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
     trainer.fit(task, data, ckpt_path=_checkpoint(config, run), weights_only=True)
 
     best = run.checkpoints / "best.ckpt"
-    if best.exists():
+    if config.callbacks.weights == "best" and best.exists():
         restore(task.network, load_weights_of(best))
     keep_weights(task.network, run.network)
     trainer.test(task, data, verbose=False)
