@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spatialprop.download import Checksum, fetch
+from spatialprop.nn.caffemodel import read_caffemodel
 
 KeyMap = Mapping[str, str | None]
 """The names in a file to the names in the module; None for a tensor that the module does without."""
@@ -25,8 +26,8 @@ def load_weights(
 
     Args:
         module: What to fill. Whatever the key map does not lead to keeps its values.
-        source: A .safetensors file, one that `torch.save` wrote (only tensors are read from it, no code is run), or an
-            http(s) address of such a file, downloaded once into the folder of `torch.hub`.
+        source: A .safetensors file, one that `torch.save` wrote (only tensors are read from it, no code is run), a
+            .caffemodel, or an http(s) address of such a file, downloaded once into the folder of `torch.hub`.
         key_map: The file's names to the module's; None if they are the same. Of several the one is taken that shares
             most names with the file; the module's own names are then among them.
         sha256: What the file must hash to. An address needs it, here or at its end as `#sha256=...`.
@@ -55,7 +56,7 @@ def load_weights(
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors, .pth or .pt file by name."""
+    """The tensors of a .safetensors, .pth, .pt or .caffemodel file by name."""
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
     try:
@@ -63,6 +64,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file  # belongs to the extra "train"
 
             return load_file(path)
+        if path.suffix == ".caffemodel":
+            return read_caffemodel(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = "it is damaged, or holds more than tensors and is not opened, because that would run its code"

@@ -11,12 +11,14 @@ from spatialprop.nn.segmenters.cells import read_at_cells
 from spatialprop.nn.segmenters.pixels import IMAGENET_MEAN, IMAGENET_STD
 from spatialprop.nn.segmenters.vgg import torchvision_key_map
 from spatialprop.nn.weights import load_state, load_weights
+from tests.nn.caffemodels import caffemodel, layers_of
 from tests.nn.segmenters import published_networks as published
 
 WHOLE = [
     (FCN8s, "fcn8s", fcn8s.PUBLISHED, 21 * 21 * 16 * 16),
     (DeepLabVGG, "deeplab_vgg", deeplab.VGG_PUBLISHED, 0),
     (DeepLabResNet101, "deeplab_resnet101", deeplab.RESNET_PUBLISHED, 0),
+    (DeepLabResNet101, "deeplab_resnet101_caffe", deeplab.RESNET_CAFFE, 0),
     (FrontEnd, "front_end", frontend.FRONT_END_PUBLISHED, 0),
     (Context, "context", frontend.CONTEXT_PUBLISHED, 0),
 ]
@@ -42,10 +44,35 @@ def test_published_state_fills_the_whole_network(network, name, key_map, left_ou
     state = on_meta(name)
     load_state(module, state, key_map)  # says what is missing, left over or of another shape
     targets = [target for target in key_map.values() if target is not None]
-    assert sorted(targets) == sorted(module.state_dict())
+    # Caffe has no counter of batches.
+    counters = {key for key in module.state_dict() if key.endswith("num_batches_tracked")} - set(targets)
+    assert sorted([*targets, *counters]) == sorted(module.state_dict())
     statistics = sum(tensor.numel() for key, tensor in state.items() if "running" in key or "num_batches" in key)
     parameters = sum(parameter.numel() for parameter in module.parameters())
     assert parameters == sum(tensor.numel() for tensor in state.values()) - statistics - left_out
+
+
+def test_front_end_is_taken_out_of_the_file_of_both():
+    with torch.device("meta"):
+        module = FrontEnd(21)
+    load_state(module, on_meta("context"), frontend.FRONT_END_OF_CONTEXT)
+    assert set(module.state_dict()) <= set(frontend.FRONT_END_OF_CONTEXT.values())
+
+
+def test_both_names_of_the_published_resnet_lead_to_the_same_places():
+    """Layer by layer, as the converter of kazuto1011/deeplab-pytorch translates them."""
+    for theirs, converted in {
+        "conv1.weight": "base.layer1.conv1.conv.weight",
+        "bn_conv1.running_var": "base.layer1.conv1.bn.running_var",
+        "scale_conv1.bias": "base.layer1.conv1.bn.bias",
+        "res2c_branch2b.weight": "base.layer2.block3.conv3x3.conv.weight",
+        "res3a_branch1.weight": "base.layer3.block1.shortcut.conv.weight",
+        "bn3b3_branch2a.running_mean": "base.layer3.block4.reduce.bn.running_mean",
+        "scale4b22_branch2c.weight": "base.layer4.block23.increase.bn.weight",
+        "res5b_branch2a.weight": "base.layer5.block2.reduce.conv.weight",
+        "fc1_voc12_c3.bias": "base.aspp.c3.bias",
+    }.items():
+        assert deeplab.RESNET_CAFFE[theirs] == deeplab.RESNET_PUBLISHED[converted]
 
 
 @pytest.mark.parametrize(("build", "name", "key_map", "fresh"), IMAGENET)
@@ -77,6 +104,67 @@ def test_fcn8s_computes_what_was_published():
     # Far from the borders, which the two see through paddings that are not the same.
     inner = slice(20, 36)
     torch.testing.assert_close(module(picture)[..., inner, inner], expected[..., inner, inner], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("factors", [True, False])
+@torch.no_grad()
+def test_fcn8s_at_once_scores_shrunken_layers(tmp_path, factors):
+    """Its weights do what those of voc-fcn8s do that are so much smaller, whether or not the file has the factors."""
+    module, state = loaded(FCN8s(5, width=1), fcn8s.PUBLISHED)
+    for layer, factor in (("score_pool4", 0.01), ("score_pool3", 0.0001)):
+        state[f"{layer}.weight"] = state[f"{layer}.weight"] / factor
+    if factors:
+        state |= {"scale_pool4.weight": torch.full((8,), 0.01), "scale_pool3.weight": torch.full((4,), 0.0001)}
+    torch.save(state, tmp_path / "at_once.pth")
+    at_once = FCN8s(5, width=1, at_once=True, weights=tmp_path / "at_once.pth").eval()
+    torch.testing.assert_close(at_once(image(64, 64)), module(image(64, 64)), rtol=1e-4, atol=1e-4)
+    if factors:
+        with pytest.raises(ValueError, match=r"at_once\.pth does not fit FCN8s: unexpected: scale_pool4\.weight"):
+            FCN8s(5, width=1, weights=tmp_path / "at_once.pth")
+
+
+@pytest.mark.parametrize(
+    ("network", "key_map"),
+    [
+        (FCN8s, fcn8s.PUBLISHED),
+        (DeepLabVGG, deeplab.VGG_PUBLISHED),
+        (DeepLabResNet101, deeplab.RESNET_CAFFE),
+        (FrontEnd, frontend.FRONT_END_PUBLISHED),
+        (Context, frontend.CONTEXT_PUBLISHED),
+    ],
+)
+def test_caffes_own_file_fills_the_network(tmp_path, network, key_map):
+    torch.manual_seed(0)
+    saved = network(2, width=1)
+    state = published.random_state(saved, key_map)
+    (tmp_path / "net.caffemodel").write_bytes(caffemodel(layers_of(state)))
+    own = network(2, width=1, weights=tmp_path / "net.caffemodel").state_dict()
+    for name, tensor in state.items():
+        torch.testing.assert_close(own[key_map[name]], tensor, rtol=1e-6, atol=0)
+
+
+def test_front_end_loads_the_file_of_both(tmp_path):
+    torch.manual_seed(0)
+    state = published.random_state(Context(2, width=1), frontend.CONTEXT_PUBLISHED)
+    (tmp_path / "dilation8.caffemodel").write_bytes(caffemodel(layers_of(state)))
+    front_end = FrontEnd(2, width=1, weights=tmp_path / "dilation8.caffemodel")
+    both = Context(2, width=1, weights=tmp_path / "dilation8.caffemodel")
+    own = both.front_end.state_dict()
+    assert all(torch.equal(tensor, own[name]) for name, tensor in front_end.state_dict().items())
+    assert torch.equal(front_end.final.weight, state["fc-final.weight"])
+
+
+def test_colours_are_those_of_the_published_training():
+    """White less the mean of the training set, blue first."""
+    with torch.no_grad():
+        for network, mean in (
+            (FCN8s, (104.00699, 116.66877, 122.67892)),
+            (DeepLabVGG, (104.008, 116.669, 122.675)),
+            (DeepLabResNet101, (104.008, 116.669, 122.675)),
+            (FrontEnd, (102.93, 111.36, 116.52)),
+        ):
+            seen = network(2, width=1).colours(torch.tensor([1.0, 0.5, 0.0]).reshape(1, 3, 1, 1)).flatten()
+            torch.testing.assert_close(seen, torch.tensor([0.0, 127.5, 255.0]) - torch.tensor(mean))
 
 
 def framed(pixels):

@@ -38,6 +38,11 @@ RESNET_PUBLISHED = resnet.deeplab_key_map() | vgg.weight_and_bias(
 )
 """The names of kazuto1011/deeplab-pytorch."""
 
+RESNET_CAFFE = resnet.caffe_key_map() | vgg.weight_and_bias(
+    {f"fc1_voc12_c{branch}": f"aspp.{branch}" for branch in range(len(DILATIONS))}
+)
+"""Caffe's names of DeepLab v2 on ResNet-101."""
+
 RESNET_IMAGENET = resnet.torchvision_key_map()
 
 
@@ -118,8 +123,9 @@ class DeepLabResNet101(nn.Module):
         num_classes: Number of classes K.
         width: Channels of the first convolution, 64 in ResNet-101; all others follow.
         train_statistics: Let batch norm learn its statistics in training, instead of keeping those of the weights.
-        weights: A file or an address (see `load_weights`) of the published network as kazuto1011/deeplab-pytorch
-            names it, of torchvision's ResNet-101, which fills the trunk, or of a `DeepLabResNet101`: its names tell.
+        weights: A file or an address (see `load_weights`) of the published network under the names of Caffe or of
+            kazuto1011/deeplab-pytorch, of torchvision's ResNet-101, which fills the trunk, or of a `DeepLabResNet101`:
+            its names tell.
 
     Example:
         >>> import torch
@@ -146,7 +152,8 @@ class DeepLabResNet101(nn.Module):
             vgg.score(self.feature_channels, num_classes, 3, padding=dilation, dilation=dilation)
             for dilation in DILATIONS
         )
-        if weights is not None and load_weights(self, weights, (RESNET_PUBLISHED, RESNET_IMAGENET)) is RESNET_IMAGENET:
+        key_maps = (RESNET_PUBLISHED, RESNET_CAFFE, RESNET_IMAGENET)
+        if weights is not None and load_weights(self, weights, key_maps) is RESNET_IMAGENET:
             self.colours.adopt(self.trunk.conv1, self.trunk.bn1)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -31,6 +31,9 @@ PUBLISHED = weight_and_bias(
 }
 """The names of voc-fcn8s, in Caffe and in pytorch-fcn."""
 
+AT_ONCE = PUBLISHED | {"scale_pool4.weight": None, "scale_pool3.weight": None}
+"""Those of voc-fcn8s-atonce; pytorch-fcn has no names for the two fixed factors."""
+
 IMAGENET = torchvision_key_map(fc6="fc6", fc7="fc7")
 
 
@@ -49,6 +52,9 @@ class FCN8s(nn.Module):
     Args:
         num_classes: Number of classes K.
         width: Channels of the first block, 64 in VGG-16; all others follow.
+        at_once: Score a hundredth of pool4 and a ten-thousandth of pool3, as the published network does that was
+            trained from VGG-16 in one go (voc-fcn8s-atonce). Its weights need it, those of voc-fcn8s, which was trained
+            in stages, must not have it, and in PyTorch both have the same names.
         weights: A file or an address (see `load_weights`) of the published network, of torchvision's VGG-16, or of an
             `FCN8s`: its names tell which.
 
@@ -61,9 +67,12 @@ class FCN8s(nn.Module):
     stride = 8
     feature_stride = 32
 
-    def __init__(self, num_classes: int, *, width: int = 64, weights: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, num_classes: int, *, width: int = 64, at_once: bool = False, weights: str | os.PathLike[str] | None = None
+    ) -> None:
         super().__init__()
         self.feature_channels = 8 * width
+        self.pool4_factor, self.pool3_factor = (0.01, 0.0001) if at_once else (1.0, 1.0)
         self.colours = CaffeColours((104.00699, 116.66877, 122.67892))
         self.trunk = vgg16_trunk(width)
         self.colours.adopt(self.trunk[0])
@@ -75,7 +84,8 @@ class FCN8s(nn.Module):
         self.upscore2 = _bilinear(num_classes)
         self.upscore_pool4 = _bilinear(num_classes)
         self.dropout = nn.Dropout()
-        if weights is not None and load_weights(self, weights, (PUBLISHED, IMAGENET)) is IMAGENET:
+        published = AT_ONCE if at_once else PUBLISHED
+        if weights is not None and load_weights(self, weights, (published, IMAGENET)) is IMAGENET:
             self.colours.adopt(self.trunk[0])
 
     def forward(self, image: Tensor) -> Tensor:
@@ -91,8 +101,9 @@ class FCN8s(nn.Module):
         pool5 = self.trunk[POOL4 + 1 :](pool4)
         x = self.dropout(F.relu(self.fc6(pool5)))
         x = self.dropout(F.relu(self.fc7(x)))
-        scores = self.upscore2(self.score_fr(x)) + self.score_pool4(_without_margin(pool4, 16))
-        scores = self.upscore_pool4(scores) + self.score_pool3(_without_margin(pool3, 8))
+        finer, finest = _without_margin(pool4, 16) * self.pool4_factor, _without_margin(pool3, 8) * self.pool3_factor
+        scores = self.upscore2(self.score_fr(x)) + self.score_pool4(finer)
+        scores = self.upscore_pool4(scores) + self.score_pool3(finest)
         return _read(scores, image, self.stride), _read(_without_margin(pool5, 32), image, self.feature_stride)
 
 

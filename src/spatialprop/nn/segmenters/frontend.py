@@ -33,16 +33,20 @@ def _front_end_names(prefix: str = "") -> dict[str, str]:
     return {name: prefix + target for name, target in layers.items()}
 
 
+def _context_names() -> dict[str, str]:
+    names = [name for name, _, _ in _CONTEXT] + ["ct_final"]
+    return {name: f"context.{2 * place}" for place, name in enumerate(names)}
+
+
 FRONT_END_PUBLISHED = weight_and_bias(_front_end_names())
 """Caffe's names of the front end of fyu/dilation."""
 
+FRONT_END_OF_CONTEXT: dict[str, str | None] = FRONT_END_PUBLISHED | dict.fromkeys(weight_and_bias(_context_names()))
+"""Those of dilation8_pascal_voc, the file in which the front end was published: the context module is left out."""
+
 FRONT_END_IMAGENET = torchvision_key_map("trunk", "fc6", "fc7")
 
-CONTEXT_PUBLISHED = weight_and_bias(
-    _front_end_names("front_end.")
-    | {name: f"context.{2 * place}" for place, (name, _, _) in enumerate(_CONTEXT)}
-    | {"ct_final": f"context.{2 * len(_CONTEXT)}"}
-)
+CONTEXT_PUBLISHED = weight_and_bias(_front_end_names("front_end.") | _context_names())
 """Caffe's names of dilation8_pascal_voc, of fyu/dilation."""
 
 CONTEXT_FRONT_END = weight_and_bias(_front_end_names("front_end."))
@@ -60,8 +64,8 @@ class FrontEnd(nn.Module):
     Args:
         num_classes: Number of classes K.
         width: Channels of the first block, 64 in VGG-16; all others follow.
-        weights: A file or an address (see `load_weights`) of the published front end under Caffe's names, of
-            torchvision's VGG-16, or of a `FrontEnd`: its names tell which.
+        weights: A file or an address (see `load_weights`) of the published front end under Caffe's names, alone or
+            with the context module, of torchvision's VGG-16, or of a `FrontEnd`: its names tell which.
 
     Example:
         >>> import torch
@@ -82,7 +86,7 @@ class FrontEnd(nn.Module):
         self.fc7 = conv(64 * width, 64 * width, 1)
         self.final = score(64 * width, num_classes)
         self.dropout = nn.Dropout()
-        key_maps = (FRONT_END_PUBLISHED, FRONT_END_IMAGENET)
+        key_maps = (FRONT_END_PUBLISHED, FRONT_END_OF_CONTEXT, FRONT_END_IMAGENET)
         if weights is not None and load_weights(self, weights, key_maps) is FRONT_END_IMAGENET:
             self.colours.adopt(self.trunk[0])
 

@@ -122,3 +122,23 @@ def deeplab_key_map() -> dict[str, str | None]:
         {f"base.{name}.conv": conv for name, (conv, _) in layers},
         {f"base.{name}.bn": norm for name, (_, norm) in layers},
     )
+
+
+def caffe_key_map() -> dict[str, str | None]:
+    """The ResNet-101 of the DeepLab authors' Caffe model into `trunk`; its batch norm is two layers, bn and scale."""
+    units = {"conv1": ("conv1", "bn1")}  # Caffe's conv1 has bn_conv1, its res2a_branch1 has bn2a_branch1
+    for stage, blocks in enumerate(BLOCKS, start=1):
+        for block in range(blocks):
+            letter = "abc"[block] if blocks == 3 else f"b{block}" if block else "a"
+            ours, theirs = f"layer{stage}.{block}", f"{stage + 1}{letter}_branch"
+            if block == 0:
+                units[f"{theirs}1"] = (f"{ours}.downsample.0", f"{ours}.downsample.1")
+            for number, branch in enumerate("abc", start=1):
+                units[f"{theirs}2{branch}"] = (f"{ours}.conv{number}", f"{ours}.bn{number}")
+    key_map: dict[str, str | None] = {}
+    for name, (conv, norm) in units.items():
+        convolution, unit = (name, f"_{name}") if name == "conv1" else (f"res{name}", name)
+        key_map[f"{convolution}.weight"] = f"trunk.{conv}.weight"
+        key_map |= {f"bn{unit}.{part}": f"trunk.{norm}.{part}" for part in ("running_mean", "running_var")}
+        key_map |= {f"scale{unit}.{part}": f"trunk.{norm}.{part}" for part in ("weight", "bias")}
+    return key_map
