@@ -255,6 +255,20 @@ def test_coarse_maps_are_written_once_and_read_by_the_data_set(tmp_path, capsys,
     assert not list((tmp_path / "coarse").rglob(".*"))
 
 
+def test_settings_may_stand_behind_options(tmp_path, capsys, weights):
+    write_voc(tmp_path / "voc")
+    printed = told(
+        capsys, "predict", "data=voc", "--splits", "val", "--to", "coarse", "data.root=voc", weights, *NETWORK
+    )
+    assert "2 coarse maps written" in printed
+    assert "| train |" in told(capsys, "check", "voc", "--sheet", "sheet.png", "root=voc")
+    for late in ("root", "--sheets=a.png"):
+        with pytest.raises(SystemExit) as stopped:
+            main(["data", "check", "voc", "--sheet", "sheet.png", late])
+        assert stopped.value.code == 2
+        assert f"unrecognized arguments: {late}" in capsys.readouterr().err
+
+
 def test_only_the_splits_that_are_asked_for(tmp_path, capsys, weights):
     write_voc(tmp_path / "voc")
     predict(capsys, weights, "data.test_split=test", "--splits", "test")

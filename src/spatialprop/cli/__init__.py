@@ -1,6 +1,7 @@
 """The command `spatialprop`; each of its sub-commands is a module beside this file, imported when it is called."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -34,7 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             module = import_module(f"spatialprop.cli.{name}")
             module.add_arguments(command)
             command.set_defaults(run=module.run)
-    options = parser.parse_args(arguments)
+    options, late = parser.parse_known_args(arguments)
+    if late:  # argparse takes no more key=value once an option has followed the first of them
+        if not hasattr(options, "settings") or not all(re.fullmatch(r"[^-=][^=]*=.*", word) for word in late):
+            parser.error(f"unrecognized arguments: {' '.join(late)}")
+        options.settings = [*options.settings, *late]
     try:
         return int(options.run(options))
     except (ImportError, OSError, ValueError) as error:

@@ -23,7 +23,7 @@ MADE_BY = "segmenter.json"  # lies beside the maps and says what made them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("overrides", nargs="+", metavar="key=value", help="as for train.py: data=..., segmenter=...")
+    parser.add_argument("settings", nargs="+", metavar="key=value", help="as for train.py: data=..., segmenter=...")
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="gets <split>/<name>.npz")
     parser.add_argument(
         "--splits", nargs="+", choices=["train", "val", "test"], default=["train", "val", "test"], help="default: all"
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from spatialprop.cli.data_config import compose_config, open_splits, unwrapped
 
-    config = compose_config(options.overrides)
+    config = compose_config(options.settings)
     import torch
 
     from spatialprop.data import CoarseFiles
