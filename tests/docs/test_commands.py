@@ -1,16 +1,17 @@
-"""Every command in docs/ is one that exists: its overrides compose, its experiments and options are there."""
+"""Every command in the documentation exists: its overrides compose, its experiments and options are there."""
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from spatialprop.cli import main as spatialprop
-from spatialprop.cli.data_config import compose_config
+from spatialprop.cli.data_config import compose_config, data_overrides
 from tests.experiment.tiny import REPOSITORY, composed
 
-DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
+DOCS = [REPOSITORY / "README.md", *sorted(REPOSITORY.glob("docs/*.md")), *sorted(REPOSITORY.glob("data/*/README.md"))]
 COMMAND = re.compile(
     r"^ {4}(?:srun |torchrun .*? )?(?:python )?((?:train\.py|evaluate\.py|spatialprop) .*?)(?: {2,}#.*)?$"
 )
@@ -21,34 +22,35 @@ def commands():
         for line in path.read_text().splitlines():
             found = COMMAND.match(line)
             if found:
-                yield pytest.param(shlex.split(found[1], comments=True), id=f"{path.stem}: {found[1][:60]}")
+                yield pytest.param(
+                    shlex.split(found[1], comments=True), id=f"{path.parent.name}/{path.stem}: {found[1][:60]}"
+                )
+
+
+def parsed(arguments, monkeypatch):
+    """What a sub-command would be run with."""
+    seen = []
+    monkeypatch.setattr(
+        import_module(f"spatialprop.cli.{arguments[0]}"), "run", lambda options: seen.append(options) or 0
+    )
+    assert spatialprop(arguments) == 0
+    return seen[0]
 
 
 @pytest.mark.parametrize("words", list(commands()))
-def test_command(words):
+def test_command(words, monkeypatch):
     program, *arguments = words
     if program in ("train.py", "evaluate.py"):
         overrides = [word for word in arguments if not word.startswith(("--", "hydra"))]
         if "--multirun" in arguments:
             overrides = [override.split(",")[0] for override in overrides]
         composed(program.removesuffix(".py"), *overrides)
-    elif arguments[:2] == ["data", "predict"]:
-        options = arguments[2:]
-        flags = {"--to": 1, "--splits": 1}
-        overrides = []
-        while options:
-            word = options.pop(0)
-            if word in flags:
-                options.pop(0)
-            else:
-                overrides.append(word)
-        assert all("=" in override for override in overrides)
-        assert compose_config(overrides).segmenter.network is not None
-    else:
-        named = arguments[:2] if arguments[0] == "data" else arguments[:1]
-        with pytest.raises(SystemExit) as stopped:
-            spatialprop([*named, "--help"])
-        assert stopped.value.code == 0
+        return
+    options = parsed(arguments, monkeypatch)
+    if arguments[:2] == ["data", "predict"]:
+        assert compose_config(options.settings).segmenter.network is not None
+    elif hasattr(options, "settings"):
+        compose_config(data_overrides(options.name, options.settings))
 
 
 def test_commands_are_found():
@@ -56,11 +58,15 @@ def test_commands_are_found():
     assert len(list(commands())) > 20
 
 
-@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
         if "://" not in target:
             assert (path.parent / Path(target)).exists(), target
+
+
+def test_the_front_page_leads_to_the_guide():
+    assert "](docs/reproducing.md)" in (REPOSITORY / "README.md").read_text()
 
 
 def test_every_paper_experiment_is_in_the_guide():
