@@ -74,3 +74,14 @@ def test_tiny_maps(size):
 def test_impossible_amounts(wrong, named):
     with pytest.raises(ValueError, match=named):
         DegradeCoarse(**wrong)
+
+
+def test_a_share_is_worsened_and_the_rest_left_alone(coarse):
+    degrade = DegradeCoarse(share=0.3)
+    left_alone = [(degrade(coarse, np.random.default_rng(seed)) == coarse).all() for seed in range(200)]
+    assert 0.6 < np.mean(left_alone) < 0.8
+
+
+def test_an_impossible_share_is_refused():
+    with pytest.raises(ValueError, match=r"share must be from 0 to 1; got 1.5"):
+        DegradeCoarse(share=1.5)

@@ -20,6 +20,7 @@ class DegradeCoarse:
         doubt: The map is raised to a power between 1 - doubt and 1 + 0.3 doubt.
         errors: Largest typical size of smooth noise on the logarithm of the probabilities.
         shift: Typical distance that borders move, in cells of the coarse map.
+        share: Share of the maps that are worsened; the others stay as they are.
 
     Example:
         >>> coarse = np.full((2, 6, 6), [[[255]], [[0]]], np.uint8)
@@ -27,17 +28,22 @@ class DegradeCoarse:
         array([255,   0], dtype=uint8)
     """
 
-    def __init__(self, doubt: float = 0.4, errors: float = 1.0, shift: float = 0.5) -> None:
+    def __init__(self, doubt: float = 0.4, errors: float = 1.0, shift: float = 0.5, share: float = 1.0) -> None:
         if not 0 <= doubt < 1:
             raise ValueError(f"doubt must be from 0 to less than 1; got {doubt}")
         if errors < 0 or shift < 0:
             raise ValueError(f"errors and shift must be 0 or more; got errors = {errors}, shift = {shift}")
+        if not 0 <= share <= 1:
+            raise ValueError(f"share must be from 0 to 1; got {share}")
         self.doubt = doubt
         self.errors = errors
         self.shift = shift
+        self.share = share
 
     def __call__(self, coarse: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """A worse map of probabilities x 255. (K, h, w)"""
+        if rng.random() >= self.share:
+            return coarse
         size = coarse.shape[1:]
         shares = coarse.astype(np.float32) / 255
         if self.doubt:

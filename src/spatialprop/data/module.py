@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from spatialprop.data.as_labels import ShowAsLabels
 from spatialprop.data.augment import Augment
 from spatialprop.data.degrade import DegradeCoarse
 from spatialprop.data.patches import Patches
@@ -28,6 +29,7 @@ class DataModule(pl.LightningDataModule):
         repeat_batches: Train on the first so many batches again and again, None on all.
         with_coarse: Whether samples hold the coarse map.
         degrade: Worsens the coarse maps of patches; None leaves them as they are.
+        show_as_labels: Makes label maps of some of them; None of none.
         most_classes: Classes of a patch that stay apart, see `merge_classes`; None for all.
     """
 
@@ -44,6 +46,7 @@ class DataModule(pl.LightningDataModule):
         repeat_batches: int | None = None,
         with_coarse: bool = False,
         degrade: DegradeCoarse | None = None,
+        show_as_labels: ShowAsLabels | None = None,
         most_classes: int | None = None,
     ) -> None:
         super().__init__()
@@ -61,6 +64,7 @@ class DataModule(pl.LightningDataModule):
             per_image=per_image,
             with_coarse=with_coarse,
             degrade=degrade,
+            show_as_labels=show_as_labels,
             most_classes=most_classes if with_coarse else None,
         )
 

@@ -102,9 +102,11 @@ def _dilated_affinity_network(config: DictConfig, labels: LabelSet) -> DilatedAf
 
 def make_optimization(config: DictConfig) -> Optimization:
     """How the task is trained."""
-    return Optimization(
-        instantiate(config.optimizer), instantiate(config.scheduler), config.guidance.get("pretrained_factor", 1.0)
-    )
+    optimizer, schedule = instantiate(config.optimizer), instantiate(config.scheduler)
+    # What these refuse they say now, not after a segmenter has been fitted.
+    optimizer([torch.zeros(1, requires_grad=True)])
+    schedule(0.5)
+    return Optimization(optimizer, schedule, config.guidance.get("pretrained_factor", 1.0))
 
 
 def make_baselines(config: DictConfig) -> dict[str, Baseline]:
@@ -127,6 +129,7 @@ def make_data(config: DictConfig, splits: Splits, patches: Patches | None = None
         instantiate(config.augment),
         seed=config.seed,
         degrade=instantiate(config.get("degrade")),
+        show_as_labels=instantiate(config.get("show_as_labels")),
         **{**dict(config.loader), **loading},
     )
 
