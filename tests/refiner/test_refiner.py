@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from torch.nn import functional as F
 
 from spatialprop import Refiner
@@ -88,6 +89,44 @@ def test_one_class_is_one_class(refiner):
     refined = refiner.probabilities(image, np.full((20, 30), 2))
     assert refined.shape == (3, 20, 30)
     assert (refined == np.array([0, 0, 1]).reshape(3, 1, 1)).all()
+
+
+def thin_structures(height=60, width=80):
+    """Labels with lines of a pixel, which half of the resolution cannot hold."""
+    labels = np.zeros((height, width), np.int64)
+    labels[:, 21] = labels[33] = 1
+    labels[40:, 50:] = 2
+    labels[5, 5] = 3
+    return labels
+
+
+def test_detail_finer_than_the_gates_survives_where_nothing_is_propagated():
+    network = trained()
+    nn.init.zeros_(network.guidance.head.weight)  # no gate opens
+    labels = thin_structures()
+    refiner = Refiner(network)
+    assert (refiner(photograph(*labels.shape), labels) == labels).all()
+    assert (refiner.probabilities(photograph(*labels.shape), labels).argmax(axis=0) == labels).all()
+
+
+def test_detail_does_not_hold_back_what_is_propagated():
+    refiner = Refiner(trained(std=2))
+    labels = thin_structures()
+    image = photograph(*labels.shape)
+    refined = refiner(image, labels)
+    assert (refined != labels).mean() > 0.02
+    assert (refiner.probabilities(image, labels).argmax(axis=0) == refined).all()
+
+
+def test_certain_probabilities_are_labels(refiner):
+    labels = thin_structures()
+    image = photograph(*labels.shape)
+    certain = np.eye(5)[labels].transpose(2, 0, 1)
+    assert (refiner(image, certain) == refiner(image, labels)).all()
+    np.testing.assert_array_equal(refiner.probabilities(image, certain)[:4], refiner.probabilities(image, labels))
+    doubted = certain.copy()
+    doubted[:2, 10, 10] = 0.5
+    assert (refiner.probabilities(image, doubted) != refiner.probabilities(image, certain)).any()
 
 
 @pytest.mark.parametrize("guidance", [LIGHT, partial(LIGHT, stages=4, stride=1), partial(UNetGuidance, width=2)])

@@ -1,5 +1,6 @@
 """What callers hand in, checked and as tensors: images, probabilities, label maps."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -118,6 +119,16 @@ def check_together(image: Tensor, coarse: Tensor | Labels) -> None:
         )
     if turned:
         raise InputError(f"coarse probabilities of {other[1]}x{other[0]}, an image of {size[1]}x{size[0]}{hint}")
+
+
+def certain_as_labels(coarse: Tensor | Labels, image_size: Sequence[int]) -> Tensor | Labels:
+    """A label map in place of probabilities of the image's size that are nowhere in doubt, which say the same."""
+    if isinstance(coarse, Labels) or tuple(coarse.shape[-2:]) != tuple(image_size):
+        return coarse
+    first_row, whole = coarse[:, :, :1], coarse  # the first row alone tells it of most maps
+    if any(bool((part.amax(dim=1) < 1).any()) for part in (first_row, whole)):
+        return coarse
+    return _labels(coarse.argmax(dim=1), coarse.shape[1])
 
 
 def _labels(labels: Tensor, classes: int | None) -> Labels:

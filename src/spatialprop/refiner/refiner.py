@@ -16,7 +16,16 @@ from torch import Tensor
 from spatialprop.nn.propagation import SpatialPropagation
 from spatialprop.nn.refinement import SMALLEST_SHARE, RefinementNetwork, hint_maps, resize
 from spatialprop.ops import DIRECTIONS
-from spatialprop.refiner.inputs import CoarseLike, ImageLike, InputError, check_together, like, to_coarse, to_image
+from spatialprop.refiner.inputs import (
+    CoarseLike,
+    ImageLike,
+    InputError,
+    certain_as_labels,
+    check_together,
+    like,
+    to_coarse,
+    to_image,
+)
 from spatialprop.refiner.maps import CoarseMaps, most_likely
 from spatialprop.refiner.tiles import TILE, TiledGuidance
 from spatialprop.refiner.weights import load_network
@@ -88,8 +97,10 @@ class Refiner:
             if len(maps.taking_part) == 1:
                 labels = torch.full((seen.shape[0], *size), maps.taking_part[0], device=self.device)
             else:
-                values = torch.tensor(maps.taking_part, device=self.device)
-                labels = values[most_likely((refined for _, refined in self._refine(seen, maps)), size)]
+                places = most_likely((refined for _, refined in self._refine(seen, maps)), size)
+                if maps.given is not None:
+                    places = torch.where(maps.lost_detail(places), maps.given, places)
+                labels = torch.tensor(maps.taking_part, device=self.device)[places]
         return like(labels if batched else labels[0], coarse)
 
     def probabilities(
@@ -109,6 +120,10 @@ class Refiner:
                     result[:, maps.taking_part[place]] = shares
                     if maps.allowed is not None:
                         result[~maps.allowed[:, place], maps.taking_part[place]] = 0
+            if maps.given is not None:
+                lost = maps.lost_detail(most_likely(result[:, value, None] for value in maps.taking_part))
+                for place, value in enumerate(maps.taking_part):
+                    result[:, value] = torch.where(lost, maps.given_share(place), result[:, value])
             result /= result.sum(dim=1, keepdim=True)
         return like(result if batched else result[0], coarse)
 
@@ -178,6 +193,7 @@ class Refiner:
         seen, batched = to_image(image, self.device)
         given = to_coarse(coarse, batched, classes, self.device)
         check_together(seen, given)
+        given = certain_as_labels(given, seen.shape[-2:])
         maps = CoarseMaps(given, seen.shape[-2:], self._guidance.size(seen), restrict=restrict)
         return seen, batched, maps
 
