@@ -49,9 +49,13 @@ def write_overrides(folder: Path, overrides: Sequence[str]) -> None:
     (folder / ".hydra" / "overrides.yaml").write_text(json.dumps(list(overrides)))
 
 
-def write_job(folder: Path, number: int, overrides: Sequence[str], metrics: dict | None = None) -> None:
+def write_job(
+    folder: Path, number: int, overrides: Sequence[str], metrics: dict | None = None, data: str | None = None
+) -> None:
     """A job of a multirun; without metrics it failed."""
     write_overrides(folder / str(number), overrides)
+    if data is not None:
+        (folder / str(number) / "data.json").write_text(json.dumps({"name": data, "classes": CLASSES}))
     if metrics is not None:
         (folder / str(number) / "metrics.json").write_text(json.dumps(metrics))
 

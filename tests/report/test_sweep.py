@@ -3,8 +3,10 @@ import math
 
 import pytest
 
-from spatialprop.report.sweep import GAIN, Spread, summarise
-from spatialprop.report.sweep_page import draw_scores, draw_trimap_curves, write_summary
+from spatialprop.report.result import GAIN, Spread
+from spatialprop.report.sweep import summarise
+from spatialprop.report.sweep_figures import draw_scores, draw_trimaps
+from spatialprop.report.sweep_page import write_summary
 from tests.report.folders import scores, write_job
 from tests.report.reader import read
 
@@ -44,14 +46,14 @@ def test_jobs_that_differ_in_the_seed_alone_are_one_setting(multirun):
     assert [setting.jobs for setting in summary.settings] == [["0", "1", "2"], ["3", "4", "5"]]
     assert [setting.seeds for setting in summary.settings] == [["1", "2", "3"]] * 2
     three_way = summary.settings[1]
-    found = three_way.scores("refined")["mIoU"]
+    found = three_way.result("refined").scores()["mIoU"]
     assert found.mean == pytest.approx(0.81)
     assert found.deviation == pytest.approx(math.sqrt((0.01**2 + 0.03**2 + 0.02**2) / 2))
     # Gains of 0.10, 0.10 and 0.10: the scatter between seeds is not theirs.
-    assert three_way.scores("refined")[GAIN].mean == pytest.approx(0.1)
-    assert three_way.scores("refined")[GAIN].deviation == pytest.approx(0)
-    assert GAIN not in three_way.scores("coarse")
-    assert three_way.trimap("refined")[3].mean == pytest.approx(0.51)
+    assert three_way.result("refined").scores()[GAIN].mean == pytest.approx(0.1)
+    assert three_way.result("refined").scores()[GAIN].deviation == pytest.approx(0)
+    assert GAIN not in three_way.result("coarse").scores()
+    assert three_way.result("refined").trimap()[3].mean == pytest.approx(0.51)
 
 
 def test_one_table(multirun):
@@ -60,13 +62,12 @@ def test_one_table(multirun):
     ]
     assert heading[:5] == ["propagation", "method", "n", "mIoU", "mIoU over coarse"]
     assert [row[:5] for row in rows] == [
-        ["one_way", "coarse", "3", "71.0 ± 2.6", "-"],
+        ["-", "coarse", "3", "71.0 ± 2.6", "-"],
         ["one_way", "refined", "3", "76.0 ± 1.0", "+5.0 ± 2.0"],
-        ["three_way", "coarse", "3", "71.0 ± 2.6", "-"],
         ["three_way", "refined", "3", "81.0 ± 2.6", "+10.0 ± 0.0"],
     ]
     assert heading[-1] == "trimap IoU 3 px"
-    assert rows[3][-1] == "51.0 ± 2.6"
+    assert rows[2][-1] == "51.0 ± 2.6"
 
 
 def test_jobs_without_a_result_are_listed_and_lose_nothing(multirun):
@@ -83,7 +84,7 @@ def test_jobs_without_a_result_are_listed_and_lose_nothing(multirun):
     assert "is not JSON" in summary.failed[0][2]
     assert "no metrics.json" in summary.failed[1][2]
     one_way, three_way = (s for s in summary.settings if s.overrides.get("trainer") == "cpu")
-    assert three_way.scores("refined")["mIoU"].values == [0.80, 0.79]
+    assert three_way.result("refined").scores()["mIoU"].values == [0.80, 0.79]
     assert one_way.jobs == ["0", "1", "2"]
     shown = read(write_summary(summary))
     assert "3 without a result" in shown.text
@@ -131,14 +132,16 @@ def test_a_multirun_that_failed_altogether_says_so(tmp_path):
 
 
 def test_figures_show_every_setting(multirun):
-    settings = summarise(multirun).settings
-    miou, boundary = draw_scores(settings).axes
-    assert [label.get_text() for label in miou.get_yticklabels()] == ["propagation=one_way", "propagation=three_way"]
+    results = summarise(multirun).results()
+    miou, boundary = draw_scores(results).axes
+    shown = [label.get_text() for label in miou.get_yticklabels()]
+    assert shown == ["coarse", "propagation=one_way", "propagation=three_way"]
     assert boundary.get_title(loc="left") == "Boundary IoU"
-    curves = [list(line.get_ydata()) for line in draw_trimap_curves(settings).axes[0].get_lines()]
-    assert curves[3] == pytest.approx([0.41, 0.51, 0.71])
+    curves, gains = ([list(line.get_ydata()) for line in axes.get_lines()] for axes in draw_trimaps(results).axes)
+    assert curves[2] == pytest.approx([0.41, 0.51, 0.71])
+    assert gains[1] == pytest.approx([0.1, 0.1, 0.1])
     assert draw_scores([]) is None
-    assert draw_trimap_curves([]) is None
+    assert draw_trimaps([]) is None
 
 
 def test_a_folder_without_jobs_is_refused(tmp_path):

@@ -52,16 +52,13 @@ def _report_universal(folder: Path) -> None:
 
 
 def _report_multirun(folder: Path) -> None:
-    from spatialprop.report.affinity_sweep import affinity_sweep_tables
     from spatialprop.report.sweep import summarise
-    from spatialprop.report.sweep_page import write_summary
+    from spatialprop.report.sweep_page import sweep_tables, write_summary
 
     summary = summarise(folder)
     page = write_summary(summary)
-    if summary.settings:
-        print(summary.table().text())
-        for title, table in affinity_sweep_tables(summary).items():
-            print(f"\n{title}\n{table.text()}")
+    for title, (table, _) in sweep_tables(summary).items():
+        print(f"{title}\n{table.text()}\n")
     if summary.failed:
-        print(f"\nWithout a result:\n{summary.failures().text()}")
+        print(f"Without a result:\n{summary.failures().text()}")
     print(page)

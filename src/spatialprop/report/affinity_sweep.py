@@ -9,7 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 from spatialprop.report.affinity import PLACES, SCORES
 from spatialprop.report.canvas import INK, legend, line_colours, percent_axis, plot_grid
-from spatialprop.report.sweep import Setting, Spread, Summary
+from spatialprop.report.result import Spread
+from spatialprop.report.sweep import Setting, Summary
 from spatialprop.report.tables import MISSING, Table, is_number
 
 ROWS = "Against the segmenter alone"
@@ -67,9 +68,10 @@ def draw_steps_of_settings(settings: Sequence[Setting]) -> Figure | None:
 def _rows(summary: Summary) -> Table:
     """Every setting against the one without a head, seed by seed."""
     alone = [setting for setting in summary.settings if all(_is_alone(metrics) for metrics in setting.metrics)]
-    base = dict(zip(alone[0].seeds, alone[0].metrics, strict=True)) if len(alone) == 1 else {}
     rows = []
-    for setting in summary.settings if base else []:
+    for setting in summary.settings:
+        on_set = [one for one in alone if one.data == setting.data]
+        base = dict(zip(on_set[0].seeds, on_set[0].metrics, strict=True)) if len(on_set) == 1 else {}
         jobs = [
             (metrics, base[seed]) for seed, metrics in zip(setting.seeds, setting.metrics, strict=True) if seed in base
         ]
@@ -81,9 +83,9 @@ def _rows(summary: Summary) -> Table:
                 known = [(now, before) for now, before in values if is_number(now) and is_number(before)]
                 cells += [_spread(now for now, _ in known), _spread((now - before for now, before in known), "+")]
             if found:
-                rows.append([*_places(summary, setting), method, str(len(found)), *cells])
-    heading = [*summary.columns, "method", "n", "mIoU", "over base", "Boundary IoU", "over base"]
-    return Table(heading, rows, labels=len(summary.columns) + 1)
+                rows.append([*summary.places(setting), method, str(len(found)), *cells])
+    heading = [*summary.place_heading, "method", "n", "mIoU", "over base", "Boundary IoU", "over base"]
+    return Table(heading, rows, labels=len(summary.place_heading) + 1)
 
 
 def _is_alone(metrics: Mapping[str, Any]) -> bool:
@@ -98,8 +100,10 @@ def _accuracy(summary: Summary) -> Table:
             for place, title in PLACES.items():
                 kinds = [scores[dilation][place]["different"] for scores in found if dilation in scores]
                 cells = [_spread(kind[score] for kind in kinds) for score in SCORES]
-                rows.append([*_places(summary, setting), dilation, title, *cells])
-    return Table([*summary.columns, "dilation", "pairs", *SCORES.values()], rows, labels=len(summary.columns) + 2)
+                rows.append([*summary.places(setting), dilation, title, *cells])
+    return Table(
+        [*summary.place_heading, "dilation", "pairs", *SCORES.values()], rows, labels=len(summary.place_heading) + 2
+    )
 
 
 def _changes(summary: Summary) -> Table:
@@ -109,8 +113,10 @@ def _changes(summary: Summary) -> Table:
         found = [scores["changes"] for scores in refined if "changes" in scores]
         if found:
             cells = [_spread(changes[key] for changes in found) for key in ("changed", "right", "wrong")]
-            rows.append([*_places(summary, setting), *cells, _spread(map(net, found), "+")])
-    return Table([*summary.columns, "changed", "rightly", "wrongly", "net"], rows, labels=len(summary.columns))
+            rows.append([*summary.places(setting), *cells, _spread(map(net, found), "+")])
+    return Table(
+        [*summary.place_heading, "changed", "rightly", "wrongly", "net"], rows, labels=len(summary.place_heading)
+    )
 
 
 def _regions(summary: Summary) -> Table:
@@ -122,13 +128,10 @@ def _regions(summary: Summary) -> Table:
     known = {size for _, found in growth for regions in found for size in regions if regions[size]["before"]}
     sizes = sorted(known, key=lambda size: int(size.partition("-")[0]))
     rows = [
-        [
-            *_places(summary, setting),
-            *(_spread((_growth(regions.get(size)) for regions in found), "+") for size in sizes),
-        ]
+        [*summary.places(setting), *(_spread((_growth(regions.get(size)) for regions in found), "+") for size in sizes)]
         for setting, found in growth
     ]
-    return Table([*summary.columns, *(f"{size} px" for size in sizes)], rows, labels=len(summary.columns))
+    return Table([*summary.place_heading, *(f"{size} px" for size in sizes)], rows, labels=len(summary.place_heading))
 
 
 def _cost(summary: Summary) -> Table:
@@ -141,9 +144,9 @@ def _cost(summary: Summary) -> Table:
                 value, base = (_mean(cost[key].get(name) for cost in found) for name in (part, "segmenter"))
                 cells.append(MISSING if value is None else f"{value / scale:,.{places}f}")
                 cells.append(f"{100 * value / base:.1f} %" if value is not None and base else MISSING)
-            rows.append([*_places(summary, setting), part, *cells])
-    heading = [*summary.columns, "part", "parameters", "of base", "GFLOPs", "of base", "ms", "of base"]
-    return Table(heading, rows, labels=len(summary.columns) + 1)
+            rows.append([*summary.places(setting), part, *cells])
+    heading = [*summary.place_heading, "part", "parameters", "of base", "GFLOPs", "of base", "ms", "of base"]
+    return Table(heading, rows, labels=len(summary.place_heading) + 1)
 
 
 def net(changes: Mapping[str, Any]) -> float | None:
@@ -180,10 +183,6 @@ def _curve(setting: Setting, of_step: Callable[[Mapping[str, Any], str], float |
             if value is not None:
                 values.setdefault(int(step), []).append(value)
     return {step: Spread(found) for step, found in sorted(values.items())}
-
-
-def _places(summary: Summary, setting: Setting) -> list[str]:
-    return [setting.overrides.get(column, MISSING) for column in summary.columns]
 
 
 def _spread(values: Any, sign: str = "") -> str:

@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -91,6 +91,16 @@ def read_run(folder: str | Path) -> Run:
     )
 
 
+def read_kinds(folder: Path, kinds: Iterable[str]) -> dict[str, list[tuple[str, Arrays]]]:
+    """Name and arrays of each `<kind>_<rank>_<name>.npz` in a folder by kind, in order of their ranks."""
+    found: dict[str, list[tuple[str, Arrays]]] = {kind: [] for kind in kinds}
+    for path in sorted(folder.glob("*.npz"), key=natural_order):
+        kind, _, rest = path.stem.partition("_")
+        if kind in found and (arrays := _read_arrays(path)):
+            found[kind].append((rest.partition("_")[2], arrays))
+    return found
+
+
 def read_overrides(folder: Path) -> tuple[str, ...]:
     """What a run was started with; nothing if that is not written down."""
     path = folder / ".hydra" / "overrides.yaml"
@@ -112,6 +122,12 @@ def read_metrics(folder: Path) -> dict[str, dict[str, Any]]:
     if not all(isinstance(scores, dict) for scores in metrics.values()):
         raise ValueError(f"{path} must hold an object of scores for each method; got {sorted(metrics)}")
     return metrics
+
+
+def read_data_name(folder: Path) -> str:
+    """Name of the data set that a run is about, empty if that is not written down."""
+    path = folder / "data.json"
+    return str(_read_json(path).get("name", "")) if path.is_file() else ""
 
 
 def read_curves(folder: Path) -> Curves:
