@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import AdamW
@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from spatialprop.data import CoarseFiles, Splits, WholeImages, WithCoarse
 from spatialprop.data.example import Example, Examples, LabelSet
+from spatialprop.data.files import write_beside
 from spatialprop.experiment.composition import (
     keep_checkpoints,
     load_weights_of,
@@ -86,11 +87,10 @@ def _load(config: DictConfig, network: nn.Module) -> None:
 
 
 def keep_weights(network: nn.Module, path: Path) -> None:
-    """Write a network's weights, never half of them."""
+    """Write a network's weights, never half of them; each process of a run may."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}, beside)
-    beside.replace(path)
+    with write_beside(path) as file:
+        file.write(save({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}))
 
 
 def _weights_at(source: Path) -> dict[str, Tensor]:
