@@ -72,6 +72,26 @@ def test_a_folder_that_is_no_run(tmp_path):
     assert "holds no config.yaml" in failed.stdout + failed.stderr
 
 
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ([], "which run? Give its folder"),
+        (["run=outputs/latset"], "outputs/latset is not a folder"),
+        (["run=.", "data=foldr"], "cityscapes"),
+        (["run=.", "segmenter=file"], "files"),
+        (["run=.", "segmentr=files"], "Did you mean 'segmenter'?"),
+        (["run=.", "baseline=[densecrf]"], "Did you mean 'baselines'?"),
+        (["run=.", "+baseline=[densecrf]"], "Did you mean 'baselines'?"),
+        (["run=.", "trainer.device=2"], "Did you mean 'devices'?"),
+    ],
+    ids=str,
+)
+def test_a_wrong_override_says_what_is_right(overrides, told, tmp_path):
+    failed = run("evaluate.py", *overrides, folder=tmp_path, expect=1)
+    assert told in failed.stdout + failed.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_weights_that_do_not_fit(moved, tmp_path):
     config = OmegaConf.load(moved / "config.yaml")
     config.guidance.network.width = 16

@@ -1,6 +1,8 @@
 """The command line of train.py, and what a run leaves behind."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from tests.experiment.tiny import REPOSITORY, run, tiny_but, trained
+from tests.experiment.tiny import REPOSITORY, TINY, run, tiny_but, trained
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +70,19 @@ def test_a_segmenter_that_was_trained_before_is_taken_over(tmp_path):
     [
         ("optimizer.lrr=1", "Did you mean 'lr'?"),
         ("sead=1", "Did you mean 'seed'?"),
+        ("+sead=1", "Did you mean 'seed'?"),
+        ("experimen=synthetic_unet", "Did you mean 'experiment'?"),
+        ("guidance.network.widht=8", "Did you mean 'width'?"),
         ("guidance=lite", "light"),
+        ("debug=quick", "fast"),
         ("propagation.connection=four_way", "three_way"),
         ("propagation.normalization=softmax", "clamp"),
         ("task.kind=refinement", "refine"),
         ("baselines=[crf]", "densecrf"),
         ("loader.batch_size=1000", "lower loader.batch_size"),
+        ("patches.size=0", "patches.size must be at least 1"),
+        ("optimizer.lr=-1", "Invalid learning rate"),
+        ("+scheduler.warm=0.1", "warm"),
         ("logger.kind=tensorboard", "wandb"),
         ("ckpt_path=last", "no run in outputs/refine has a checkpoint"),
         ("ckpt_path=missing.ckpt", "does not exist"),
@@ -86,17 +95,47 @@ def test_a_wrong_override_says_what_is_right(override, told, tmp_path):
     failed = run("train.py", *tiny_but(override), folder=tmp_path, expect=1)
     assert told in failed.stdout + failed.stderr
     assert not list(tmp_path.rglob("metrics.json"))
+    assert not list(tmp_path.rglob("*.ckpt")), "it was not said before a segmenter was fitted"
 
 
-def test_completion_does_not_wait_for_torch():
-    """Tab completion runs the script; so does `--cfg job`."""
+def test_a_wrong_setting_of_a_multirun_stops_it_before_the_first_job(tmp_path):
+    failed = run("train.py", "--multirun", *TINY, "propagation=one_way,thre_way", folder=tmp_path, expect=1)
+    assert "three_way" in failed.stderr
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+HEAVY = {"torch", "pytorch_lightning", "numba", "albumentations", "cv2", "matplotlib"}
+
+
+def shown(script: str, *arguments: str, typed: str = "") -> str:
+    """What a script prints that only looks at its configs: it must do so without what takes seconds to import."""
     code = (
-        "import sys, runpy; sys.argv = ['train.py', '--cfg', 'job']\n"
-        f"runpy.run_path({str(REPOSITORY / 'train.py')!r}, run_name='__main__')\n"
-        "assert not {'torch', 'pytorch_lightning', 'numba'} & set(sys.modules), 'imported too early'"
+        f"import sys, runpy; sys.argv = {[script, *arguments]!r}\n"
+        f"runpy.run_path({str(REPOSITORY / script)!r}, run_name='__main__')\n"
+        f"assert not {HEAVY} & set(sys.modules), 'imported too early'"
     )
-    import subprocess
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
+    surroundings = {**os.environ, "COMP_LINE": typed}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, env=surroundings
+    )
     assert done.returncode == 0, done.stderr
-    assert "three_way" in done.stdout
+    assert not done.stderr  # where Hydra would warn of an unknown version_base
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("train.py propagation=", "propagation=three_way"),
+        ("train.py experiment=syn", "experiment=synthetic_unet"),
+        ("train.py trainer.max_e", "trainer.max_epochs="),
+        ("evaluate.py data=", "data=folder"),
+    ],
+)
+def test_tab_completion_does_not_wait_for_torch(typed, offered):
+    """Tab completion runs the script."""
+    assert offered in shown(typed.split()[0], "-sc", "query=bash", typed=typed).split()
+
+
+def test_the_config_is_shown_without_torch():
+    assert "connection: three_way" in shown("train.py", "--cfg", "job")

@@ -62,7 +62,9 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
     splits = make_splits(config)
     run.write_labels(splits.labels, len(splits.test))
     task = make_task(config, splits.labels, make_baselines(config), make_optimization(config))
-    make_data(config, splits).train_dataloader()  # impossible batches and patches fail now, not after the next step
+    # What is impossible is said now, not after a segmenter has been fitted.
+    make_data(config, splits).train_dataloader()
+    checkpoint = _checkpoint(config, run)
     refines = config.task.kind == "refine"
     if refines:
         network = frozen_segmenter(config, splits, run)
@@ -83,7 +85,7 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
             SaveFailures(run.failures, config.callbacks.examples),
         ],
     )
-    trainer.fit(task, data, ckpt_path=_checkpoint(config, run), weights_only=True)
+    trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
 
     best = run.checkpoints / "best.ckpt"
     if config.callbacks.weights == "best" and best.exists():
