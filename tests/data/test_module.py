@@ -3,11 +3,14 @@
 import zlib
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 
-from spatialprop.data import Augment, SquarePatches, folder
+from spatialprop.data import Augment, LabelSet, SquarePatches, WholeImages, folder
+from spatialprop.data.example import Example
 from spatialprop.data.module import DataModule
 from tests.data.tiny_folder import write_tiny_folder
 
@@ -107,6 +110,34 @@ def test_goes_on_after_a_stop_with_the_batch_that_is_due(splits, tmp_path, worke
         )
     trainer(tmp_path, max_epochs=3).fit(resumed, data(splits, workers=workers), ckpt_path=checkpoint, weights_only=True)
     assert (stopped.course, resumed.course) == (course[:done], course[done:])
+
+
+class CountsThreads:
+    """Examples that ask OpenCV how many threads it would start."""
+
+    labels = LabelSet("threads", ("one", "another"))
+    names = ("only",)
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        label = np.full((8, 8), cv2.getNumThreads(), np.uint8)
+        return Example("only", np.zeros((8, 8, 3), np.uint8), label)
+
+
+def test_opencv_starts_no_threads_in_workers(splits):
+    """Each worker would start as many as there are cores."""
+    one = splits._replace(train=CountsThreads(), val=CountsThreads(), test=CountsThreads())
+    module = DataModule(one, WholeImages(), Augment(), seed=1, batch_size=1, workers=1)
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    try:
+        for loader in (module.train_dataloader(), module.val_dataloader(), module.test_dataloader()):
+            (batch,) = loader
+            assert batch["label"].unique().tolist() == [1]
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_repeated_batches(splits, tmp_path):
