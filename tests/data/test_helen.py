@@ -30,6 +30,12 @@ def test_classes_are_those_that_are_scored():
     assert (names[0], names[10]) == ("background", "hair")
 
 
+def test_every_left_part_has_its_right_one_in_a_mirror():
+    pairs = {LABELS.classes[one]: LABELS.classes[other] for one, other in LABELS.mirrored}
+    assert pairs == {name: name.replace("left", "right") for name in LABELS.classes if name.startswith("left")}
+    assert len(pairs) == 2
+
+
 def test_official_lists(root):
     splits = helen(root=str(root), points=str(root / "points.csv"), size=64)
     assert [list(part.names) for part in splits] == [HELEN[split] for split in SPLITS]

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from spatialprop.nn import JointNetwork
+from spatialprop.nn.guidance import LightGuidance
 from spatialprop.nn.segmenters import Context, DeepLabResNet101, DeepLabVGG, FCN8s, FrontEnd, HighRes, UNet
 from spatialprop.nn.segmenters.resnet import ResNet101Trunk
 from spatialprop.nn.segmenters.vgg import vgg16_trunk
@@ -100,6 +102,16 @@ def test_gradient_reaches_every_parameter_and_the_image(network):
     ]
     assert not silent
     assert pixels.grad.any()
+
+
+@pytest.mark.parametrize("guidance", [None, lambda channels: LightGuidance(channels, width=8)], ids=["trunk", "own"])
+def test_trains_jointly_with_a_refinement(network, guidance):
+    joint = JointNetwork(network, guidance).train()
+    coarse, refined = joint(image(45, 70, batch=2))
+    assert coarse.shape == refined.shape == (2, CLASSES, 45, 70)
+    (refined * torch.rand_like(refined)).sum().backward()
+    assert next(network.parameters()).grad is not None
+    assert all(parameter.grad.isfinite().all() for parameter in joint.parameters() if parameter.grad is not None)
 
 
 @torch.no_grad()
