@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from spatialprop.cli import main as spatialprop
-from tests.experiment.tiny import TINY, command, environment, run, trained
+from tests.experiment.tiny import TINY, command, environment, run, run_anew, trained
 
 
 def test_one_failing_job_does_not_lose_the_others(tmp_path, capsys):
@@ -54,16 +54,10 @@ def test_multirun_with_several_devices_is_refused(tmp_path):
 def test_two_processes_score_every_image_once(tmp_path):
     """Three test images over two processes: none is counted twice to make it even."""
     one = trained(tmp_path, "data.test=3", "trainer.max_epochs=1")
-    options = [
-        "data.test=3",
-        "trainer=ddp",
-        "trainer.accelerator=cpu",
-        "trainer.devices=2",
-        "trainer.precision=32-true",
-    ]
+    options = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
     scores = []
-    for extra in ([], options[1:]):
-        done = run("evaluate.py", f"run={one}", *extra, folder=tmp_path)
+    for start, extra in ((run, []), (run_anew, options)):
+        done = start("evaluate.py", f"run={one}", *extra, folder=tmp_path)
         folder = tmp_path / [line for line in done.stdout.strip().splitlines() if "evaluations" in line][-1]
         metrics = json.loads((folder / "metrics.json").read_text())
         for method in metrics.values():
@@ -74,7 +68,7 @@ def test_two_processes_score_every_image_once(tmp_path):
 
 def test_training_on_two_processes(tmp_path):
     options = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
-    run("train.py", *TINY, "loader.batch_size=2", *options, folder=tmp_path)
+    run_anew("train.py", *TINY, "loader.batch_size=2", *options, folder=tmp_path)
     (metrics,) = tmp_path.rglob("metrics.json")
     assert json.loads(metrics.read_text())["refined"]["mIoU"] >= 0
     assert os.environ.keys() <= environment().keys()

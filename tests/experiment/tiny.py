@@ -1,6 +1,7 @@
 """Runs that are over in seconds."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from spatialprop.experiment.overrides import register_resolvers
+from tests.fresh import ENVIRONMENT, python
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -40,16 +42,31 @@ def command(script: str, *arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    # One thread: several runs share a machine with few cores.
-    return {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    return {**os.environ, **ENVIRONMENT, "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
 
 
 def run(script: str, *arguments: str, folder: Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
     """Run a script in `folder`, which gets its outputs."""
-    done = subprocess.run(
-        command(script, *arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == expect, f"{done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+    done = python(str(REPOSITORY / script), *arguments, folder=folder, environment=environment(), timeout=600)
+    return as_expected(done, expect)
+
+
+def run_anew(script: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script by an interpreter of its own, whose start and end matter where it starts others."""
+    process = subprocess.Popen(
+        command(script, *arguments), cwd=folder, env=environment(), start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        said = process.communicate(timeout=600)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGABRT)  # all of them, and each says where it was
+        said = process.communicate()
+    return as_expected(subprocess.CompletedProcess(arguments, process.returncode, *said), 0)
+
+
+def as_expected(done: subprocess.CompletedProcess[str], code: int) -> subprocess.CompletedProcess[str]:
+    assert done.returncode == code, f"{done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
     return done
 
 

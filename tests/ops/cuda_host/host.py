@@ -3,7 +3,6 @@
 import ctypes
 import re
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from spatialprop.ops import cuda, cuda_spread
+from tests.fresh import ROOT, python
 
 Plan = cuda.Plan | cuda_spread.Plan
 
@@ -143,9 +143,8 @@ def guarded_memory() -> Iterator[None]:
 
 def verdict(module: str, library: Path, cases: Path) -> int | None:
     """What `module` says of a library, in a process of its own: a mutant may crash, or never end (None)."""
-    command = [sys.executable, "-m", module, str(library), str(cases)]
     try:
-        return subprocess.run(command, cwd=FOLDER.parents[2], timeout=120, capture_output=True).returncode
+        return python("-m", module, str(library), str(cases), folder=ROOT, timeout=120).returncode
     except subprocess.TimeoutExpired:
         return None
 
