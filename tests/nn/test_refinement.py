@@ -75,6 +75,25 @@ def test_computes_what_is_written_down(hidden, size):
     torch.testing.assert_close(network(image, coarse).exp(), expected)
 
 
+def test_groups_of_hidden_maps_share_their_gates():
+    network = RefinementNetwork(light, num_classes=4, hidden=6, groups=2)
+    assert network.guidance.head.out_channels == 4 * 3 * 2
+    coarse = smooth_coarse(4, 32, 40)
+    network = far_from_identity(network)
+    alone = far_from_identity(RefinementNetwork(light, num_classes=4, hidden=6))
+    alone.load_state_dict({k: v for k, v in network.state_dict().items() if "head" not in k}, strict=False)
+    with torch.no_grad():  # gates of its own for each map, three times those of its group
+        for own, shared in zip(alone.guidance.head.parameters(), network.guidance.head.parameters(), strict=True):
+            own.copy_(shared.unflatten(0, (12, 2)).repeat_interleave(3, dim=1).flatten(0, 1))
+        image = torch.rand(1, 3, 32, 40)
+        torch.testing.assert_close(network(image, coarse), alone(image, coarse))
+
+
+def test_groups_need_hidden_maps():
+    with pytest.raises(ValueError, match="got groups=2 without any: give hidden too"):
+        RefinementNetwork(light, groups=2)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("merge", ["max", "mean"])
 @pytest.mark.parametrize("hidden", [None, 6])

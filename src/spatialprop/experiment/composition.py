@@ -71,6 +71,7 @@ def make_task(
     propagation: dict[str, Any] = dict(config.propagation)
     propagation |= {"hidden": config.guidance.hidden, "num_classes": len(labels.classes)}
     propagation["hints"] = list(config.guidance.get("hints", ()))
+    propagation["groups"] = config.guidance.get("groups")
     if kind == "refine":
         refinement = RefinementNetwork(guidance, **propagation)
         return Refine(refinement, labels, optimization, loss, compared_with, config.task.restrict, windows)

@@ -26,6 +26,7 @@ class RefinementNetwork(nn.Module):
             `in_channels` it is shown.
         num_classes: Number of classes; needed for hidden channels only.
         hidden: Number of hidden maps, None to propagate the probabilities themselves.
+        groups: How many groups of hidden maps have gates of their own; by default each map has.
         hints: What the guidance is shown of the coarse map beside the image, see `hint_maps`.
         connection, normalization, units, separate_gates, merge, directions: See `SpatialPropagation`.
 
@@ -43,6 +44,7 @@ class RefinementNetwork(nn.Module):
         *,
         num_classes: int | None = None,
         hidden: int | None = None,
+        groups: int | None = None,
         hints: Sequence[str] = (),
         connection: str = "three_way",
         normalization: str = "clamp",
@@ -54,9 +56,11 @@ class RefinementNetwork(nn.Module):
         super().__init__()
         if merge == "none":
             raise ValueError("merge='none' leaves one map a direction, not one result; use 'max' or 'mean'")
+        if groups is not None and hidden is None:
+            raise ValueError(f"groups share hidden maps out; got groups={groups} without any: give hidden too")
         self.propagation = SpatialPropagation(
             hidden,
-            groups=hidden or 1,
+            groups=groups or hidden or 1,
             connection=connection,
             normalization=normalization,
             units=units,
