@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from spatialprop.callbacks.failures import KINDS
 from spatialprop.cli import main as spatialprop
 from spatialprop.report.affinity import affinity_tables
-from spatialprop.report.affinity_figures import read_failures
 from spatialprop.report.affinity_sweep import affinity_sweep_tables, draw_steps_of_settings
 from spatialprop.report.page import write_report
+from spatialprop.report.run import read_kinds
 from spatialprop.report.sweep import summarise
 from tests.report.folders import arrays, scores, write_job, write_run
 from tests.report.reader import read
@@ -94,7 +95,7 @@ def test_the_segmenter_alone_has_its_cost():
 def test_a_broken_failure_is_left_out(run):
     (run / "failures" / "border_01_image_1.npz").write_bytes(b"PK\x03\x04")
     with pytest.warns(UserWarning, match="border_01_image_1.npz cannot be read"):
-        found = read_failures(run / "failures")
+        found = read_kinds(run / "failures", KINDS)
     assert [name for name, _ in found["border"]] == ["image_0", "image_2"]
 
 

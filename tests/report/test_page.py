@@ -2,10 +2,11 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 from spatialprop.report.page import write_report
-from tests.report.folders import scores, write_run
+from tests.report.folders import arrays, scores, write_run
 from tests.report.reader import Reader, read
 
 
@@ -24,6 +25,18 @@ def test_a_complete_run_has_every_figure(tmp_path):
     assert "81.0% 11.0 above coarse" in shown.text
     assert "70.0% of them rightly" in shown.text
     assert "7 images" in shown.text
+
+
+def test_the_best_the_median_and_the_worst_images_are_shown(tmp_path):
+    folder = write_run(tmp_path / "run")
+    (folder / "ranked").mkdir()
+    for kind, gain in (("best", 0.12), ("median", 0.01), ("worst", -0.2)):
+        np.savez_compressed(folder / "ranked" / f"{kind}_00_image.npz", gain=gain, **arrays())
+    shown = read(write_report(folder))
+    figures = {path.name for path in (folder / "figures").iterdir()}
+    assert {"best.png", "median.png", "worst.png"} <= figures
+    assert len(shown.pictures) == len(figures)
+    assert shown.text.index("Best: ") < shown.text.index("Median: ") < shown.text.index("Worst: ")
 
 
 def test_the_page_says_how_to_run_it_again(tmp_path):

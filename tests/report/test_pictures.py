@@ -7,11 +7,18 @@ from PIL import Image
 
 from spatialprop.data.example import LabelSet
 from spatialprop.report.figures import draw_per_class, draw_training, draw_trimap
-from spatialprop.report.pictures import draw_affinity, draw_examples, draw_object_probability, error_map
+from spatialprop.report.pictures import (
+    change_map,
+    draw_affinity,
+    draw_changes,
+    draw_examples,
+    draw_object_probability,
+    error_map,
+)
 from tests.report.folders import CLASSES, arrays, scores
 
 LABELS = LabelSet("four", tuple(CLASSES), ignore_index=255)
-RED, GREEN, VIOLET = [207, 34, 46], [45, 164, 78], [111, 66, 193]
+RED, GREEN, VIOLET, AMBER = [207, 34, 46], [45, 164, 78], [111, 66, 193], [212, 167, 44]
 
 
 def titles(figure):
@@ -37,6 +44,28 @@ def test_errors_are_told_apart_and_void_is_none():
     assert len(set(right)) == 1
     assert void in ([255, 255, 255], [140, 140, 140])
     assert error_map(label, before)[0, :3].tolist() == [RED, RED, right]
+
+
+def test_changes_are_told_apart_and_void_is_none():
+    label = np.array([[1, 1, 1, 1, 255]], np.uint8)
+    before = np.array([[0, 1, 0, 0, 0]], np.uint8)
+    after = np.array([[1, 0, 2, 0, 1]], np.uint8)
+    right, wrong, neither, unchanged, void = change_map(label, before, after)[0].tolist()
+    assert [right, wrong, neither] == [GREEN, RED, AMBER]
+    assert unchanged not in (GREEN, RED, AMBER)
+    assert void in ([255, 255, 255], [140, 140, 140])
+
+
+def test_a_sheet_of_changes_says_what_each_image_gained():
+    examples = [("one", {**arrays(), "gain": np.array(-0.0312)}), ("without", arrays(1))]
+    figure = draw_changes(examples, LABELS)
+    assert titles(figure) == ["image", "ground truth", "coarse", "densecrf", "refined", "what changed"]
+    assert [text.get_text() for text in figure.axes[-1].texts] == ["-3.1"]
+    assert {"rightly changed", "wrongly changed", "wrong before and after"} <= set(legend(figure))
+    picture = drawn(figure)
+    for colour in (GREEN, RED, AMBER):
+        assert (picture == colour).all(axis=-1).any()
+    assert draw_changes([("without", arrays())], LABELS) is None
 
 
 def test_a_sheet_has_a_row_for_each_image_and_a_column_for_each_mask():

@@ -64,8 +64,8 @@ def sample(index, height=32, width=32):
     return {"name": f"shapes/{index}", "image": image.clamp(0, 1), "label": label, "coarse": coarse}
 
 
-def loader(batch_size, size=(32, 32)):
-    return DataLoader([sample(index, *size) for index in range(2)], batch_size=batch_size, collate_fn=collate)
+def loader(batch_size, size=(32, 32), images=2):
+    return DataLoader([sample(index, *size) for index in range(images)], batch_size=batch_size, collate_fn=collate)
 
 
 class Losses(pl.Callback):

@@ -3,6 +3,7 @@
 from spatialprop.callbacks.examples import SaveExamples
 from spatialprop.callbacks.failures import SaveFailures
 from spatialprop.callbacks.predictions import SavePredictions
+from spatialprop.callbacks.ranked import SaveRanked
 from spatialprop.callbacks.resume import ResumeCheckpoint
 
-__all__ = ["ResumeCheckpoint", "SaveExamples", "SaveFailures", "SavePredictions"]
+__all__ = ["ResumeCheckpoint", "SaveExamples", "SaveFailures", "SavePredictions", "SaveRanked"]

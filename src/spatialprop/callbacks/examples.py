@@ -38,13 +38,7 @@ class SaveExamples(pl.Callback):
     ) -> None:
         if trainer.global_rank != 0 or batch_idx >= self._count:
             return
-        labels: dict[str, Tensor] = outputs["labels"]
-        arrays: dict[str, Any] = {
-            "image": _bytes(batch["image"][0].permute(1, 2, 0)),
-            "label": _indices(batch["label"]),
-        }
-        for method, result in labels.items():
-            arrays[method if method in ("coarse", "refined") else f"method_{method}"] = _indices(result)
+        arrays = image_and_masks(batch, outputs)
         if self._background is not None:
             for method in ("coarse", "refined"):
                 if method in outputs:
@@ -57,6 +51,15 @@ class SaveExamples(pl.Callback):
         self._folder.mkdir(parents=True, exist_ok=True)
         with write_beside(self._folder / f"{batch_idx:02d}_{batch['name'][0].replace('/', '_')}.npz") as file:
             np.savez_compressed(file, **arrays)
+
+
+def image_and_masks(batch: Any, outputs: Any) -> dict[str, Any]:
+    """A test image, its label and every method's result, as reports read them."""
+    labels: dict[str, Tensor] = outputs["labels"]
+    arrays: dict[str, Any] = {"image": _bytes(batch["image"][0].permute(1, 2, 0)), "label": _indices(batch["label"])}
+    for method, result in labels.items():
+        arrays[method if method in ("coarse", "refined") else f"method_{method}"] = _indices(result)
+    return arrays
 
 
 def pixel_to_show(

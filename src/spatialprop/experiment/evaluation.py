@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback
 
-from spatialprop.callbacks import SaveExamples, SaveFailures, SavePredictions
+from spatialprop.callbacks import SaveExamples, SaveFailures, SavePredictions, SaveRanked
 from spatialprop.data.files import write_beside
 from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
 from spatialprop.experiment.composition import make_baselines, make_data, make_splits, make_trainer
@@ -39,6 +39,7 @@ def evaluate(options: DictConfig, folder: Path) -> dict[str, Any]:
     callbacks: list[Callback] = [
         SaveExamples(run.examples, config.callbacks.examples, config.callbacks.background),
         SaveFailures(run.failures, config.callbacks.examples),
+        SaveRanked(run.ranked, config.callbacks.ranked, splits.labels),
     ]
     if options.predictions:
         callbacks.append(SavePredictions(run.predictions, splits.labels))

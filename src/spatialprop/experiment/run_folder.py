@@ -27,6 +27,7 @@ class RunFolder:
         self.segmenter = self.checkpoints / "segmenter.safetensors"
         self.coarse = self.path / "coarse"
         self.examples = self.path / "examples"
+        self.ranked = self.path / "ranked"
         self.failures = self.path / "failures"
         self.predictions = self.path / "predictions"
 

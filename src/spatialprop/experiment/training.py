@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 
-from spatialprop.callbacks import SaveExamples, SaveFailures
+from spatialprop.callbacks import SaveExamples, SaveFailures, SaveRanked
 from spatialprop.data import Splits
 from spatialprop.data.files import write_beside
 from spatialprop.experiment.coarse import frozen_segmenter, keep_weights, with_coarse
@@ -83,6 +83,7 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
             *keep_checkpoints(config, run.checkpoints, monitor=task.monitor),
             SaveExamples(run.examples, config.callbacks.examples, config.callbacks.background),
             SaveFailures(run.failures, config.callbacks.examples),
+            SaveRanked(run.ranked, config.callbacks.ranked, splits.labels),
         ],
     )
     trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)

@@ -1,7 +1,5 @@
 """Figures of a run that predicts dilated affinity: what each number of steps changes, and where it fails."""
 
-import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ from spatialprop.report.canvas import (
 )
 from spatialprop.report.figures import name_lines
 from spatialprop.report.pictures import error_map
-from spatialprop.report.run import Arrays, Run, natural_order
+from spatialprop.report.run import Arrays, Run, read_kinds
 from spatialprop.report.tables import is_number
 
 _CHANGES = {"right": ("rightly", "#1a7f37"), "wrong": ("wrongly", "#cf222e"), "neutral": ("neither", "#9a6700")}
@@ -43,7 +41,7 @@ def write_affinity_figures(run: Run) -> list[tuple[Path, str]]:
     Returns:
         Where each figure was written, and its caption.
     """
-    failures = read_failures(run.folder / "failures")
+    failures = read_kinds(run.folder / "failures", _FAILURES)
     steps = (run.metrics.get("refined") or {}).get("steps") or {}
     coarse = (run.metrics.get("coarse") or {}).get("mIoU")
     drawn: list[tuple[str, str, Figure | None]] = [
@@ -52,21 +50,6 @@ def write_affinity_figures(run: Run) -> list[tuple[Path, str]]:
     ]
     folder = run.folder / "figures"
     return [(save(figure, folder / f"{name}.png"), caption) for name, caption, figure in drawn if figure]
-
-
-def read_failures(folder: Path) -> dict[str, list[tuple[str, Arrays]]]:
-    """Name and arrays of each cut-out by kind, worst first; a file that cannot be read is left out."""
-    failures: dict[str, list[tuple[str, Arrays]]] = {kind: [] for kind in _FAILURES}
-    for path in sorted(folder.glob("*.npz"), key=natural_order):
-        kind, _, rest = path.stem.partition("_")
-        if kind not in failures:
-            continue
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                failures[kind].append((rest.partition("_")[2], dict(stored)))
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            warnings.warn(f"{path} cannot be read ({error}) and is left out", stacklevel=2)
-    return failures
 
 
 def draw_steps(steps: Mapping[str, Mapping[str, Any]], coarse: float | None) -> Figure | None:

@@ -12,11 +12,16 @@ from matplotlib.ticker import MaxNLocator
 
 from spatialprop.data.example import LabelSet
 from spatialprop.report.canvas import AFTER, INK, legend, method_colours, percent_axis, plot_grid, save
-from spatialprop.report.pictures import draw_affinity, draw_examples, draw_object_probability
-from spatialprop.report.run import Curves, Run
+from spatialprop.report.pictures import draw_affinity, draw_changes, draw_examples, draw_object_probability
+from spatialprop.report.run import Curves, Run, read_kinds
 from spatialprop.report.tables import is_number, percent, trimap
 
 _ROWS = 4  # images on one sheet
+_RANKED = {
+    "best": "Best: the images whose own mIoU gains most by refinement, and by how many points",
+    "median": "Median: the images in the middle of that ranking",
+    "worst": "Worst: the images whose own mIoU loses most, or gains least",
+}
 _STAGES = {"train": AFTER, "val": "#bc4c00"}
 
 
@@ -28,8 +33,10 @@ def write_figures(run: Run) -> list[tuple[Path, str]]:
     """
     starts = range(0, len(run.examples), _ROWS)
     sheets = [(f"_{start // _ROWS + 1}" if start else "", run.examples[start : start + _ROWS]) for start in starts]
+    ranked = read_kinds(run.folder / "ranked", _RANKED)
     drawn: list[tuple[str, str, Figure | None]] = [
         *((f"examples{part}", "Images, masks and errors", draw_examples(sheet, run.labels)) for part, sheet in sheets),
+        *((kind, text, draw_changes(ranked[kind], run.labels)) for kind, text in _RANKED.items()),
         ("trimap", "IoU near borders: only pixels within a radius of a label change count", draw_trimap(run.metrics)),
         ("per_class", "IoU of each class that occurs", draw_per_class(run.metrics, run.labels)),
         *(

@@ -1,6 +1,6 @@
 """Pictures of single images: masks, what was mended, object probability, and the affinity of a pixel."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -17,6 +17,7 @@ from spatialprop.report.canvas import INK, PALE, legend, legend_height, picture_
 from spatialprop.report.run import Arrays
 
 _WRONG, _MENDED, _SPOILED = (207, 34, 46), (45, 164, 78), (111, 66, 193)
+_OTHERWISE = (212, 167, 44)  # from one error to another
 _HEARD, _COUNTERED = (178, 24, 43), (33, 102, 172)  # the ends of RdBu
 _LOUDEST = 32  # pixels that are drawn in full colour
 _BAR = 0.5  # inches that a colour bar needs
@@ -29,6 +30,54 @@ def draw_examples(examples: Sequence[tuple[str, Arrays]], labels: LabelSet) -> F
         examples: Name and arrays of each image; arrays that all of them lack have no column.
         labels: The classes, named in the legend as far as they occur.
     """
+    held = {key for _, arrays in examples for key in arrays}
+    maps: dict[str, Callable[[Arrays], NDArray[np.uint8]]] = {}
+    kinds: dict[str, tuple[int, int, int]] = {}
+    if {"label", "coarse"} <= held:
+        before = "errors before" if "refined" in held else "errors"
+        maps[before] = lambda arrays: error_map(arrays["label"], arrays["coarse"], image=arrays.get("image"))
+        kinds["wrong"] = _WRONG
+        if "refined" in held:
+            maps["errors after"] = lambda arrays: error_map(
+                arrays["label"], arrays["coarse"], arrays.get("refined"), arrays.get("image")
+            )
+            kinds |= {"mended": _MENDED, "newly wrong": _SPOILED}
+    sheet = _sheet(examples, labels, maps, kinds)
+    return sheet and sheet[0]
+
+
+def draw_changes(examples: Sequence[tuple[str, Arrays]], labels: LabelSet) -> Figure | None:
+    """Image, ground truth, masks, what refinement changed and how much the image's own mIoU has gained by that."""
+    examples = [(name, arrays) for name, arrays in examples if {"label", "coarse", "refined", "gain"} <= arrays.keys()]
+    maps = {
+        "what changed": lambda arrays: change_map(
+            arrays["label"], arrays["coarse"], arrays["refined"], arrays.get("image")
+        )
+    }
+    sheet = _sheet(
+        examples,
+        labels,
+        maps,
+        {"rightly changed": _MENDED, "wrongly changed": _WRONG, "wrong before and after": _OTHERWISE},
+    )
+    if sheet is None:
+        return None
+    figure, rows = sheet
+    for (_, arrays), row in zip(examples, rows, strict=True):
+        row[-1].text(
+            0.03, 0.95, f"{100 * float(arrays['gain']):+.1f}", transform=row[-1].transAxes, va="top", fontsize=9,
+            color=INK, bbox={"facecolor": "white", "edgecolor": PALE, "boxstyle": "round,pad=0.2", "linewidth": 0.6},
+        )  # fmt: skip
+    return figure
+
+
+def _sheet(
+    examples: Sequence[tuple[str, Arrays]],
+    labels: LabelSet,
+    maps: Mapping[str, Callable[[Arrays], NDArray[np.uint8]]],
+    kinds: Mapping[str, tuple[int, int, int]],
+) -> tuple[Figure, list[list[Axes]]] | None:
+    """Image and masks, as far as there are any, and what `maps` draw, with a legend of classes and `kinds`."""
     columns: list[tuple[str, str]] = [("image", "image"), ("label", "ground truth"), ("coarse", "coarse")]
     methods = {key for _, arrays in examples for key in arrays if key.startswith("method_")}
     # An oracle knows the truth: its mask shows nothing that the truth's does not.
@@ -39,10 +88,6 @@ def draw_examples(examples: Sequence[tuple[str, Arrays]], labels: LabelSet) -> F
     if not examples:
         return None
     masks = [key for key, _ in columns if key != "image"]
-    errors = []
-    if "label" in masks and "coarse" in masks:
-        errors = ["errors before", "errors after"] if "refined" in masks else ["errors"]
-
     present = np.unique(np.concatenate([arrays[key].ravel() for _, arrays in examples for key in masks if key in arrays]
                                        or [np.zeros(0, np.uint8)]))  # fmt: skip
     entries = [
@@ -50,26 +95,22 @@ def draw_examples(examples: Sequence[tuple[str, Arrays]], labels: LabelSet) -> F
     ]
     if VOID in present:
         entries.append(("void", Patch(facecolor="white", edgecolor="#8c959f", hatch="//////", linewidth=0.6)))
-    kinds = [("wrong", _swatch(_WRONG))] if errors else []
-    if len(errors) == 2:
-        kinds += [("mended", _swatch(_MENDED)), ("newly wrong", _swatch(_SPOILED))]
-    entries += kinds
+    entries += [(name, _swatch(colour)) for name, colour in kinds.items()]
 
     shapes = [next(arrays[key].shape[:2] for key, _ in columns if key in arrays) for _, arrays in examples]
-    titles = [title for _, title in columns] + errors
+    titles = [*(title for _, title in columns), *maps]
     foot = legend_height([name for name, _ in entries], len(titles))
     figure, rows = picture_grid(shapes, titles, [name for name, _ in examples], foot=foot)
     for (_, arrays), row in zip(examples, rows, strict=True):
         for axes, (key, _) in zip(row, columns, strict=False):
             if key in arrays:
                 _show(axes, arrays[key] if key == "image" else _coloured(arrays[key], labels))
-        for axes, title in zip(row[len(columns) :], errors, strict=True):
+        for axes, drawn in zip(row[len(columns) :], maps.values(), strict=True):
             if "label" in arrays and "coarse" in arrays:
-                after = arrays.get("refined") if title == "errors after" else None
-                _show(axes, error_map(arrays["label"], arrays["coarse"], after, arrays.get("image")))
+                _show(axes, drawn(arrays))
     if entries:
         legend(figure, entries)
-    return figure
+    return figure, rows
 
 
 def error_map(
@@ -85,13 +126,33 @@ def error_map(
         >>> error_map(label, before, after)[0].tolist()
         [[207, 34, 46], [45, 164, 78], [111, 66, 193]]
     """
-    pale = np.full(label.shape, 235, np.uint8) if image is None else (image.mean(axis=-1) * 0.3 + 170).astype(np.uint8)
-    drawn = np.repeat(pale[..., None], 3, axis=-1)
+    drawn = _paled(label, image)
     was_wrong = before != label
     is_wrong = was_wrong if after is None else after != label
     drawn[is_wrong & was_wrong] = _WRONG
     drawn[was_wrong & ~is_wrong] = _MENDED
     drawn[is_wrong & ~was_wrong] = _SPOILED
+    return _hatched(drawn, label == VOID)
+
+
+def change_map(
+    label: NDArray[np.uint8],
+    before: NDArray[np.uint8],
+    after: NDArray[np.uint8],
+    image: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
+    """Changed pixels: in green where they are right now, in red where they were right, else in amber.
+
+    Example:
+        >>> label, before, after = (np.array([row], np.uint8) for row in ([1, 1, 1], [0, 1, 0], [1, 0, 2]))
+        >>> change_map(label, before, after)[0].tolist()
+        [[45, 164, 78], [207, 34, 46], [212, 167, 44]]
+    """
+    drawn = _paled(label, image)
+    changed = before != after
+    drawn[changed] = _OTHERWISE
+    drawn[changed & (after == label)] = _MENDED
+    drawn[changed & (before == label)] = _WRONG
     return _hatched(drawn, label == VOID)
 
 
@@ -160,6 +221,12 @@ def _compressed(affinity: NDArray[np.float32]) -> NDArray[np.float32]:
 def _show(axes: Axes, picture: NDArray[Any], colours: ScalarMappable | None = None) -> None:
     drawn = picture if colours is None else colours.to_rgba(picture, bytes=True)
     axes.imshow(drawn, aspect="auto", interpolation="nearest")
+
+
+def _paled(label: NDArray[np.uint8], image: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """Something to draw on that still shows the image, if there is one."""
+    pale = np.full(label.shape, 235, np.uint8) if image is None else (image.mean(axis=-1) * 0.3 + 170).astype(np.uint8)
+    return np.repeat(pale[..., None], 3, axis=-1)
 
 
 def _coloured(mask: NDArray[np.uint8], labels: LabelSet) -> NDArray[np.uint8]:

@@ -1,0 +1,86 @@
+"""The test images that refinement helps most, and least."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from torch import Tensor
+
+from spatialprop.callbacks.examples import image_and_masks
+from spatialprop.data.example import VOID, LabelSet
+from spatialprop.data.files import write_beside
+from spatialprop.metrics import SegmentationScores
+
+
+class SaveRanked(pl.Callback):
+    """Write the best, the median and the worst test images by the gain in their own mIoU, one `.npz` each.
+
+    While testing, nothing but a number is kept of each image. Those that are written go through the test step once
+    more in the end, when the scores have been taken.
+
+    Args:
+        folder: Where they go.
+        count: How many of each kind; fewer where there are not three times as many images.
+        labels: The classes.
+    """
+
+    def __init__(self, folder: Path, count: int, labels: LabelSet) -> None:
+        self._folder = folder
+        self._count = count
+        self._scores = SegmentationScores(len(labels.classes), ignore_index=VOID, scored_classes=labels.scored_classes)
+        self._gains: dict[int, float] = {}
+
+    def on_test_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._gains = {}
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        labels: Mapping[str, Tensor] = outputs["labels"]
+        if trainer.global_rank == 0 and "refined" in labels:
+            gain = self._mean_iou(labels["refined"], batch["label"]) - self._mean_iou(labels["coarse"], batch["label"])
+            if not np.isnan(gain):  # no scored class occurs
+                self._gains[batch_idx] = gain
+
+    def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if trainer.global_rank != 0:
+            return
+        for left_over in self._folder.glob("*.npz"):
+            left_over.unlink()
+        loader: Any = trainer.test_dataloaders
+        order = list(loader.sampler)
+        for kind, places in ranked(self._gains, self._count).items():
+            for rank, place in enumerate(places):
+                batch = trainer.strategy.batch_to_device(loader.collate_fn([loader.dataset[order[place]]]))
+                with trainer.precision_plugin.test_step_context():
+                    outputs = module.test_step(batch, place)
+                self._folder.mkdir(parents=True, exist_ok=True)
+                name = batch["name"][0].replace("/", "_")
+                with write_beside(self._folder / f"{kind}_{rank:02d}_{name}.npz") as file:
+                    np.savez_compressed(file, gain=self._gains[place], **image_and_masks(batch, outputs))
+
+    def _mean_iou(self, predicted: Tensor, label: Tensor) -> float:
+        self._scores.reset()
+        self._scores.update(predicted.cpu(), label.cpu())
+        return self._scores.compute()["mIoU"].item()
+
+
+def ranked(gains: Mapping[int, float], count: int) -> dict[str, list[int]]:
+    """The places of the highest gains, of those in the middle, and of the lowest, none of them twice.
+
+    Example:
+        >>> ranked({0: 0.1, 1: -0.2, 2: 0.3, 3: 0.0}, count=2)
+        {'best': [2], 'median': [0], 'worst': [1]}
+    """
+    order = sorted(gains, key=lambda place: -gains[place])
+    count = min(count, len(order) // 3)
+    middle = (len(order) - count) // 2
+    return {"best": order[:count], "median": order[middle : middle + count], "worst": order[len(order) - count :][::-1]}
