@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spatialprop.data import VOID, folder, folders, mixed
+from spatialprop.data import VOID, SyntheticShapes, folder, folders, mixed
 from tests.data.tiny_folder import write_tiny_folder
 
 
@@ -69,3 +69,11 @@ def test_folders_side_by_side(tmp_path):
         *(f"pets/{name}" for name in pets.val.names),
     ]
     assert len(both.val) == len(discs.val)
+
+
+def test_drawn_images_beside_folders(tmp_path):
+    write_tiny_folder(tmp_path / "discs", classes=3)
+    both = folders(root=str(tmp_path), parts={"discs": {}}, drawn=2)
+    assert both.train.names[-2:] == ["drawn/" + name for name in SyntheticShapes("train", 2).names]
+    assert both.train[len(both.train) - 1].coarse is None
+    assert all(name.startswith("discs/") for name in [*both.val.names, *both.test.names])

@@ -14,6 +14,8 @@ from spatialprop.data.mixed import Mixed, joined_labels
 from spatialprop.data.synthetic import SyntheticShapes
 from spatialprop.data.voc import VOC
 
+DRAWN = "drawn"  # the part of built-in images beside folders
+
 
 class Splits(NamedTuple):
     """What to train on, what to choose by, and what to report."""
@@ -77,9 +79,17 @@ def mixed(*, parts: Mapping[str, Splits], train_only: Sequence[str] = ()) -> Spl
     )
 
 
-def folders(*, root: str, parts: Mapping[str, Mapping[str, Any]], train_only: Sequence[str] = ()) -> Splits:
-    """Several folders of `root` together; `parts` holds the options of `folder` for each."""
+def folders(
+    *, root: str, parts: Mapping[str, Mapping[str, Any]], train_only: Sequence[str] = (), drawn: int = 0
+) -> Splits:
+    """Several folders of `root` together, and so many `drawn` images to train on beside them.
+
+    `parts` holds the options of `folder` for each.
+    """
     read = {name: folder(root=str(Path(root, name)), **dict(options)) for name, options in parts.items()}
+    if drawn:
+        read[DRAWN] = synthetic(train=drawn, val=1, test=1, size=(256, 256), seed=0)
+        train_only = [*train_only, DRAWN]
     return mixed(parts=read, train_only=train_only)
 
 
