@@ -43,6 +43,9 @@ def test_the_same_scores_again(finished, moved, tmp_path):
 def test_baselines_and_predictions(moved, tmp_path):
     folder = evaluated(tmp_path, f"run={moved}", "baselines=[densecrf,guided_filter]", "predictions=true")
     assert {"densecrf", "guided_filter"} <= set(scores(folder))
+    report = (folder / "report.html").read_text()
+    assert f"python evaluate.py run={moved} " in report  # how to do it again
+    assert "python train.py" not in report
     pictures = sorted((folder / "predictions" / "refined").glob("*.png"))
     assert len(pictures) == 2
     with Image.open(pictures[0]) as picture:

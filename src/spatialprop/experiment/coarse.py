@@ -41,7 +41,7 @@ def with_coarse(config: DictConfig, examples: Examples, network: nn.Module | Non
         return with_stored_coarse(config, examples)
     files = CoarseFiles(folder, examples.labels)
     device = coarse_device(config)
-    predict(network.to(device), examples, files, device)
+    predict(network.to(device), examples, files, device, progress_bar=config.callbacks.progress_bar)
     return WithCoarse(examples, files)
 
 
@@ -132,10 +132,12 @@ def _fit(config: DictConfig, network: nn.Module, splits: Splits, run: RunFolder)
 
 
 @torch.no_grad()
-def predict(network: nn.Module, examples: Examples, files: CoarseFiles, device: torch.device) -> int:
+def predict(
+    network: nn.Module, examples: Examples, files: CoarseFiles, device: torch.device, *, progress_bar: bool = True
+) -> int:
     """Keep the network's coarse maps of the images that have none yet; tells how many these were."""
     missing = [index for index, image in enumerate(examples.names) if not files.path(image).exists()]
-    for index in tqdm(missing, desc="Coarse maps", unit="image", disable=not missing):
+    for index in tqdm(missing, desc="Coarse maps", unit="image", disable=not (missing and progress_bar)):
         example = examples[index]
         files.write(example.name, _coarse_map(network, example, device))
     return len(missing)

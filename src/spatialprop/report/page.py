@@ -90,8 +90,7 @@ def _sections(run: Run, figures: Sequence[tuple[Path, str]]) -> list[str]:
     if figures:
         sections += ["<h2>Figures</h2>", *(figure_html(path, caption) for path, caption in figures)]
     sections.append(
-        "<h2>Reproduce</h2>\n<p>Train and test it again, test what it has learned, or draw this page anew:</p>\n"
-        f"<pre>{escape(_commands(run))}</pre>"
+        f"<h2>Reproduce</h2>\n<p>Run it again, or draw this page anew:</p>\n<pre>{escape(_commands(run))}</pre>"
     )
     if run.config:
         sections.append(
@@ -102,8 +101,12 @@ def _sections(run: Run, figures: Sequence[tuple[Path, str]]) -> list[str]:
 
 def _commands(run: Run) -> str:
     folder = str(Path(*run.folder.resolve().parts[-3:]))  # outputs/<name>/<time>
-    train, evaluate = ["python", "train.py", *run.overrides], ["python", "evaluate.py", f"run={folder}"]
-    return "\n".join(map(shlex.join, (train, evaluate, ["spatialprop", "report", folder])))
+    if any(override.startswith("run=") for override in run.overrides):  # an evaluation, below the run that it is of
+        folder = str(run.folder.resolve())
+        made_by = [["python", "evaluate.py", *run.overrides]]
+    else:
+        made_by = [["python", "train.py", *run.overrides], ["python", "evaluate.py", f"run={folder}"]]
+    return "\n".join(map(shlex.join, [*made_by, ["spatialprop", "report", folder]]))
 
 
 def _headline(run: Run) -> str:
