@@ -39,8 +39,9 @@ log = logging.getLogger(__name__)
 
 
 def quieten_lightning() -> None:
-    """Leave out what Lightning says of its own workings; its warnings stay."""
+    """Leave out what Lightning says of its own workings; its warnings and profiles stay."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # what trainer.profiler was asked for
     for message in (r".*LeafSpec.*", r"Checkpoint directory .* exists and is not empty"):
         warnings.filterwarnings("ignore", message)
 
