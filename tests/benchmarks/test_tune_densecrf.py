@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from spatialprop.metrics import SegmentationScores
@@ -75,3 +76,11 @@ def test_around_the_best_one_value_at_a_time(search):
 def test_images_are_spread_over_the_split(search):
     assert search.spread_out(10, 3) == [0, 3, 6]
     assert search.spread_out(2, 5) == search.spread_out(2, None) == [0, 1]
+
+
+def test_a_cell_without_any_probability_stays_a_number(search):
+    coarse = np.full((3, 4, 5), 85, np.uint8)
+    coarse[:, 1, 2] = 0  # all of it was a class that the data set does not have
+    shares = search.whole(coarse, (32, 40))
+    assert np.isfinite(shares).all()
+    np.testing.assert_allclose(shares[:, 30, 30], 1 / 3, atol=1e-6)

@@ -1,6 +1,7 @@
 """From a config to the parts of an experiment."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +138,13 @@ def make_data(config: DictConfig, splits: Splits, patches: Patches | None = None
 
 def with_stored_coarse(config: DictConfig, examples: Examples) -> Examples:
     """Examples whose coarse maps come with them; what is missing is simulated if the config says so."""
-    simulated = SimulatedCoarse(len(examples.labels.classes))
+    if not config.segmenter.simulate_missing:
+        return WithCoarse(examples, coarse_map)
+    return WithCoarse(examples, partial(_stored_or, SimulatedCoarse(len(examples.labels.classes))))
 
-    def coarse_of(example: Example) -> NDArray[np.uint8]:
-        missing = example.coarse is None and config.segmenter.simulate_missing
-        return simulated(example) if missing else coarse_map(example)
 
-    return WithCoarse(examples, coarse_of)
+def _stored_or(simulated: SimulatedCoarse, example: Example) -> NDArray[np.uint8]:
+    return simulated(example) if example.coarse is None else coarse_map(example)
 
 
 def make_loggers(config: DictConfig, folder: Path, stage: str = "csv") -> list[Logger]:
