@@ -83,6 +83,15 @@ def test_hints_count_classes_that_do_not_take_part():
     np.testing.assert_allclose(refined, restricted(by_hand(network, image, coarse), coarse), atol=2e-5)
 
 
+def test_cells_of_zero_bytes_know_nothing(refiner):
+    stored = np.rint(probabilities(4, 6, 8) * 255).astype(np.uint8)
+    stored[:, 2, 3] = 0
+    unsure = stored.astype(np.float32) / stored.sum(axis=0).clip(min=1)
+    unsure[:, 2, 3] = 0.25
+    image = photograph(48, 64)
+    np.testing.assert_allclose(refiner.probabilities(image, stored), refiner.probabilities(image, unsure), atol=1e-5)
+
+
 def test_one_class_is_one_class(refiner):
     image = photograph(20, 30)
     assert (refiner(image, np.full((20, 30), 7)) == 7).all()

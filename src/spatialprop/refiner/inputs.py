@@ -169,6 +169,9 @@ def _probabilities(values: Tensor, classes: int | None) -> Tensor:
     else:
         raise InputError(f"coarse probabilities must be floats from 0 to 1, or uint8 x 255; got {values.dtype}")
     total = shares.sum(dim=1, keepdim=True)
+    if values.dtype == torch.uint8 and total.any():  # a cell of zeros knows nothing: every class is as likely
+        shares = torch.where(total == 0, 1 / shares.shape[1], shares)
+        total = shares.sum(dim=1, keepdim=True)
     least, most = (float(value) for value in total.aminmax())
     # Bytes were rounded, each class by itself: with many classes much may be missing.
     lowest, highest = (0.0, torch.inf) if values.dtype == torch.uint8 else (0.75, 1.25)
