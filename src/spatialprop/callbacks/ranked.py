@@ -30,6 +30,7 @@ class SaveRanked(pl.Callback):
         self._folder = folder
         self._count = count
         self._scores = SegmentationScores(len(labels.classes), ignore_index=VOID, scored_classes=labels.scored_classes)
+        self._scores.sync_on_compute = False  # one image, of one process: the others would not answer
         self._gains: dict[int, float] = {}
 
     def on_test_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
