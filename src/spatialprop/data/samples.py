@@ -89,7 +89,7 @@ class TrainingPatches(Dataset[Sample]):
             if self.most_classes is not None:  # before they are degraded, which takes as long as there are classes
                 label, whole = merge_classes(label, whole, example.label.shape, window, self.most_classes)
             if self.degrade is not None:
-                whole = self.degrade(whole, rng)
+                whole = self.degrade(whole, rng, example.name)
             coarse = crop_coarse(whole, example.label.shape, window, size)
             if self.show_as_labels is not None:
                 coarse = self.show_as_labels(coarse, label, rng)
