@@ -11,7 +11,7 @@ from torch import Tensor
 from spatialprop.callbacks.examples import image_and_masks
 from spatialprop.data.example import VOID, LabelSet
 from spatialprop.data.files import write_beside
-from spatialprop.metrics import SegmentationScores
+from spatialprop.metrics.confusion import class_iou, confusion_matrix
 
 
 class SaveRanked(pl.Callback):
@@ -29,8 +29,7 @@ class SaveRanked(pl.Callback):
     def __init__(self, folder: Path, count: int, labels: LabelSet) -> None:
         self._folder = folder
         self._count = count
-        self._scores = SegmentationScores(len(labels.classes), ignore_index=VOID, scored_classes=labels.scored_classes)
-        self._scores.sync_on_compute = False  # one image, of one process: the others would not answer
+        self._labels = labels
         self._gains: dict[int, float] = {}
 
     def on_test_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -69,9 +68,9 @@ class SaveRanked(pl.Callback):
                     np.savez_compressed(file, gain=self._gains[place], **image_and_masks(batch, outputs))
 
     def _mean_iou(self, predicted: Tensor, label: Tensor) -> float:
-        self._scores.reset()
-        self._scores.update(predicted.cpu(), label.cpu())
-        return self._scores.compute()["mIoU"].item()
+        # Not by a torchmetrics class: that would ask the other processes, which are at images of their own.
+        confusion = confusion_matrix(predicted, label, label != VOID, len(self._labels.classes))
+        return class_iou(confusion)[list(self._labels.scored)].nanmean().item()
 
 
 def ranked(gains: Mapping[int, float], count: int) -> dict[str, list[int]]:
