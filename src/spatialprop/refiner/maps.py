@@ -12,6 +12,7 @@ from spatialprop.nn.refinement import resize
 from spatialprop.refiner.inputs import Labels
 
 SOFTNESS = 4.0  # pixels, see docs/refiner.md
+VOTE = 0.6  # of a label that was given, beside the shares of all classes: a line of one pixel needs as much
 _MOST_AT_ONCE = 1 << 25  # numbers, which bounds the memory for many classes
 
 
@@ -74,20 +75,6 @@ class CoarseMaps:
         """Which of the classes that take part a label map gives, None for probabilities. (N, H, W)"""
         return self._coarse.places if isinstance(self._coarse, Labels) else None
 
-    def lost_detail(self, refined: Tensor) -> Tensor:
-        """Where a label map has detail that the gates' resolution cannot show, and propagation changed nothing.
-
-        There the label that was given should come out, so that what is thinner than a cell of the gates survives.
-        Both maps, (N, H, W), say which of the classes that take part is the most likely one after propagation.
-        """
-        seen = most_likely((shares for _, shares in self.chunks()), self._image_size)
-        return (seen == refined) & (seen != self.given)
-
-    def given_share(self, place: int) -> Tensor:
-        """The share of one of the classes that take part, at the resolution of a label map. (N, H, W)"""
-        assert isinstance(self._coarse, Labels)
-        return self._soften(self._coarse.places == place, self._image_size)[:, 0]
-
     def _parts(self, count: int) -> Iterator[slice]:
         batch = (self._coarse.places if isinstance(self._coarse, Labels) else self._coarse).shape[0]
         step = max(1, _MOST_AT_ONCE // (batch * math.prod(self._size)))
@@ -96,7 +83,7 @@ class CoarseMaps:
 
     def _bring(self, sources: Sequence[int]) -> Tensor:
         if isinstance(self._coarse, Labels):
-            return torch.cat([self._soften(self._coarse.places == source, self._size) for source in sources], dim=1)
+            return torch.cat([self._soften(self._coarse.places == source) for source in sources], dim=1)
         first, last = sources[0], sources[-1] + 1
         whole = len(sources) == last - first  # then no copy is needed
         shares = self._coarse[:, first:last] if whole else self._coarse[:, list(sources)]
@@ -115,18 +102,18 @@ class CoarseMaps:
             matrices.append(resize(resize(unit, (through, source)), (target, source))[0, 0])
         return matrices
 
-    def _soften(self, mask: Tensor, size: Sequence[int]) -> Tensor:
-        certain = resize(mask[:, None].to(torch.float32), size)
-        scale = [cells / pixels for cells, pixels in zip(size, self._image_size, strict=True)]
+    def _soften(self, mask: Tensor) -> Tensor:
+        certain = resize(mask[:, None].to(torch.float32), self._size)
+        scale = [cells / pixels for cells, pixels in zip(self._size, self._image_size, strict=True)]
         spread = _blur(certain, [SOFTNESS * each for each in scale])
         return (certain + spread) / 2
 
 
-def most_likely(maps: Iterable[Tensor], size: Sequence[int] | None = None) -> Tensor:
+def most_likely(maps: Iterable[Tensor], size: Sequence[int] | None = None, given: Tensor | None = None) -> Tensor:
     """Index of the largest of maps that come class by class, enlarged to `size` if given. (N, H, W)
 
     It is the argmax over the classes, the first one where they tie, without all classes in memory at once and
-    several times quicker.
+    several times quicker. Where labels were `given` (N, H, W), theirs has a vote more.
     """
     best: Tensor | None = None
     labels: Tensor | None = None
@@ -134,6 +121,8 @@ def most_likely(maps: Iterable[Tensor], size: Sequence[int] | None = None) -> Te
     for some in maps:
         for one in _one_by_one(some):
             value = (one if size is None else resize(one, size))[:, 0]
+            if given is not None:
+                value = value + VOTE * (given == index)
             if best is None or labels is None:
                 best, labels = value.clone(), torch.zeros_like(value, dtype=torch.int32)
             else:

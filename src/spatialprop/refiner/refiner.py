@@ -26,7 +26,7 @@ from spatialprop.refiner.inputs import (
     to_coarse,
     to_image,
 )
-from spatialprop.refiner.maps import CoarseMaps, most_likely
+from spatialprop.refiner.maps import VOTE, CoarseMaps, most_likely
 from spatialprop.refiner.tiles import TILE, TiledGuidance
 from spatialprop.refiner.weights import load_network
 
@@ -97,9 +97,7 @@ class Refiner:
             if len(maps.taking_part) == 1:
                 labels = torch.full((seen.shape[0], *size), maps.taking_part[0], device=self.device)
             else:
-                places = most_likely((refined for _, refined in self._refine(seen, maps)), size)
-                if maps.given is not None:
-                    places = torch.where(maps.lost_detail(places), maps.given, places)
+                places = most_likely((refined for _, refined in self._refine(seen, maps)), size, maps.given)
                 labels = torch.tensor(maps.taking_part, device=self.device)[places]
         return like(labels if batched else labels[0], coarse)
 
@@ -117,13 +115,11 @@ class Refiner:
             for part, refined in self._refine(seen, maps):
                 for place in range(part.start, part.stop):
                     shares = resize(refined[:, place - part.start, None], size)[:, 0].clamp_min_(SMALLEST_SHARE)
+                    if maps.given is not None:
+                        shares += VOTE * (maps.given == place)
                     result[:, maps.taking_part[place]] = shares
                     if maps.allowed is not None:
                         result[~maps.allowed[:, place], maps.taking_part[place]] = 0
-            if maps.given is not None:
-                lost = maps.lost_detail(most_likely(result[:, value, None] for value in maps.taking_part))
-                for place, value in enumerate(maps.taking_part):
-                    result[:, value] = torch.where(lost, maps.given_share(place), result[:, value])
             result /= result.sum(dim=1, keepdim=True)
         return like(result if batched else result[0], coarse)
 
