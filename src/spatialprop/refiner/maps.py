@@ -12,7 +12,7 @@ from spatialprop.nn.refinement import resize
 from spatialprop.refiner.inputs import Labels
 
 SOFTNESS = 4.0  # pixels, see docs/refiner.md
-VOTE = 0.6  # of a label that was given, beside the shares of all classes: a line of one pixel needs as much
+VOTE = 0.8  # of a label that was given, beside the shares of all classes: a line of one pixel needs 0.6
 _MOST_AT_ONCE = 1 << 25  # numbers, which bounds the memory for many classes
 
 

@@ -1,0 +1,81 @@
+"""The weights that come along do what they are there for, on images that nobody trained on."""
+
+from statistics import fmean
+
+import numpy as np
+import pytest
+import torch
+
+from spatialprop import Refiner
+from spatialprop.data import Example, SimulatedCoarse, SyntheticShapes
+from spatialprop.metrics import MethodScores
+from spatialprop.refiner.weights import PACKAGE, packaged
+
+IMAGES = SyntheticShapes("test", 12, seed=7)
+CLASSES = len(IMAGES.labels.classes)
+
+
+@pytest.fixture(scope="module")
+def light():
+    return Refiner.load("light")
+
+
+def scored(pairs):
+    scores = MethodScores(CLASSES, radii=(3,))
+    for found, label in pairs:
+        scores.update(*(torch.from_numpy(labels.astype(np.int64))[None] for labels in (found, label)))
+    return scores.compute()
+
+
+def enlarged(coarse, size):
+    return torch.nn.functional.interpolate(torch.from_numpy(coarse)[None].float(), size, mode="bilinear")[0]
+
+
+def test_weights_are_small_and_every_one_has_a_card():
+    assert "light" in packaged()
+    for name in packaged():
+        assert (PACKAGE / f"{name}.safetensors").stat().st_size < 4 << 20
+        card = (PACKAGE / f"{name}.md").read_text()
+        for heading in ("## Trained on", "## Terms", "## Scores", "## Limits"):
+            assert heading in card
+
+
+def discs(seed):
+    """Two classes of shaded discs on a shaded ground, with noise: about as clear as borders get."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:160, :200]
+    label = np.zeros((160, 200), np.uint8)
+    colours = rng.uniform(40, 215, (3, 3))
+    for value in (1, 2, 1, 2):
+        row, column, radius = rng.uniform(30, 130), rng.uniform(30, 170), rng.uniform(18, 30)
+        label[(rows - row) ** 2 + (columns - column) ** 2 < radius**2] = value
+    image = colours[label] + 0.1 * (rows - columns)[..., None] + rng.normal(0, 6, (160, 200, 3))
+    return Example(f"discs {seed}", image.clip(0, 255).astype(np.uint8), label)
+
+
+def test_borders_that_are_plain_to_see_are_mended(light):
+    simulated = SimulatedCoarse(CLASSES)
+    examples = [discs(seed) for seed in range(12)]
+    coarse = [simulated(example) for example in examples]
+    before = scored(
+        (enlarged(one, example.label.shape).argmax(0).numpy(), example.label)
+        for one, example in zip(coarse, examples, strict=True)
+    )
+    after = scored((light(example.image, one), example.label) for one, example in zip(coarse, examples, strict=True))
+    for score in ("mIoU", "boundary_IoU"):
+        assert after[score] > before[score] + 0.01
+
+
+def test_the_truth_comes_back(light):
+    assert scored((light(example.image, example.label), example.label) for example in IMAGES)["mIoU"] > 0.99
+
+
+def test_any_number_of_classes(light):
+    """What the classes are called, and how many there are that occur nowhere, changes nothing."""
+    example = IMAGES[0]
+    coarse = SimulatedCoarse(CLASSES)(example)
+    order = np.random.default_rng(0).permutation(CLASSES)
+    many = np.zeros((40, *coarse.shape[1:]), np.uint8)
+    many[3 * order] = coarse
+    agreement = fmean((light(example.image, many) == 3 * order[light(example.image, coarse)]).flatten().tolist())
+    assert agreement > 0.999
