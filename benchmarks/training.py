@@ -33,8 +33,8 @@ BATCH_SIZE = 8
 KINDS = ("loader", "network", "together")
 
 METHOD = [
-    "The loader: images drawn from their seed, coarse maps simulated, patches of more than one label, augmented, "
-    "cropped and collated, batches of 8, four patches of each image an epoch.",
+    "The loader: patches of more than one label, augmented, cropped and collated, batches of 8, four patches of each "
+    "image an epoch. The images are in memory, as they are in every epoch but the first.",
     "The network: light guidance and three-way propagation, forward, backward and AdamW step on batches that are in "
     "memory already.",
     "Together: the network trained on what the loader gives. With workers the two share the cores.",
@@ -69,9 +69,20 @@ def with_simulated_coarse(examples: Examples) -> Examples:
 
 def data_module(splits: Splits, workers: int, quick: bool) -> DataModule:
     patches = SquarePatches(48 if quick else 128, multi_label=True)
-    return DataModule(
-        splits, patches, Augment(), seed=1, batch_size=BATCH_SIZE, per_image=4, workers=workers, with_coarse=True
+    module = DataModule(
+        splits,
+        patches,
+        Augment(),
+        seed=1,
+        batch_size=BATCH_SIZE,
+        per_image=4,
+        workers=workers,
+        with_coarse=True,
+        memory=512,
     )
+    for index in range(len(splits.train)):  # workers begin with what this process has kept
+        module.training.examples[index]
+    return module
 
 
 def endless(loader: Iterable[dict[str, torch.Tensor]]) -> Iterator[dict[str, torch.Tensor]]:

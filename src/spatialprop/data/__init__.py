@@ -1,6 +1,5 @@
 """Data sets, patches of them, and the tensors that networks take."""
 
-from spatialprop.data.as_labels import ShowAsLabels
 from spatialprop.data.augment import Augment
 from spatialprop.data.camvid import CamVid
 from spatialprop.data.cityscapes import Cityscapes
@@ -30,7 +29,6 @@ __all__ = [
     "ImageFolder",
     "LabelSet",
     "Mixed",
-    "ShowAsLabels",
     "SimulatedCoarse",
     "Splits",
     "SquarePatches",

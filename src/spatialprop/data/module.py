@@ -7,9 +7,9 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from spatialprop.data.as_labels import ShowAsLabels
 from spatialprop.data.augment import Augment
 from spatialprop.data.degrade import DegradeCoarse
+from spatialprop.data.kept import Kept
 from spatialprop.data.patches import Patches
 from spatialprop.data.samples import Share, ShuffledBatches, TrainingPatches, WholeSamples, collate
 from spatialprop.data.splits import Splits
@@ -29,8 +29,8 @@ class DataModule(pl.LightningDataModule):
         repeat_batches: Train on the first so many batches again and again, None on all.
         with_coarse: Whether samples hold the coarse map.
         degrade: Worsens the coarse maps of patches; None leaves them as they are.
-        show_as_labels: Makes label maps of some of them; None of none.
         most_classes: Classes of a patch that stay apart, see `merge_classes`; None for all.
+        memory: Megabytes of training images that each process keeps, so as not to read or draw them again.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class DataModule(pl.LightningDataModule):
         repeat_batches: int | None = None,
         with_coarse: bool = False,
         degrade: DegradeCoarse | None = None,
-        show_as_labels: ShowAsLabels | None = None,
         most_classes: int | None = None,
+        memory: int = 0,
     ) -> None:
         super().__init__()
         self.splits = splits
@@ -57,14 +57,13 @@ class DataModule(pl.LightningDataModule):
         self.repeat_batches = repeat_batches
         self.with_coarse = with_coarse
         self.training = TrainingPatches(
-            splits.train,
+            Kept(splits.train, memory),
             patches,
             augment,
             seed=seed,
             per_image=per_image,
             with_coarse=with_coarse,
             degrade=degrade,
-            show_as_labels=show_as_labels,
             most_classes=most_classes if with_coarse else None,
         )
 

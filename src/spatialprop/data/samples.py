@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset, Sampler
 from typing_extensions import NotRequired
 
-from spatialprop.data.as_labels import ShowAsLabels
 from spatialprop.data.augment import Augment
 from spatialprop.data.coarse import coarse_map
 from spatialprop.data.degrade import DegradeCoarse
@@ -55,7 +54,6 @@ class TrainingPatches(Dataset[Sample]):
         per_image: int = 1,
         with_coarse: bool = False,
         degrade: DegradeCoarse | None = None,
-        show_as_labels: ShowAsLabels | None = None,
         most_classes: int | None = None,
     ) -> None:
         if per_image < 1:
@@ -69,7 +67,6 @@ class TrainingPatches(Dataset[Sample]):
         self.per_image = per_image
         self.with_coarse = with_coarse
         self.degrade = degrade
-        self.show_as_labels = show_as_labels
         self.most_classes = most_classes
         self._in_mirror = examples.labels.in_mirror if examples.labels.mirrored else None
 
@@ -91,8 +88,6 @@ class TrainingPatches(Dataset[Sample]):
             if self.degrade is not None:
                 whole = self.degrade(whole, rng, example.name)
             coarse = crop_coarse(whole, example.label.shape, window, size)
-            if self.show_as_labels is not None:
-                coarse = self.show_as_labels(coarse, label, rng)
         seed = int(rng.integers(2**31))
         in_mirror = None if self.most_classes is not None else self._in_mirror
         return _sample(example.name, *self.augment(image, label, coarse, seed, in_mirror))

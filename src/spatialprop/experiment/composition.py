@@ -131,7 +131,6 @@ def make_data(config: DictConfig, splits: Splits, patches: Patches | None = None
         instantiate(config.augment),
         seed=config.seed,
         degrade=instantiate(config.get("degrade")),
-        show_as_labels=instantiate(config.get("show_as_labels")),
         **{**dict(config.loader), **loading},
     )
 
