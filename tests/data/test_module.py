@@ -4,6 +4,7 @@ import zlib
 from types import SimpleNamespace
 
 import cv2
+import joblib
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -164,6 +165,15 @@ def test_whole_images_come_one_at_a_time_and_in_order(splits, tmp_path):
     assert batch["image"].shape == (1, 3, 40, 56)
     assert batch["coarse"].shape == (1, 4, 40, 56)
     assert "coarse" not in next(iter(data(splits, with_coarse=False).val_dataloader()))
+
+
+def test_workers_start_in_a_process_of_joblib(splits):
+    # Whose way to start processes is the default there, and fails for those of others.
+    def first_name():
+        module = DataModule(splits, WholeImages(), Augment(), seed=1, batch_size=1, workers=1)
+        return next(iter(module.val_dataloader()))["name"]
+
+    assert joblib.Parallel(n_jobs=2)([joblib.delayed(first_name)()] * 2) == [[splits.val.names[0]]] * 2
 
 
 @pytest.mark.parametrize("world", [2, 4])

@@ -1,5 +1,6 @@
 """The loaders that Lightning asks for."""
 
+import multiprocessing
 from typing import Any
 
 import cv2
@@ -95,6 +96,7 @@ class DataModule(pl.LightningDataModule):
             persistent_workers=self.workers > 0,
             collate_fn=collate,
             worker_init_fn=_one_thread,
+            multiprocessing_context=_start_method() if self.workers else None,
             pin_memory=torch.cuda.is_available(),
             # A generator of its own, or making an iterator would advance the one that the network draws from.
             generator=torch.Generator().manual_seed(self.seed),
@@ -117,6 +119,13 @@ class DataModule(pl.LightningDataModule):
         if self.trainer is None:
             return {"rank": 0, "world": 1}
         return {"rank": self.trainer.global_rank, "world": self.trainer.world_size}
+
+
+def _start_method() -> str:
+    # In a process that joblib has started the default is joblib's own way, which only its own processes can take.
+    known = multiprocessing.get_all_start_methods()  # the platform's default comes first
+    chosen = multiprocessing.get_start_method()
+    return chosen if chosen in known else known[0]
 
 
 def _one_thread(worker: int) -> None:
