@@ -148,13 +148,15 @@ def test_each_task_is_tested_in_windows_and_nearly_as_on_the_whole_image(kind):
     assert len(sizes) == 6
 
 
-def test_an_affinity_is_that_of_the_window_around_its_pixel():
-    task = TASKS["refine"](windows=Windows(64, 32)).eval()
+@pytest.mark.parametrize("kind", ["refine", "joint"])
+def test_an_affinity_is_that_of_the_window_around_its_pixel(kind):
+    task = TASKS[kind](windows=Windows(64, 32)).eval()
     batch = sample()
     with torch.inference_mode():
         row = task.affinity_of(batch["image"], batch["coarse"], (70, 100))
     rows, columns = slice(32, 96), slice(64, 128)
-    inside = task.network.affinity(batch["image"][..., rows, columns], batch["coarse"][..., rows, columns], (38, 36))
+    maps = [batch[name][..., rows, columns] for name in (["image", "coarse"] if kind == "refine" else ["image"])]
+    inside = task.network.affinity(*maps, (38, 36))
     torch.testing.assert_close(row[rows, columns], inside)
     row[rows, columns] = 0
     assert not row.any()

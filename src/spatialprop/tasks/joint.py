@@ -92,8 +92,7 @@ class Joint(pl.LightningModule):
 
     def affinity_of(self, image: Tensor, coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
         """What the pixel listens to. (H, W)"""
-        with torch.inference_mode(False):
-            return self.network.affinity(image.clone(), pixel)
+        return self.windows.affinity(self.network.affinity, pixel, image)
 
     def on_test_epoch_end(self) -> None:
         self.results = self.comparison.compute()  # here, while the processes can still be asked for their share

@@ -89,13 +89,7 @@ class Refine(pl.LightningModule):
 
     def affinity_of(self, image: Tensor, coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
         """What the pixel listens to. (H, W)"""
-        rows, columns = self.windows.around(pixel, *image.shape[-2:])
-        inside = (..., rows, columns)
-        place = (pixel[0] - rows.start, pixel[1] - columns.start)
-        with torch.inference_mode(False):
-            affinity = image.new_zeros(image.shape[-2:])
-            affinity[rows, columns] = self.network.affinity(image[inside].clone(), coarse[inside].clone(), place)
-        return affinity
+        return self.windows.affinity(self.network.affinity, pixel, image, coarse)
 
     def on_test_epoch_end(self) -> None:
         self.results = self.comparison.compute()  # here, while the processes can still be asked for their share
