@@ -24,6 +24,8 @@ def test_one_failing_job_does_not_lose_the_others(tmp_path, capsys):
     assert "units must be at least 1" in failed.stdout + failed.stderr
     (folder,) = (tmp_path / "multirun").iterdir()
     assert len(list(folder.rglob("metrics.json"))) == 2
+    segmenters = [path.read_bytes() for path in folder.rglob("segmenter.safetensors")]
+    assert segmenters == segmenters[:1] * 2  # both connections mend the same coarse maps
     assert spatialprop(["report", str(folder)]) == 0
     table = capsys.readouterr().out
     assert "one_way" in table

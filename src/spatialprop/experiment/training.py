@@ -68,6 +68,7 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
     checkpoint = _checkpoint(config, run)
     refines = config.task.kind == "refine"
     if refines:
+        pl.seed_everything(config.seed, workers=True, verbose=False)  # one segmenter for all networks that mend it
         network = frozen_segmenter(config, splits, run)
         splits = Splits(
             *(
