@@ -61,6 +61,7 @@ def test_nobody_can_write_to_what_is_kept():
         kept[0].image[0] = 0
 
 
-def test_negative_memory_is_refused():
-    with pytest.raises(ValueError, match="memory must be 0 megabytes or more; got -1"):
-        Kept(SyntheticShapes("train", 1), megabytes=-1)
+@pytest.mark.parametrize("memory", [-1, None, 0.5])
+def test_what_is_no_number_of_megabytes_is_refused(memory):
+    with pytest.raises(ValueError, match=f"memory must be a whole number of megabytes, 0 for none; got {memory}"):
+        Kept(SyntheticShapes("train", 1), megabytes=memory)

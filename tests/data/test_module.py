@@ -1,5 +1,6 @@
 """What Lightning gets: the same batches at any number of workers, each process its share, after a stop the rest."""
 
+import copy
 import zlib
 from types import SimpleNamespace
 
@@ -139,6 +140,21 @@ def test_opencv_starts_no_threads_in_workers(splits):
             assert batch["label"].unique().tolist() == [1]
     finally:
         cv2.setNumThreads(before)
+
+
+def test_images_that_are_kept_give_the_same_batches_and_are_read_once(splits, tmp_path):
+    read = []
+
+    class Noted(type(splits.train)):
+        def __getitem__(self, index):
+            read.append(index)
+            return super().__getitem__(index)
+
+    noted = copy.copy(splits.train)
+    noted.__class__ = Noted
+    kept = data(splits._replace(train=noted), memory=1)
+    assert course_of(tmp_path, kept, max_epochs=2) == course_of(tmp_path, data(splits), max_epochs=2)
+    assert sorted(read) == list(range(6))
 
 
 def test_repeated_batches(splits, tmp_path):

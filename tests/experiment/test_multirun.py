@@ -30,7 +30,14 @@ def test_one_failing_job_does_not_lose_the_others(tmp_path, capsys):
     table = capsys.readouterr().out
     assert "one_way" in table
     assert "three_way" in table
+    assert table.count("units must be at least 1; got 0") == 2  # what each job that failed said last
     assert (folder / "report.md").is_file()
+
+
+def test_a_multirun_that_is_to_go_on_must_be_named(tmp_path):
+    failed = run("train.py", "--multirun", *TINY, "seed=1,2", "ckpt_path=last", folder=tmp_path, expect=1)
+    assert "Name it: hydra.sweep.dir=multirun/" in failed.stdout + failed.stderr
+    assert not list(tmp_path.rglob("*.ckpt"))
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "submitit_slurm"])

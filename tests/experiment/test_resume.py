@@ -69,7 +69,27 @@ def test_resume_is_exact(uninterrupted, tmp_path, workers, killed_in):
 
 
 def test_other_settings_are_pointed_out(tmp_path):
-    trained(tmp_path)
+    finished = trained(tmp_path)
+    described = (finished / "config.yaml").read_text()
+    refused = run("train.py", *TINY, "ckpt_path=last", "propagation=one_way", folder=tmp_path, expect=1)
+    assert "holds another network than these settings make" in refused.stdout + refused.stderr
+    assert (finished / "config.yaml").read_text() == described
+
     done = run("train.py", *TINY, "ckpt_path=last", "trainer.max_epochs=3", folder=tmp_path)
+    assert f"outputs/refine/{finished.name}, which had finished" in done.stdout + done.stderr
     assert "trainer" in done.stdout + done.stderr
     assert "goes on with other settings" in done.stdout + done.stderr
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(uninterrupted, tmp_path):
+    older = trained(tmp_path, "seed=7", "hydra.run.dir=outputs/refine/1999-12-31_23-59-59")
+    finished = (older / "metrics.json").read_bytes()
+    kill_when(tmp_path, "outputs/refine/2*/csv_segmenter")
+    newer = max((tmp_path / "outputs" / "refine").iterdir())
+    assert newer != older
+
+    run("train.py", *LONGER, "ckpt_path=last", folder=tmp_path)
+    assert (older / "metrics.json").read_bytes() == finished
+    weights, metrics = results(newer)
+    assert metrics == uninterrupted[1]
+    assert all(torch.equal(weights[name], tensor) for name, tensor in uninterrupted[0].items())

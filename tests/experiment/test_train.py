@@ -84,7 +84,10 @@ def test_a_segmenter_that_was_trained_before_is_taken_over(tmp_path):
         ("optimizer.lr=-1", "Invalid learning rate"),
         ("+scheduler.warm=0.1", "warm"),
         ("logger.kind=tensorboard", "wandb"),
-        ("ckpt_path=last", "no run in outputs/refine has a checkpoint"),
+        ("ckpt_path=last", "there is no run in outputs/refine"),
+        ("trainer.max_epochs=two", "trainer.max_epochs must be a whole number, -1 or more; got 'two'"),
+        ("segmenter.fit.validate_every=0", "segmenter.fit.validate_every must be a whole number, 1 or more; got 0"),
+        ("loader.memory=-1", "memory must be a whole number of megabytes"),
         ("ckpt_path=missing.ckpt", "does not exist"),
         ("segmenter.checkpoint=missing.ckpt", "does not exist"),
         ("segmenter=files", "has no coarse map"),
@@ -96,6 +99,11 @@ def test_a_wrong_override_says_what_is_right(override, told, tmp_path):
     assert told in failed.stdout + failed.stderr
     assert not list(tmp_path.rglob("metrics.json"))
     assert not list(tmp_path.rglob("*.ckpt")), "it was not said before a segmenter was fitted"
+
+
+def test_what_is_refused_is_not_the_latest_run(tmp_path):
+    run("train.py", *tiny_but("patches.size=0"), folder=tmp_path, expect=1)
+    assert not (tmp_path / "outputs" / "latest").is_symlink()
 
 
 def test_a_wrong_setting_of_a_multirun_stops_it_before_the_first_job(tmp_path):

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from spatialprop.data.example import Example, Examples, LabelSet
 
 
@@ -23,8 +26,8 @@ class Kept:
     """
 
     def __init__(self, examples: Examples, megabytes: int) -> None:
-        if megabytes < 0:
-            raise ValueError(f"memory must be 0 megabytes or more; got {megabytes}")
+        if not isinstance(megabytes, int) or megabytes < 0:
+            raise ValueError(f"memory must be a whole number of megabytes, 0 for none; got {megabytes!r}")
         self.examples = examples
         self._room = megabytes * 10**6
         self._kept: dict[int, Example] = {}
@@ -44,11 +47,16 @@ class Kept:
         if index in self._kept:
             return self._kept[index]
         example = self.examples[index]
-        arrays = [array for array in (example.image, example.label, example.coarse) if array is not None]
-        size = sum(array.nbytes for array in arrays)
-        if size <= self._room:
-            for array in arrays:
-                array.flags.writeable = False
-            self._room -= size
-            self._kept[index] = example
-        return example
+        size = sum(array.nbytes for array in (example.image, example.label, example.coarse) if array is not None)
+        if size > self._room:
+            return example
+        coarse = None if example.coarse is None else _read_only(example.coarse)
+        self._room -= size
+        self._kept[index] = Example(example.name, _read_only(example.image), _read_only(example.label), coarse)
+        return self._kept[index]
+
+
+def _read_only(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    view = array.view()
+    view.flags.writeable = False
+    return view

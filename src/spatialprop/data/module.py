@@ -121,11 +121,11 @@ class DataModule(pl.LightningDataModule):
         return {"rank": self.trainer.global_rank, "world": self.trainer.world_size}
 
 
-def _start_method() -> str:
+def _start_method() -> str | None:
     # In a process that joblib has started the default is joblib's own way, which only its own processes can take.
     known = multiprocessing.get_all_start_methods()  # the platform's default comes first
-    chosen = multiprocessing.get_start_method()
-    return chosen if chosen in known else known[0]
+    chosen = multiprocessing.get_start_method(allow_none=True)
+    return chosen if chosen is None or chosen in known else known[0]
 
 
 def _one_thread(worker: int) -> None:

@@ -162,6 +162,21 @@ def make_loggers(config: DictConfig, folder: Path, stage: str = "csv") -> list[L
     return loggers
 
 
+def check_lengths(config: DictConfig) -> None:
+    """Refuse what a trainer would stumble over only after an hour."""
+    least = {
+        "trainer.max_epochs": -1,  # no end
+        "trainer.max_steps": -1,
+        "trainer.check_val_every_n_epoch": 1,
+        "segmenter.fit.max_epochs": 1,
+        "segmenter.fit.validate_every": 1,
+    }
+    for key, smallest in least.items():
+        value = OmegaConf.select(config, key)
+        if value is not None and (not isinstance(value, int) or value < smallest):
+            raise ValueError(f"{key} must be a whole number, {smallest} or more; got {value!r}")
+
+
 def make_trainer(config: DictConfig, *, callbacks: Sequence[Callback], **changed: Any) -> pl.Trainer:
     """A trainer as the config has it, with a progress bar if the config wants one."""
     options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]

@@ -5,9 +5,11 @@ from pathlib import Path
 
 
 def newest_run(outputs: Path, name: str) -> Path | None:
-    """The newest run of a name that can be gone on with, None if there is none."""
-    runs = [path for path in (outputs / name).glob("*") if any(path.glob("checkpoints/**/last.ckpt"))]
-    return max(runs, default=None)
+    """The newest run of a name, None if there is none.
+
+    It may have been stopped before its first checkpoint; to go on with an older one would be to change what is done.
+    """
+    return max((path.parent for path in (outputs / name).glob("*/config.yaml")), default=None)
 
 
 def point_latest_to(run: Path, outputs: Path) -> None:

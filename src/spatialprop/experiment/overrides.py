@@ -30,14 +30,14 @@ def _run_folder(outputs: str, name: str, now: str, ckpt_path: str | None) -> str
         found = newest_run(Path(outputs), name)
         if found is None:
             raise FileNotFoundError(
-                f"ckpt_path=last: no run in {Path(outputs, name)} has a checkpoint; start one without ckpt_path"
+                f"ckpt_path=last: there is no run in {Path(outputs, name)}; start one without ckpt_path"
             )
         return str(found)
     return str(Path(outputs, name, now))
 
 
 def _evaluation_folder(run: Any, now: str) -> str:
-    if run is None:
+    if run in (None, ""):
         raise ValueError("which run? Give its folder: python evaluate.py run=outputs/latest")
     if not isinstance(run, str):
         return str(Path("outputs", "universal", now))

@@ -17,6 +17,8 @@ from spatialprop.data import Splits
 from spatialprop.data.files import write_beside
 from spatialprop.experiment.coarse import frozen_segmenter, keep_weights, with_coarse
 from spatialprop.experiment.composition import (
+    Task,
+    check_lengths,
     keep_checkpoints,
     load_weights_of,
     make_baselines,
@@ -46,26 +48,34 @@ def quieten_lightning() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def train(config: DictConfig, folder: Path) -> dict[str, Any]:
-    """Train what the config describes, test it, and leave everything in `folder`."""
+def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict[str, Any]:
+    """Train what the config describes, test it, and leave everything in `folder`.
+
+    Unless something impossible is asked for, `outputs/latest` leads there from now on.
+    """
     quieten_lightning()
     refuse_processes_in_multirun(config)
     if config.callbacks.weights not in ("best", "last"):
         raise ValueError(f"callbacks.weights must be best or last; got {config.callbacks.weights!r}")
     run = RunFolder(folder)
     run.checkpoints.mkdir(parents=True, exist_ok=True)
-    if config.ckpt_path == "last" and run.config.exists():
-        _say_what_changed(cast(DictConfig, OmegaConf.load(run.config)), config)
-    with write_beside(run.config) as file:
-        file.write(OmegaConf.to_yaml(config, resolve=True).encode())
-
     pl.seed_everything(config.seed, workers=True, verbose=False)
     splits = make_splits(config)
-    run.write_labels(splits.labels, len(splits.test))
     task = make_task(config, splits.labels, make_baselines(config), make_optimization(config))
     # What is impossible is said now, not after a segmenter has been fitted.
     make_data(config, splits).train_dataloader()
+    check_lengths(config)
     checkpoint = _checkpoint(config, run)
+    if checkpoint is not None:
+        _refuse_another_network(task, checkpoint)
+    if config.ckpt_path == "last" and run.config.exists():
+        log.info("Going on with %s%s", folder, ", which had finished" if run.metrics.exists() else "")
+        _say_what_changed(cast(DictConfig, OmegaConf.load(run.config)), config)
+    with write_beside(run.config) as file:
+        file.write(OmegaConf.to_yaml(config, resolve=True).encode())
+    run.write_labels(splits.labels, len(splits.test))
+    if outputs is not None:
+        point_latest_to(folder, outputs)
     refines = config.task.kind == "refine"
     if refines:
         pl.seed_everything(config.seed, workers=True, verbose=False)  # one segmenter for all networks that mend it
@@ -112,10 +122,14 @@ def run_job(config: DictConfig) -> float:
     """Train as the command line says, in the folder that Hydra made; return what a sweep maximises."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     refuse_folders_apart(config)
-    if HydraConfig.get().mode == RunMode.RUN:
-        point_latest_to(folder, Path("outputs"))
+    refuse_unnamed_multirun(config)
+    alone = HydraConfig.get().mode == RunMode.RUN
     try:
-        metrics = train(config, folder)
+        metrics = train(config, folder, Path("outputs") if alone else None)
+    except Exception:
+        if not alone:
+            log.exception("This job failed")  # Hydra tells of the first that does, and goes on
+        raise
     finally:
         if config.logger.kind == "wandb":
             import wandb
@@ -139,6 +153,18 @@ def _checkpoint(config: DictConfig, run: RunFolder) -> Path | None:
     return last if last.exists() else None  # it was stopped while its segmenter was being fitted
 
 
+def _refuse_another_network(task: Task, checkpoint: Path) -> None:
+    """Before anything of the run that it belongs to is written over."""
+    held = {name: value.shape for name, value in load_weights_of(checkpoint).items()}
+    made = {name: value.shape for name, value in task.network.state_dict().items()}
+    differing = sorted(name for name in held.keys() | made.keys() if held.get(name) != made.get(name))
+    if differing:
+        raise ValueError(
+            f"{checkpoint} holds another network than these settings make, which differs in {differing[0]} and "
+            f"{len(differing) - 1} more; give the settings that the run began with"
+        )
+
+
 def _say_what_changed(before: DictConfig, now: DictConfig) -> None:
     old, new = (cast(DictConfig, OmegaConf.create(OmegaConf.to_yaml(config, resolve=True))) for config in (before, now))
     for key in sorted({*map(str, old), *map(str, new)} - {"ckpt_path"}):
@@ -149,11 +175,20 @@ def _say_what_changed(before: DictConfig, now: DictConfig) -> None:
             )  # fmt: skip
 
 
+def refuse_unnamed_multirun(config: DictConfig) -> None:
+    """A multirun's folder is a new one unless it is named, with nothing in it to go on from."""
+    hydra = HydraConfig.get()
+    named = any(override.startswith("hydra.sweep.dir=") for override in hydra.overrides.hydra)
+    if hydra.mode == RunMode.MULTIRUN and config.ckpt_path == "last" and not named:
+        raise ValueError("ckpt_path=last: which multirun is to go on? Name it: hydra.sweep.dir=multirun/<date>_<time>")
+
+
 def refuse_folders_apart(config: DictConfig) -> None:
     """Processes that torchrun or srun started would each name the run's folder after their own clock."""
+    hydra = HydraConfig.get()
     started = max(int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "SLURM_NTASKS"))
-    given = any(override.startswith("hydra.run.dir=") for override in HydraConfig.get().overrides.hydra)
-    one_run = HydraConfig.get().mode == RunMode.RUN and config.ckpt_path != "last"
+    given = any(override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra)
+    one_run = hydra.mode == RunMode.RUN and config.ckpt_path != "last"
     if one_run and started > 1 and _several_devices(config) and not given:
         raise ValueError(
             f"{started} processes were started from outside, and a folder named after the time would be another one "

@@ -73,7 +73,8 @@ def read_run(folder: str | Path) -> Run:
         raise FileNotFoundError(f"{folder} is not a folder; give the folder that train.py printed last")
     if not is_run(folder):
         raise FileNotFoundError(
-            f"{folder} is no run's folder: it holds none of {', '.join(_PARTS)}; give the folder that train.py printed"
+            f"{folder} is no run's folder: it holds none of {', '.join(_PARTS)}; "
+            "give the folder that train.py printed, or multirun/<date>_<time>"
         )
     config = folder / "config.yaml"
     examples = _read_examples(folder / "examples")

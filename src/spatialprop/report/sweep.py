@@ -198,7 +198,14 @@ def _result(job: Path) -> tuple[str, dict[str, dict[str, Any]], str]:
         data, metrics = read_data_name(job), read_metrics(job)
     except ValueError as error:
         return data, {}, str(error)
-    return data, metrics, "" if metrics else f"no {METRICS}: it failed, or has not finished"
+    return data, metrics, "" if metrics else f"no {METRICS}: {_last_words(job)}"
+
+
+def _last_words(job: Path) -> str:
+    """What a job's log ends with: the error, if one ended it."""
+    log = job / "train.log"
+    said = log.read_text(errors="replace").split("\n") if log.exists() else []
+    return next((line for line in reversed(said) if line.strip()), "it failed, or has not finished")
 
 
 def _parsed(overrides: Sequence[str]) -> dict[str, str]:

@@ -65,18 +65,17 @@ class Windows:
     def affinity(self, affinity: Callable[..., Tensor], pixel: tuple[int, int], *maps: Tensor) -> Tensor:
         """What `pixel` listens to in the window that has it most nearly in its middle, and to nothing outside. (H, W)
 
-        `affinity` is given the window's share of `maps` and the pixel's place in it, and says the same of the window.
+        `affinity` says that of a window, given its share of `maps` and the pixel's place in it.
         """
         size = maps[0].shape[-2:]
         rows, columns = self._around(pixel, *size)
         place = (pixel[0] - rows.start, pixel[1] - columns.start)
         with torch.inference_mode(False):  # an affinity is found by differentiation
-            row = maps[0].new_zeros(size)
-            row[rows, columns] = affinity(*(one[..., rows, columns].clone() for one in maps), place)
-        return row
+            whole = maps[0].new_zeros(size)
+            whole[rows, columns] = affinity(*(one[..., rows, columns].clone() for one in maps), place)
+        return whole
 
     def _around(self, pixel: tuple[int, int], height: int, width: int) -> tuple[slice, slice]:
-
         def span(place: int, length: int) -> slice:
             return min(
                 self._spans(length),
