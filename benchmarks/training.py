@@ -1,7 +1,7 @@
 """How fast is training? The loader alone, the network alone, and both together.
 
-    python benchmarks/training.py              about 3 minutes on two cores
-    python benchmarks/training.py --quick      seconds, on tiny images: does the benchmark itself work?
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/training.py    about 3 minutes on two cores; train.py sets the same
+    python benchmarks/training.py --quick                    seconds, on tiny images: does the benchmark itself work?
 
 Data, patches, network and step are those of `python train.py`, with simulated coarse maps. Writes training.json and
 training.md to benchmarks/results. README.md beside this says how to read them.
