@@ -56,7 +56,7 @@ def test_every_task_runs(task, tmp_path):
 
 def test_a_segmenter_that_was_trained_before_is_taken_over(tmp_path):
     segmenter = trained(tmp_path, "task=segment", "patches=full")
-    refined = trained(tmp_path, f"segmenter.checkpoint={segmenter}")
+    refined = trained(tmp_path, "segmenter.checkpoint=outputs/latest")
     before, after = (
         load_file(segmenter / "checkpoints/network.safetensors"),
         load_file(refined / "checkpoints/segmenter.safetensors"),
@@ -101,8 +101,9 @@ def test_a_wrong_override_says_what_is_right(override, told, tmp_path):
     assert not list(tmp_path.rglob("*.ckpt")), "it was not said before a segmenter was fitted"
 
 
-def test_what_is_refused_is_not_the_latest_run(tmp_path):
-    run("train.py", *tiny_but("patches.size=0"), folder=tmp_path, expect=1)
+@pytest.mark.parametrize("impossible", ["patches.size=0", "segmenter.checkpoint=missing.ckpt"])
+def test_what_is_refused_is_not_the_latest_run(impossible, tmp_path):
+    run("train.py", *tiny_but(impossible), folder=tmp_path, expect=1)
     assert not (tmp_path / "outputs" / "latest").is_symlink()
 
 

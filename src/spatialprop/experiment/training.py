@@ -49,10 +49,7 @@ def quieten_lightning() -> None:
 
 
 def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict[str, Any]:
-    """Train what the config describes, test it, and leave everything in `folder`.
-
-    Unless something impossible is asked for, `outputs/latest` leads there from now on.
-    """
+    """Train what the config describes, test it, and leave everything in `folder`, where `outputs/latest` will lead."""
     quieten_lightning()
     refuse_processes_in_multirun(config)
     if config.callbacks.weights not in ("best", "last"):
@@ -74,8 +71,6 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
     with write_beside(run.config) as file:
         file.write(OmegaConf.to_yaml(config, resolve=True).encode())
     run.write_labels(splits.labels, len(splits.test))
-    if outputs is not None:
-        point_latest_to(folder, outputs)
     refines = config.task.kind == "refine"
     if refines:
         pl.seed_everything(config.seed, workers=True, verbose=False)  # one segmenter for all networks that mend it
@@ -98,6 +93,8 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
             SaveRanked(run.ranked, config.callbacks.ranked, splits.labels),
         ],
     )
+    if outputs is not None:  # not before what was the latest has been read, such as segmenter.checkpoint=outputs/latest
+        point_latest_to(folder, outputs)
     trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
 
     best = run.checkpoints / "best.ckpt"
