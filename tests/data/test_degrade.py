@@ -82,21 +82,6 @@ def test_a_share_is_worsened_and_the_rest_left_alone(coarse):
     assert 0.6 < np.mean(left_alone) < 0.8
 
 
-def test_parts_are_worsened_as_much_as_they_need(coarse):
-    degrade = DegradeCoarse(strength={"faces": 0, "streets": 2})
-    twice = DegradeCoarse(doubt=0.8, errors=2.0, shift=1.0)
-    for seed in range(5):
-        streets, others = (degrade(coarse, np.random.default_rng(seed), name) for name in ("streets/1", "pets/1"))
-        assert (degrade(coarse, np.random.default_rng(seed), "faces/1") == coarse).all()
-        assert (streets == twice(coarse, np.random.default_rng(seed))).all()
-        assert (others == DegradeCoarse()(coarse, np.random.default_rng(seed))).all()
-
-
-def test_a_strength_that_leaves_no_certainty_is_refused():
-    with pytest.raises(ValueError, match=r"below 1 when it multiplies it; got {'faces': 3}"):
-        DegradeCoarse(doubt=0.4, strength={"faces": 3})
-
-
 def test_an_impossible_share_is_refused():
     with pytest.raises(ValueError, match=r"share must be from 0 to 1; got 1.5"):
         DegradeCoarse(share=1.5)

@@ -1,7 +1,5 @@
 """Training's coarse maps made as bad as those that will be met."""
 
-from collections.abc import Mapping
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +21,6 @@ class DegradeCoarse:
         errors: Largest typical size of smooth noise on the logarithm of the probabilities.
         shift: Typical distance that borders move, in cells of the coarse map.
         share: Share of the maps that are worsened; the others stay as they are.
-        strength: How much of all this the maps of a part get where several data sets are mixed, by its name; those of
-            other parts get 1. A segmenter that has not learnt its training images by heart needs none.
 
     Example:
         >>> coarse = np.full((2, 6, 6), [[[255]], [[0]]], np.uint8)
@@ -32,49 +28,33 @@ class DegradeCoarse:
         array([255,   0], dtype=uint8)
     """
 
-    def __init__(
-        self,
-        doubt: float = 0.4,
-        errors: float = 1.0,
-        shift: float = 0.5,
-        share: float = 1.0,
-        strength: Mapping[str, float] | None = None,
-    ) -> None:
+    def __init__(self, doubt: float = 0.4, errors: float = 1.0, shift: float = 0.5, share: float = 1.0) -> None:
         if not 0 <= doubt < 1:
             raise ValueError(f"doubt must be from 0 to less than 1; got {doubt}")
         if errors < 0 or shift < 0:
             raise ValueError(f"errors and shift must be 0 or more; got errors = {errors}, shift = {shift}")
         if not 0 <= share <= 1:
             raise ValueError(f"share must be from 0 to 1; got {share}")
-        self.strength = dict(strength or {})
-        unfit = {part: value for part, value in self.strength.items() if value < 0 or value * doubt >= 1}
-        if unfit:
-            raise ValueError(
-                f"strength must be 0 or more, and leave doubt = {doubt} below 1 when it multiplies it; got {unfit}"
-            )
         self.doubt = doubt
         self.errors = errors
         self.shift = shift
         self.share = share
 
-    def __call__(self, coarse: NDArray[np.uint8], rng: np.random.Generator, name: str = "") -> NDArray[np.uint8]:
-        """A worse map of probabilities x 255 for the image called `name`. (K, h, w)"""
-        part, _, _ = name.rpartition("/")
-        strength = self.strength.get(part, 1.0)
-        if rng.random() >= self.share or not strength:
+    def __call__(self, coarse: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        """A worse map of probabilities x 255. (K, h, w)"""
+        if rng.random() >= self.share:
             return coarse
-        doubt, errors, shift = (strength * most for most in (self.doubt, self.errors, self.shift))
         size = coarse.shape[1:]
         shares = coarse.astype(np.float32) / 255
-        if doubt:
-            shares = np.maximum(shares, 1e-4) ** np.float32(rng.uniform(1 - doubt, 1 + 0.3 * doubt))
-        if errors:
-            size_of_errors = rng.uniform(0, errors)
+        if self.doubt:
+            shares = np.maximum(shares, 1e-4) ** np.float32(rng.uniform(1 - self.doubt, 1 + 0.3 * self.doubt))
+        if self.errors:
+            size_of_errors = rng.uniform(0, self.errors)
             noise = sum(_smooth(rng, len(shares), size, cells) for cells in ERROR_CELLS)
             # Up from 0.002, or no noise could bring up a class that the map rules out.
             shares = np.maximum(shares, 2e-3) * np.exp(np.float32(size_of_errors) * noise)
-        if shift:
-            across, down = np.float32(shift) * _smooth(rng, 2, size, SHIFT_CELLS)
+        if self.shift:
+            across, down = np.float32(self.shift) * _smooth(rng, 2, size, SHIFT_CELLS)
             rows, columns = np.mgrid[: size[0], : size[1]].astype(np.float32)
             moved = [
                 cv2.remap(of_class, columns + across, rows + down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -86,7 +86,7 @@ class TrainingPatches(Dataset[Sample]):
             if self.most_classes is not None:  # before they are degraded, which takes as long as there are classes
                 label, whole = merge_classes(label, whole, example.label.shape, window, self.most_classes)
             if self.degrade is not None:
-                whole = self.degrade(whole, rng, example.name)
+                whole = self.degrade(whole, rng)
             coarse = crop_coarse(whole, example.label.shape, window, size)
         seed = int(rng.integers(2**31))
         in_mirror = None if self.most_classes is not None else self._in_mirror
