@@ -79,7 +79,7 @@ def test_gradient_of_the_refined_map_reaches_everything(network):
 def test_trunk_is_held_once():
     names = [name for name, _ in JointNetwork(Segmenter()).named_parameters(remove_duplicate=False)]
     assert sorted(names) == [
-        *(f"refinement.guidance.{part}" for part in ("bias", "weight")),
+        *(f"refinement.guidance.{layer}.{part}" for layer in (0, 1, 3) for part in ("bias", "weight")),
         *(f"segmenter.scores.{part}" for part in ("bias", "weight")),
         *(f"segmenter.trunk.{part}" for part in ("bias", "weight")),
     ]
@@ -88,6 +88,14 @@ def test_trunk_is_held_once():
 @torch.no_grad()
 def test_starts_near_the_coarse_map(network):
     coarse, refined = network.eval()(torch.rand(2, 3, 64, 64))
+    assert (refined.exp() - coarse.exp()).abs().max() < 0.1
+
+
+@torch.no_grad()
+def test_starts_near_the_coarse_map_however_large_the_features_are():
+    network = JointNetwork(Segmenter()).eval()
+    network.segmenter.trunk.weight *= 1000
+    coarse, refined = network(torch.rand(2, 3, 64, 64))
     assert (refined.exp() - coarse.exp()).abs().max() < 0.1
 
 
@@ -110,7 +118,7 @@ def test_hints_are_for_a_guidance_network_of_its_own():
 def test_affinity_is_the_gradient_through_the_refinement(network):
     network.eval()
     nn.init.normal_(
-        network.refinement.guidance.weight if network.shares_trunk else network.refinement.guidance.head.weight
+        network.refinement.guidance[-1].weight if network.shares_trunk else network.refinement.guidance.head.weight
     )
     image, pixel = torch.rand(1, 3, 32, 40), (13, 22)
     heard = network.affinity(image, pixel)

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from spatialprop.nn.refinement import RefinementNetwork, resize
 
+TRUNK_WIDTH, TRUNK_GROUPS = 32, 4  # channels between a segmenter's features and the gates that are read from them
+
 
 class JointNetwork(nn.Module):
     """Segment an image, then propagate the segmentation.
@@ -15,7 +17,7 @@ class JointNetwork(nn.Module):
     Args:
         segmenter: An image in, class scores at its own resolution out.
         guidance: Makes a guidance network of its own, given how many channels it must have; None reads the guidance
-            from the segmenter's trunk by one convolution.
+            from the segmenter's trunk by two convolutions.
         refinement: Further options of `RefinementNetwork`.
 
     Example:
@@ -46,11 +48,14 @@ class JointNetwork(nn.Module):
         self.refinement = RefinementNetwork(guidance or self._trunk_guidance, **refinement)
 
     def _trunk_guidance(self, channels: int) -> nn.Module:
-        head = nn.Conv2d(cast(int, self.segmenter.feature_channels), channels, 3, padding=1)
+        features = cast(int, self.segmenter.feature_channels)
+        head = nn.Conv2d(TRUNK_WIDTH, channels, 3, padding=1)
         # Small gates at first: propagation starts as the identity and learns where to leave it.
-        nn.init.normal_(head.weight, std=1e-3)
+        nn.init.normal_(head.weight, std=1e-2)
         nn.init.zeros_(cast(Tensor, head.bias))
-        return head
+        # Features are of any size; gates that begin beyond what their normalisation allows would never come back.
+        reduced = nn.Conv2d(features, TRUNK_WIDTH, 3, padding=1)
+        return nn.Sequential(reduced, nn.GroupNorm(TRUNK_GROUPS, TRUNK_WIDTH), nn.ReLU(inplace=True), head)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Coarse and refined log-probabilities for `image` (N, 3, H, W). (N, K, H, W) each"""
