@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spatialprop.nn.features import reduced
 from spatialprop.nn.refinement import resize
 from spatialprop.ops import DIRECTIONS, propagate, spread
 from spatialprop.ops.contract import check_merge
@@ -45,12 +46,9 @@ class AffinityHead(nn.Module):
     ) -> None:
         super().__init__()
         check_neighbourhood(dilations, kernel)
-        if width < 4 or width % 4:
-            raise ValueError(f"width must be a multiple of 4; got {width}")
         self.dilations = tuple(dilations)
         self.kernel = kernel
-        # Features of one network are a hundred times as large as another's: the head must not care.
-        self.reduce = nn.Sequential(nn.Conv2d(in_channels, width, 1), nn.GroupNorm(4, width), nn.ReLU())
+        self.reduce = reduced(in_channels, width)
         self.look = nn.ModuleList(
             nn.Conv2d(width, width, kernel, padding=dilation * (kernel // 2), dilation=dilation)
             for dilation in self.dilations

@@ -6,9 +6,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from spatialprop.nn.features import reduced
 from spatialprop.nn.refinement import RefinementNetwork, resize
 
-TRUNK_WIDTH, TRUNK_GROUPS = 32, 4  # channels between a segmenter's features and the gates that are read from them
+TRUNK_WIDTH = 32  # channels between a segmenter's features and the gates that are read from them
 
 
 class JointNetwork(nn.Module):
@@ -53,9 +54,8 @@ class JointNetwork(nn.Module):
         # Small gates at first: propagation starts as the identity and learns where to leave it.
         nn.init.normal_(head.weight, std=1e-2)
         nn.init.zeros_(cast(Tensor, head.bias))
-        # Features are of any size; gates that begin beyond what their normalisation allows would never come back.
-        reduced = nn.Conv2d(features, TRUNK_WIDTH, 3, padding=1)
-        return nn.Sequential(reduced, nn.GroupNorm(TRUNK_GROUPS, TRUNK_WIDTH), nn.ReLU(inplace=True), head)
+        # Gates that begin beyond what their normalisation allows would never come back.
+        return nn.Sequential(*reduced(features, TRUNK_WIDTH, kernel=3), head)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Coarse and refined log-probabilities for `image` (N, 3, H, W). (N, K, H, W) each"""
