@@ -2,10 +2,12 @@
 
     python benchmarks/refinement.py ROOT [ROOT ...]            some minutes a set on two cores, most of them DenseCRF's
     python benchmarks/refinement.py ROOT --weights mine.safetensors --images 20 --tune-images 10
+    python benchmarks/refinement.py ROOT --tuned benchmarks/results/densecrf_tuning.json       no search
 
 ROOT is a folder in the layout of data=folder: ROOT/{train,val}/{images,labels,coarse} and ROOT/dataset.json.
-DenseCRF appears with its usual settings, and with those that tune_densecrf.py finds on the train split; all that it
-tries is printed, and the identity is among it: leave the coarse map as it is. The refiner is the same for all sets.
+DenseCRF appears with its usual settings, and with those that tune_densecrf.py finds on the train split, or has found;
+all that it tries is printed, and the identity is among it: leave the coarse map as it is. The refiner is the same for
+all sets.
 Writes refinement.json and refinement.md to benchmarks/results, or to --output.
 """
 
@@ -79,9 +81,13 @@ def memory_of(request: dict[str, Any]) -> None:
 
 def measure(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     """All methods on one set."""
-    train, data = with_all_coarse(root, "train"), with_all_coarse(root, options.split)
-    print(f"{root.name}: tuning on {min(len(train), options.tune_images)} images of train", flush=True)
-    tuned, tried = tune(train, options.tune_images)
+    data = with_all_coarse(root, options.split)
+    if options.tuned is None:
+        train = with_all_coarse(root, "train")
+        print(f"{root.name}: tuning on {min(len(train), options.tune_images)} images of train", flush=True)
+        tuned, tried = tune(train, options.tune_images)
+    else:
+        tuned, tried = found_before(options.tuned, data.labels.name)
     chosen = spread_out(len(data), options.images)
     largest = max(chosen[:50], key=lambda index: data[index].image.size)
     results = {}
@@ -99,6 +105,16 @@ def measure(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "name": data.labels.name, "images": len(chosen), "tuned": tuned, "tried": tried, "results": results,
     }  # fmt: skip
+
+
+def found_before(path: Path, name: str) -> tuple[Settings, list[dict[str, Any]]]:
+    """What tune_densecrf.py wrote of a set."""
+    entries = {entry["name"]: entry for entry in json.loads(path.read_text())["sets"]}
+    if name not in entries:
+        raise SystemExit(
+            f"{path} is about {', '.join(entries)}; got {name}: run tune_densecrf.py on it, or search here"
+        )
+    return entries[name]["settings"], entries[name]["trials"]
 
 
 def report(measured: Sequence[dict[str, Any]], described: dict[str, Any], weights: str) -> str:
@@ -142,6 +158,7 @@ def main() -> None:
     parser.add_argument("--weights", default="light", help="of the refiner: a name, or a .safetensors file")
     parser.add_argument("--split", default="val", help="what is scored")
     parser.add_argument("--images", type=int, help="score so many, spread over the split, instead of all")
+    parser.add_argument("--tuned", type=Path, metavar="JSON", help="take DenseCRF's settings from tune_densecrf.py")
     parser.add_argument("--tune-images", type=int, default=40, help="tune DenseCRF on so many of the train split")
     parser.add_argument("--output", type=Path, default=HERE / "results")
     parser.add_argument("--alone", type=json.loads, help=argparse.SUPPRESS)

@@ -69,6 +69,15 @@ def test_identity_is_the_coarse_map(benchmark, weights, tmp_path):
     assert coarse["per_class_IoU"] == tuned["per_class_IoU"]
 
 
+def test_settings_found_before(benchmark, tmp_path):
+    path = tmp_path / "densecrf_tuning.json"
+    entry = {"name": "discs", "images": 2, "settings": {"colour_weight": 3}, "trials": [{"mIoU": 0.5}]}
+    path.write_text(json.dumps({"sets": [entry]}))
+    assert benchmark.found_before(path, "discs") == ({"colour_weight": 3}, [{"mIoU": 0.5}])
+    with pytest.raises(SystemExit, match=r"is about discs; got rings: run tune_densecrf.py on it, or search here"):
+        benchmark.found_before(path, "rings")
+
+
 def test_a_set_without_coarse_maps_is_named(benchmark, weights, tmp_path, monkeypatch):
     root = write_tiny_folder(tmp_path / "discs", coarse=False)
     monkeypatch.setattr(sys, "argv", ["refinement.py", str(root), "--weights", str(weights)])
