@@ -10,6 +10,7 @@ from spatialprop.data.folder import ImageFolder
 from spatialprop.data.helen import Helen
 from spatialprop.data.mixed import Mixed
 from spatialprop.data.patches import SquarePatches, WholeImages
+from spatialprop.data.rough import RoughTruth
 from spatialprop.data.simulate import SimulatedCoarse
 from spatialprop.data.splits import Splits, camvid, cityscapes, folder, folders, helen, mixed, synthetic, voc
 from spatialprop.data.synthetic import SyntheticShapes
@@ -29,6 +30,7 @@ __all__ = [
     "ImageFolder",
     "LabelSet",
     "Mixed",
+    "RoughTruth",
     "SimulatedCoarse",
     "Splits",
     "SquarePatches",

@@ -12,6 +12,7 @@ from spatialprop.data.augment import Augment
 from spatialprop.data.degrade import DegradeCoarse
 from spatialprop.data.kept import Kept
 from spatialprop.data.patches import Patches
+from spatialprop.data.rough import RoughTruth
 from spatialprop.data.samples import Share, ShuffledBatches, TrainingPatches, WholeSamples, collate
 from spatialprop.data.splits import Splits
 
@@ -30,6 +31,7 @@ class DataModule(pl.LightningDataModule):
         repeat_batches: Train on the first so many batches again and again, None on all.
         with_coarse: Whether samples hold the coarse map.
         degrade: Worsens the coarse maps of patches; None leaves them as they are.
+        rough: Shows the truth of some patches as rough masks; None of none.
         most_classes: Classes of a patch that stay apart, see `merge_classes`; None for all.
         memory: Megabytes of training images that each process keeps, so as not to read or draw them again.
     """
@@ -47,6 +49,7 @@ class DataModule(pl.LightningDataModule):
         repeat_batches: int | None = None,
         with_coarse: bool = False,
         degrade: DegradeCoarse | None = None,
+        rough: RoughTruth | None = None,
         most_classes: int | None = None,
         memory: int = 0,
     ) -> None:
@@ -65,6 +68,7 @@ class DataModule(pl.LightningDataModule):
             per_image=per_image,
             with_coarse=with_coarse,
             degrade=degrade,
+            rough=rough,
             most_classes=most_classes if with_coarse else None,
         )
 

@@ -18,6 +18,7 @@ from spatialprop.data.coarse import coarse_map
 from spatialprop.data.degrade import DegradeCoarse
 from spatialprop.data.example import VOID, Examples
 from spatialprop.data.patches import Patches, Window
+from spatialprop.data.rough import RoughTruth
 
 
 class Sample(TypedDict):
@@ -54,6 +55,7 @@ class TrainingPatches(Dataset[Sample]):
         per_image: int = 1,
         with_coarse: bool = False,
         degrade: DegradeCoarse | None = None,
+        rough: RoughTruth | None = None,
         most_classes: int | None = None,
     ) -> None:
         if per_image < 1:
@@ -67,6 +69,7 @@ class TrainingPatches(Dataset[Sample]):
         self.per_image = per_image
         self.with_coarse = with_coarse
         self.degrade = degrade
+        self.rough = rough
         self.most_classes = most_classes
         self._in_mirror = examples.labels.in_mirror if examples.labels.mirrored else None
 
@@ -88,6 +91,8 @@ class TrainingPatches(Dataset[Sample]):
             if self.degrade is not None:
                 whole = self.degrade(whole, rng)
             coarse = crop_coarse(whole, example.label.shape, window, size)
+            if self.rough is not None:
+                coarse = self.rough(coarse, label, rng)
         seed = int(rng.integers(2**31))
         in_mirror = None if self.most_classes is not None else self._in_mirror
         return _sample(example.name, *self.augment(image, label, coarse, seed, in_mirror))

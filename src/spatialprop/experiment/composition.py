@@ -131,6 +131,7 @@ def make_data(config: DictConfig, splits: Splits, patches: Patches | None = None
         instantiate(config.augment),
         seed=config.seed,
         degrade=instantiate(config.get("degrade")),
+        rough=instantiate(config.get("rough")),
         **{**dict(config.loader), **loading},
     )
 
