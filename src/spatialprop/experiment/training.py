@@ -44,7 +44,9 @@ def quieten_lightning() -> None:
     """Leave out what Lightning says of its own workings; its warnings and profiles stay."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # what trainer.profiler was asked for
-    for message in (r".*LeafSpec.*", r"Checkpoint directory .* exists and is not empty"):
+    # Our batches follow from the number of steps done, so that any loader of ours resumes; Lightning cannot know.
+    resuming = r"You're resuming from a checkpoint .* your dataloader is not resumable"
+    for message in (r".*LeafSpec.*", r"Checkpoint directory .* exists and is not empty", resuming):
         warnings.filterwarnings("ignore", message)
 
 
