@@ -71,8 +71,8 @@ def memory_of(request: dict[str, Any]) -> None:
     """Peak memory of one method on the largest of the images asked for, in this process alone."""
     data = ImageFolder(request["root"], [request["split"]])
     run = method(request["method"], request["weights"], request["tuned"])
-    small = np.full((2, 4, 4), 127, np.uint8)
-    small[0, :2] = 200
+    small = np.full((2, 4, 4), 55, np.uint8)
+    small[0, :2] = small[1, 2:] = 200
     run(np.zeros((32, 32, 3), np.uint8), small)
     example = data[request["index"]]
     grown = peak_memory(lambda: lambda: run(example.image, example.coarse), torch.device("cpu"))

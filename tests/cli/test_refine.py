@@ -66,6 +66,27 @@ def test_one_file(data, refine, weights):
         np.testing.assert_array_equal(np.asarray(result), expected)
 
 
+def test_rough_masks_change_more(data, refine):
+    def changed(*words):
+        code, printed, _ = refine("photos/a.png", "masks/a.png", *words)
+        assert code == 0
+        return float(printed.split(" %")[0].split()[-1])
+
+    assert changed("--rough", "16") > changed()
+    code, _, problems = refine("photos/a.png", "masks/a.png", "--rough", "-2")
+    assert code == 2
+    assert "--rough must be a number of pixels, at least 1; got -2" in problems
+
+
+def test_classes_that_get_lost_are_named(data, refine):
+    dotted = LABELS.copy()
+    dotted[10, 28] = 7
+    Image.fromarray(dotted).save("masks/dot.png")
+    code, printed, _ = refine("photos/a.png", "masks/dot.png", "--rough", "16")
+    assert code == 0
+    assert "nothing is left of 7; --rough is too much for what is smaller" in printed
+
+
 def test_everything_that_can_be_asked_for(data, refine):
     code, *_ = refine("photos/a.png", "masks/a.png", "-o", "out/x.png", "--probabilities", "--overlay", "--sheet")
     assert code == 0
@@ -193,6 +214,7 @@ def test_an_image_on_its_side(data, refine):
         (["photos/a.png", "masks/a.png", "-o", "a.jpg"], "which lose nothing; got 'a.jpg'"),
         (["photos", "masks", "--workers", "0"], "--workers must be at least 1; got 0"),
         (["photos", "masks", "--palette", "photos/a.png"], "is not a text file"),
+        (["photos", "masks", "--device", "nowhere"], "--device nowhere cannot be used here: "),
     ],
 )  # fmt: skip
 def test_command_lines_that_cannot_be_followed(data, refine, words, message):
@@ -302,3 +324,22 @@ def test_export_of_weights(data, weights, capsys):
     assert "an archive is .pt2 or .onnx" in capsys.readouterr().err
     assert main(["export", str(weights), "--to", "mine.safetensors"]) == 2
     assert "is not the folder of a run" in capsys.readouterr().err
+
+
+def test_inputs_are_never_replaced(data, refine, weights, capsys):
+    (data / "masks" / "a.png").rename(data / "x_overlay.png")
+    before = (data / "x_overlay.png").read_bytes()
+    code, _, problems = refine("photos/a.png", "x_overlay.png", "-o", "x.png", "--overlay")
+    assert code == 2
+    assert "x_overlay.png would replace an input; choose another place by --output" in problems
+    assert (data / "x_overlay.png").read_bytes() == before
+    code = main(["explain", "photos/a.png", "--pixel", "3,4", "-o", "photos/a.png", "--weights", str(weights)])
+    assert code == 2
+    assert "photos/a.png would replace an input" in capsys.readouterr().err
+
+
+def test_weights_that_cannot_be_read_are_said_once(data, capsys):
+    assert main(["refine", "photos", "masks", "--workers", "2", "--weights", "photos/a.png"]) == 2
+    problems = capsys.readouterr().err
+    assert problems.count("\n") == 1
+    assert "photos/a.png" in problems

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from spatialprop.cli.refine import add_reading
+from spatialprop.cli.refine import add_reading, usable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,12 +23,14 @@ def run(options: argparse.Namespace) -> int:
 
     output = options.output or Path(f"{options.image.stem}_explained.png")
     check_picture(output)
+    if output.resolve() in (options.image.resolve(), options.coarse and options.coarse.resolve()):
+        raise ValueError(f"{output} would replace an input; choose another place by --output")
     palette = None if options.palette is None else read_palette(options.palette)
     image = read_image(options.image, options.most_pixels)
     coarse = None
     if options.coarse is not None:
         coarse = read_coarse(options.coarse, options.kind, palette, options.most_pixels).values
-    refiner = Refiner.load(options.weights, device=options.device)
+    refiner = Refiner.load(options.weights, device=usable(options.device))
     write_picture(output, explain(refiner, image, coarse, pixel))
     print(output)
     return 0

@@ -1,13 +1,14 @@
 """`spatialprop refine`: mend the masks of one image, or of folders of them."""
 
 import argparse
+import math
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from spatialprop.cli.refine_jobs import Job
     from spatialprop.cli.refine_work import Outcome
 
 _Item = TypeVar("_Item")
@@ -29,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the files")
     parser.add_argument("--no-restrict", action="store_true", help="allow classes that lead nowhere in the coarse map")
     parser.add_argument("--classes", type=int, metavar="K", help="refuse label maps with labels from K on")
+    parser.add_argument(
+        "--rough",
+        type=float,
+        metavar="PIXELS",
+        help="by about how much borders of labels and masks may be wrong; by default these are believed",
+    )
     add_reading(parser)
 
 
@@ -46,26 +53,46 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
 
 
+def usable(device: str) -> str:
+    """The device, if something can be computed on it."""
+    import torch
+
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # what torch raises depends on how it was built
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"--device {device} cannot be used here: {reason}; leave it out for the CPU") from None
+    return device
+
+
 def run(options: argparse.Namespace) -> int:
     if options.workers < 1:
         raise ValueError(f"--workers must be at least 1; got {options.workers}")
+    if options.rough is not None and not 1 <= options.rough < math.inf:
+        raise ValueError(f"--rough must be a number of pixels, at least 1; got {options.rough:g}")
     from spatialprop.cli.refine_jobs import find_jobs
     from spatialprop.cli.refine_work import OVERLAY, PROBABILITIES, SHEET, Wish, mend_all
+    from spatialprop.refiner import Refiner
     from spatialprop.refiner.formats import read_palette
     from spatialprop.refiner.weights import find
 
     jobs, problems = find_jobs(options.image, options.coarse, options.output)
     asked = {PROBABILITIES: options.probabilities, OVERLAY: options.overlay, SHEET: options.sheet}
+    weights = str(find(options.weights))
+    Refiner.load(weights)  # what is wrong with it is said once, not for every file
     wish = Wish(
-        weights=str(find(options.weights)),  # what is wrong with it is said once, not for every file
-        device=options.device,
+        weights=weights,
+        device=usable(options.device),
         kind=options.kind,
         palette=None if options.palette is None else read_palette(options.palette),
         classes=options.classes,
         restrict=not options.no_restrict,
+        rough=options.rough,
         most_pixels=options.most_pixels,
         extras=tuple(ending for ending, wanted in asked.items() if wanted),
     )
+    for job in jobs:
+        _refuse_to_replace(job, wish.extras)
     left = [job for job in jobs if not (options.skip_existing and job.exists(wish.extras))]
     for problem in problems:
         print(problem, file=sys.stderr)
@@ -89,14 +116,18 @@ def run(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _refuse_to_replace(job: "Job", extras: Iterable[str]) -> None:
+    for ending in extras:
+        if job.beside(ending).resolve() in (job.image.resolve(), job.coarse.resolve()):
+            raise ValueError(f"{job.beside(ending)} would replace an input; choose another place by --output")
+
+
 def _progress(items: "Iterator[Outcome]", count: int) -> "Iterable[Outcome]":
     """The items, with a bar if somebody looks on."""
-    with suppress(ImportError):
-        from tqdm import tqdm
+    from tqdm import tqdm
 
-        bar: Iterable[Outcome] = tqdm(items, total=count, unit="image", disable=None, dynamic_ncols=True)
-        return bar
-    return items
+    bar: Iterable[Outcome] = tqdm(items, total=count, unit="image", disable=None, dynamic_ncols=True)
+    return bar
 
 
 def _say(line: str) -> None:

@@ -34,6 +34,7 @@ class Wish:
     palette: Palette | None
     classes: int | None
     restrict: bool
+    rough: float | None
     most_pixels: int
     extras: tuple[str, ...]  # of the three endings above
 
@@ -58,13 +59,14 @@ def mend(refiner: Refiner, job: Job, wish: Wish) -> Outcome:
         to_coarse(values, False, wish.classes, torch.device("cpu"))
         names, values = np.unique(values, return_inverse=True)  # maps of the labels that occur, not of all up to 255
         values = values.reshape(coarse.values.shape)
-    classes = wish.classes if names is None else None
+    options: dict[str, Any] = {"restrict": wish.restrict, "rough": wish.rough}
+    options["classes"] = wish.classes if names is None else None
     probabilities = None
     if PROBABILITIES in wish.extras or needs_probabilities(coarse, result):
-        probabilities = refiner.probabilities(image, values, restrict=wish.restrict, classes=classes)
+        probabilities = refiner.probabilities(image, values, **options)
         after = probabilities.argmax(axis=0)
     else:
-        after = refiner(image, values, restrict=wish.restrict, classes=classes)
+        after = refiner(image, values, **options)
     if names is not None:
         after = names[after]
 
@@ -83,9 +85,11 @@ def mend(refiner: Refiner, job: Job, wish: Wish) -> Outcome:
     if probabilities is not None and needs_probabilities(coarse, result):
         made = probabilities
     write_result(result, coarse, made, colours)
-    summary = (
-        f"{coarse.kind}, {len(np.unique(before))} classes, {100 * (before != after).mean():.1f} % of the pixels changed"
-    )
+    there, lost = np.unique(before), np.setdiff1d(before, after)
+    summary = f"{coarse.kind}, {len(there)} classes, {100 * (before != after).mean():.1f} % of the pixels changed"
+    if lost.size:
+        smaller = "" if wish.rough is None else "; --rough is too much for what is smaller"
+        summary += f", nothing is left of {', '.join(map(str, lost[:8]))}{smaller}"
     return Outcome(job, result, summary)
 
 
@@ -117,14 +121,13 @@ def mend_all(jobs: Sequence[Job], wish: Wish, workers: int) -> Iterator[Outcome]
         return
     # Not forked: neither threads nor a GPU survive that.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(wish, workers)) as pool:
+    pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(wish, workers))
+    try:
         futures = {pool.submit(_in_worker, job): job for job in jobs}
-        try:
-            for future in as_completed(futures):
-                yield _result(future, futures[future])
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for future in as_completed(futures):
+            yield _result(future, futures[future])
+    finally:  # after Ctrl-C those that wait never begin; `with pool` would have them done
+        pool.shutdown(cancel_futures=True)
 
 
 def _result(future: "Future[Outcome]", job: Job) -> Outcome:

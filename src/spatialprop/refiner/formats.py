@@ -114,7 +114,7 @@ def read_coarse(
     if kind not in KINDS:
         raise InputError(f"a coarse map is one of {', '.join(KINDS)}; got {kind!r}")
     if path.suffix.lower() in ARRAY_SUFFIXES:
-        return _read_array(path, kind)
+        return _read_array(path, kind, most_pixels)
 
     def interpret(image: Image.Image) -> CoarseFile:
         lossy = image.format in _LOSSY
@@ -254,7 +254,7 @@ def _code(colours: NDArray[np.uint8]) -> NDArray[np.int32]:
     return np.asarray(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2])
 
 
-def _read_array(path: Path, kind: str) -> CoarseFile:
+def _read_array(path: Path, kind: str, most_pixels: int) -> CoarseFile:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     key = "probs"
@@ -263,10 +263,10 @@ def _read_array(path: Path, kind: str) -> CoarseFile:
             with zipfile.ZipFile(path) as archive:
                 key = _array_key(archive)
                 with archive.open(f"{key}.npy") as file:
-                    values = _read_npy(file)
+                    values = _read_npy(file, most_pixels)
         else:
             with path.open("rb") as file:
-                values = _read_npy(file, os.fstat(file.fileno()).st_size)
+                values = _read_npy(file, most_pixels, os.fstat(file.fileno()).st_size)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except MemoryError:
@@ -300,7 +300,7 @@ def _array_key(archive: zipfile.ZipFile) -> str:
     return names[0]
 
 
-def _read_npy(file: IO[bytes], size: int | None = None) -> NDArray[Any]:
+def _read_npy(file: IO[bytes], most_pixels: int, size: int | None = None) -> NDArray[Any]:
     """Read an array, whose header is looked at before memory is taken for what it claims."""
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
@@ -312,6 +312,11 @@ def _read_npy(file: IO[bytes], size: int | None = None) -> NDArray[Any]:
         raise InputError(f"it holds {dtype}; store numbers: probabilities as floats or uint8 x 255, labels as integers")
     if count > MOST_NUMBERS or count * dtype.itemsize > MOST_NUMBERS * 4:
         raise InputError(f"its shape {shape} is {count} numbers; at most {MOST_NUMBERS} are read")
+    if math.prod(shape[-2:]) > most_pixels:
+        raise InputError(
+            f"its shape {shape} has more than {most_pixels} pixels; if that is no attack, raise the limit "
+            f"(--most-pixels)"
+        )
     if size is not None and size - file.tell() < count * dtype.itemsize:
         raise InputError(f"its shape {shape} needs {count * dtype.itemsize} bytes, {size - file.tell()} are left")
     data = bytearray()

@@ -1,6 +1,7 @@
 """What callers hand in, checked and as tensors: images, probabilities, label maps."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -131,6 +132,17 @@ def certain_as_labels(coarse: Tensor | Labels, image_size: Sequence[int]) -> Ten
     return _labels(coarse.argmax(dim=1), coarse.shape[1])
 
 
+def check_rough(rough: float, coarse: Tensor | Labels) -> None:
+    """Refuse roughness that is none, or that is said of probabilities."""
+    if not isinstance(rough, Real) or not 1 <= float(rough) < torch.inf:
+        raise InputError(f"rough must be a number of pixels, at least 1; got {rough!r}")
+    if not isinstance(coarse, Labels):
+        raise InputError(
+            f"rough is said of label maps and masks; got probabilities {tuple(coarse.shape)}, which say themselves "
+            f"where they are in doubt: leave rough out, or make labels of them (a soft mask is read as --kind mask)"
+        )
+
+
 def _labels(labels: Tensor, classes: int | None) -> Labels:
     if labels.dtype in (torch.bool, torch.uint16, torch.uint32):
         labels = labels.to(torch.int64 if labels.dtype == torch.uint32 else torch.int32)  # more can be done with those
@@ -173,13 +185,16 @@ def _probabilities(values: Tensor, classes: int | None) -> Tensor:
         shares = torch.where(total == 0, 1 / shares.shape[1], shares)
         total = shares.sum(dim=1, keepdim=True)
     least, most = (float(value) for value in total.aminmax())
-    # Bytes were rounded, each class by itself: with many classes much may be missing.
-    lowest, highest = (0.0, torch.inf) if values.dtype == torch.uint8 else (0.75, 1.25)
-    if not lowest < least <= most < highest:
+    lowest, highest = 0.75, 1.25
+    if values.dtype == torch.uint8:  # each class was rounded, or cut off, by itself: with many, much may be missing
+        lowest, highest = min(lowest, 1 - values.shape[1] / 255), max(highest, 1 + values.shape[1] / 510)
+    if not max(lowest, 0.0) < least <= most < highest:
+        colours = values.dtype == torch.uint8 and values.shape[-1] in (3, 4)
         raise InputError(
             f"coarse probabilities must sum to one over the classes, which come first: (K, h, w); got "
-            f"{tuple(values.shape[1:])} with sums from {least:.3g} to {most:.3g}: apply softmax over the classes, or "
-            f"move them to the front by np.moveaxis(coarse, -1, 0)"
+            f"{tuple(values.shape[1:])} with sums from {least:.3g} to {most:.3g}: "
+            + ("colours must be made into labels (H, W) first" if colours else "apply softmax over the classes")
+            + ", or move classes to the front by np.moveaxis(coarse, -1, 0)"
         )
     return shares if max(most - 1, 1 - least) < 1e-5 else shares / total
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from spatialprop.nn.refinement import resize
 from spatialprop.refiner.inputs import Labels
 
-SOFTNESS = 4.0  # pixels, see docs/refiner.md
+SOFTNESS = 2.0  # pixels, see docs/refiner.md
 VOTE = 0.8  # of a label that was given, beside the shares of all classes: a line of one pixel needs 0.6
 _MOST_AT_ONCE = 1 << 25  # numbers, which bounds the memory for many classes
 
@@ -21,13 +21,15 @@ class CoarseMaps:
 
     Probabilities come out as if they were first enlarged to the image's size and then averaged over the gates' cells.
     Labels are certain, and where everything is certain nothing is mended: half of a class's share is spread over its
-    surroundings, by a Gaussian of `SOFTNESS` pixels. The label given stays the most likely one.
+    surroundings, by a Gaussian of `SOFTNESS` pixels. The label given stays the most likely one, and has a vote in the
+    end. Labels that are said to be rough are averaged over cells as wide as that instead, and have no vote.
 
     Args:
         coarse: Probabilities (N, K, h', w') or labels.
         image_size: Height and width of the image.
         size: Height and width of the gates.
         restrict: Let only classes take part that are the most likely one somewhere.
+        rough: By how many pixels the borders of labels may be wrong, None if they are believed.
 
     Attributes:
         classes: Number of classes K.
@@ -36,11 +38,18 @@ class CoarseMaps:
     """
 
     def __init__(
-        self, coarse: Tensor | Labels, image_size: Sequence[int], size: Sequence[int], *, restrict: bool
+        self,
+        coarse: Tensor | Labels,
+        image_size: Sequence[int],
+        size: Sequence[int],
+        *,
+        restrict: bool,
+        rough: float | None = None,
     ) -> None:
         self._coarse = coarse
         self._image_size = tuple(image_size)
         self._size = tuple(size)
+        self._rough = rough
         self.allowed: Tensor | None = None
         if isinstance(coarse, Labels):
             self.classes = coarse.classes
@@ -72,8 +81,8 @@ class CoarseMaps:
 
     @property
     def given(self) -> Tensor | None:
-        """Which of the classes that take part a label map gives, None for probabilities. (N, H, W)"""
-        return self._coarse.places if isinstance(self._coarse, Labels) else None
+        """Which of the classes that take part a label map that is believed gives, else None. (N, H, W)"""
+        return self._coarse.places if isinstance(self._coarse, Labels) and self._rough is None else None
 
     def _parts(self, count: int) -> Iterator[slice]:
         batch = (self._coarse.places if isinstance(self._coarse, Labels) else self._coarse).shape[0]
@@ -104,6 +113,10 @@ class CoarseMaps:
 
     def _soften(self, mask: Tensor) -> Tensor:
         certain = resize(mask[:, None].to(torch.float32), self._size)
+        if self._rough is not None:
+            whole = zip(self._image_size, self._size, strict=True)
+            cells = [min(max(1, round(pixels / self._rough)), most) for pixels, most in whole]
+            return resize(resize(certain, cells), self._size)
         scale = [cells / pixels for cells, pixels in zip(self._size, self._image_size, strict=True)]
         spread = _blur(certain, [SOFTNESS * each for each in scale])
         return (certain + spread) / 2

@@ -21,6 +21,7 @@ from spatialprop.refiner.inputs import (
     ImageLike,
     InputError,
     certain_as_labels,
+    check_rough,
     check_together,
     like,
     to_coarse,
@@ -78,7 +79,13 @@ class Refiner:
         return next(self.network.parameters()).device
 
     def __call__(
-        self, image: ImageLike, coarse: CoarseLike, *, restrict: bool = True, classes: int | None = None
+        self,
+        image: ImageLike,
+        coarse: CoarseLike,
+        *,
+        restrict: bool = True,
+        classes: int | None = None,
+        rough: float | None = None,
     ) -> Any:
         """The mended label map. (H, W)
 
@@ -87,12 +94,14 @@ class Refiner:
             coarse: The map to mend.
             restrict: Let no class come out that was nowhere the most likely one in the coarse map.
             classes: Number of classes, if a label map shall be held to it.
+            rough: By about how many pixels the borders of a label map may be wrong. None believes a label map, and
+                changes it only where propagation is sure.
 
         Returns:
             Labels in the type they had in a label map, else int64.
         """
         with self._inference():
-            seen, batched, maps = self._prepare(image, coarse, restrict, classes)
+            seen, batched, maps = self._prepare(image, coarse, restrict, classes, rough)
             size = seen.shape[-2:]
             if len(maps.taking_part) == 1:
                 labels = torch.full((seen.shape[0], *size), maps.taking_part[0], device=self.device)
@@ -102,14 +111,20 @@ class Refiner:
         return like(labels if batched else labels[0], coarse)
 
     def probabilities(
-        self, image: ImageLike, coarse: CoarseLike, *, restrict: bool = True, classes: int | None = None
+        self,
+        image: ImageLike,
+        coarse: CoarseLike,
+        *,
+        restrict: bool = True,
+        classes: int | None = None,
+        rough: float | None = None,
     ) -> Any:
         """The mended probabilities, float32. (K, H, W)
 
         It takes what a call takes. The K of a label map is `classes`, or its largest label plus one.
         """
         with self._inference():
-            seen, batched, maps = self._prepare(image, coarse, restrict, classes)
+            seen, batched, maps = self._prepare(image, coarse, restrict, classes, rough)
             size = seen.shape[-2:]
             result = torch.zeros(seen.shape[0], maps.classes, *size, device=self.device)
             for part, refined in self._refine(seen, maps):
@@ -139,11 +154,11 @@ class Refiner:
             if coarse is None:
                 seen, _ = to_image(image, self.device)
                 nothing = torch.full((2, *seen.shape[-2:]), 0.5)
-                seen, batched, maps = self._prepare(image, nothing, True, None)
+                seen, batched, maps = self._prepare(image, nothing)
                 layer = copy.copy(layer)
                 layer.merge = "mean"
             else:
-                seen, batched, maps = self._prepare(image, coarse, True, None)
+                seen, batched, maps = self._prepare(image, coarse)
             if batched:
                 raise InputError(f"an affinity belongs to one image; got a batch of {seen.shape[0]}: give image[0]")
             size = seen.shape[-2:]
@@ -184,13 +199,20 @@ class Refiner:
             yield
 
     def _prepare(
-        self, image: ImageLike, coarse: CoarseLike, restrict: bool, classes: int | None
+        self,
+        image: ImageLike,
+        coarse: CoarseLike,
+        restrict: bool = True,
+        classes: int | None = None,
+        rough: float | None = None,
     ) -> tuple[Tensor, bool, CoarseMaps]:
         seen, batched = to_image(image, self.device)
         given = to_coarse(coarse, batched, classes, self.device)
         check_together(seen, given)
         given = certain_as_labels(given, seen.shape[-2:])
-        maps = CoarseMaps(given, seen.shape[-2:], self._guidance.size(seen), restrict=restrict)
+        if rough is not None:
+            check_rough(rough, given)
+        maps = CoarseMaps(given, seen.shape[-2:], self._guidance.size(seen), restrict=restrict, rough=rough)
         return seen, batched, maps
 
     def _gates(self, image: Tensor, maps: CoarseMaps) -> list[Tensor]:
