@@ -419,3 +419,20 @@ def test_pictures_are_written_whole(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write_picture(tmp_path / "a.png", photograph(4, 4))
     assert not list(tmp_path.iterdir())
+
+
+def test_masks_with_smooth_edges_are_soft_whatever_their_channels(tmp_path):
+    levels = np.kron(MASK.astype(np.uint8) * 255, np.ones((8, 8), np.uint8))
+    levels[24:72, 32] = np.linspace(20, 235, 48) // 16 * 16  # a slanted edge
+    smooth = Image.fromarray(levels)
+    assert 3 < len(np.unique(np.asarray(smooth))) <= 64, "few enough levels to be labels"
+    Image.fromarray(ALPHA).convert("RGB").save(tmp_path / "soft.png")
+    assert read_coarse(tmp_path / "grey.png").kind == "alpha"
+    assert read_coarse(tmp_path / "soft.png").kind == "alpha"
+
+
+def test_many_labels_and_void_are_no_soft_mask(tmp_path):
+    labels = np.arange(192, dtype=np.uint8).reshape(12, 16) // 5
+    labels[0] = 255
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    assert read_coarse(tmp_path / "labels.png").kind == "labels"

@@ -444,3 +444,23 @@ def test_hints_do_not_depend_on_absent_classes():
     torch.testing.assert_close(expected[:, 1], shares.amax(dim=1))
     uniform = torch.full((1, 5, 1, 1), 0.2)
     torch.testing.assert_close(hint_maps([uniform], names).flatten(), torch.tensor([0.8, 0.2]))
+
+
+def test_paths_are_not_images(refiner):
+    for given in (("photo.jpg", COARSE), (IMAGE, "mask.png")):
+        with pytest.raises(InputError, match=r"must be an array, got the path '(photo.jpg|mask.png)'"):
+            refiner(*given)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_are_not_probabilities(refiner, channels):
+    colours = np.zeros((16, 24, channels), np.uint8)
+    colours[4:9, 5:20] = 200
+    with pytest.raises(InputError, match=r"must sum to one .* colours must be made into labels"):
+        refiner(IMAGE, colours)
+
+
+def test_bytes_that_were_cut_off_are_probabilities(refiner):
+    shares = probabilities(40, 16, 24)
+    found = refiner(IMAGE, (shares * 255).astype(np.uint8))
+    assert found.shape == (16, 24)

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 # A module has `add_arguments(parser)` and `run(options) -> exit code`.
 COMMANDS = {
@@ -38,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, late = parser.parse_known_args(arguments)
     if late:  # argparse takes no more key=value once an option has followed the first of them
         if not hasattr(options, "settings") or not all(re.fullmatch(r"[^-=][^=]*=.*", word) for word in late):
-            parser.error(f"unrecognized arguments: {' '.join(late)}")
+            quoted = " (patterns need quotes: 'photos/*.jpg')" if any(Path(word).exists() for word in late) else ""
+            parser.error(f"unrecognized arguments: {' '.join(late)}{quoted}")
         options.settings = [*options.settings, *late]
     try:
         return int(options.run(options))

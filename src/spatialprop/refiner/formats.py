@@ -175,7 +175,8 @@ def _interpret(image: Image.Image, kind: str, palette: Palette | None, lossy: bo
     if image.mode == "RGB":
         pixels = np.asarray(image)
         grey = (pixels == pixels[..., :1]).all()
-        if kind != "colours" and palette is None and grey and (lossy or kind in ("labels", "mask", "alpha")):
+        one_channel = lossy or kind in ("labels", "mask", "alpha") or (grey and len(np.unique(pixels)) > _MOST_LEVELS)
+        if kind != "colours" and palette is None and grey and one_channel:
             return _grey(pixels[..., 0], kind, lossy)
         if kind in ("auto", "colours"):
             return _colours(pixels, palette, lossy)
@@ -198,7 +199,7 @@ def _grey(levels: NDArray[Any], kind: str, lossy: bool) -> CoarseFile:
     if kind == "auto":
         if set(present.tolist()) <= {0, full} and most == full:
             kind = "mask"
-        elif len(present) <= _MOST_LEVELS and not lossy:
+        elif len(present) <= _MOST_LEVELS and not lossy and not _smoothed(levels, present, full):
             kind = "labels"
         elif least < 0.1 * full and most > 0.9 * full:
             kind = "alpha"
@@ -216,6 +217,12 @@ def _grey(levels: NDArray[Any], kind: str, lossy: bool) -> CoarseFile:
     if kind == "labels":
         return CoarseFile(levels, "labels", None, mode)
     raise InputError("it is grey, so it holds no colours; leave --kind out, or say labels, mask or alpha")
+
+
+def _smoothed(levels: NDArray[Any], present: NDArray[Any], full: int) -> bool:
+    """Whether this looks like a mask of black and white with smooth edges: nearly all at the ends, some all between."""
+    between = present[(present > full // 8) & (present < full - full // 8)]
+    return len(between) > 3 and bool(((levels == 0) | (levels == full)).mean() > 0.8)
 
 
 def _alpha(levels: NDArray[Any], mode: str, picture: NDArray[np.uint8] | None = None) -> CoarseFile:

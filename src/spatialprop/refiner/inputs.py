@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from numbers import Real
+from os import PathLike
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -38,6 +39,7 @@ class Labels(NamedTuple):
 
 def to_image(image: ImageLike, device: torch.device) -> tuple[Tensor, bool]:
     """An image as (N, 3, H, W), uint8 or floats from 0 to 1, and whether it was a batch."""
+    _refuse_path(image, "an image")
     if isinstance(image, Tensor):
         pixels = image.detach()
         if pixels.dim() not in (3, 4) or pixels.shape[-3] != 3:
@@ -83,6 +85,7 @@ def rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 def to_coarse(coarse: CoarseLike, batched: bool, classes: int | None, device: torch.device) -> Tensor | Labels:
     """Probabilities (N, K, h, w), or label maps; `batched` as the images are."""
+    _refuse_path(coarse, "a coarse map")
     if isinstance(coarse, Image.Image):
         raise InputError("a coarse map must be an array or a tensor; got an image: np.asarray(image) has its values")
     values = coarse.detach() if isinstance(coarse, Tensor) else _tensor(np.asarray(coarse), "coarse map")
@@ -197,6 +200,11 @@ def _probabilities(values: Tensor, classes: int | None) -> Tensor:
             + ", or move classes to the front by np.moveaxis(coarse, -1, 0)"
         )
     return shares if max(most - 1, 1 - least) < 1e-5 else shares / total
+
+
+def _refuse_path(given: object, what: str) -> None:
+    if isinstance(given, (str, bytes, PathLike)):
+        raise InputError(f"{what} must be an array, got the path {given!r}: np.asarray(PIL.Image.open(path)) reads it")
 
 
 def _check_range(values: Tensor, what: str, fix: str) -> None:
