@@ -425,10 +425,12 @@ def test_masks_with_smooth_edges_are_soft_whatever_their_channels(tmp_path):
     levels = np.kron(MASK.astype(np.uint8) * 255, np.ones((8, 8), np.uint8))
     levels[24:72, 32] = np.linspace(20, 235, 48) // 16 * 16  # a slanted edge
     smooth = Image.fromarray(levels)
+    smooth.save(tmp_path / "grey.png")
+    smooth.convert("RGB").save(tmp_path / "rgb.png")
     assert 3 < len(np.unique(np.asarray(smooth))) <= 64, "few enough levels to be labels"
     Image.fromarray(ALPHA).convert("RGB").save(tmp_path / "soft.png")
-    assert read_coarse(tmp_path / "grey.png").kind == "alpha"
-    assert read_coarse(tmp_path / "soft.png").kind == "alpha"
+    for name in ("grey", "rgb", "soft"):
+        assert read_coarse(tmp_path / f"{name}.png").kind == "alpha"
 
 
 def test_many_labels_and_void_are_no_soft_mask(tmp_path):

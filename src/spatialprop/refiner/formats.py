@@ -175,9 +175,10 @@ def _interpret(image: Image.Image, kind: str, palette: Palette | None, lossy: bo
     if image.mode == "RGB":
         pixels = np.asarray(image)
         grey = (pixels == pixels[..., :1]).all()
-        one_channel = lossy or kind in ("labels", "mask", "alpha") or (grey and len(np.unique(pixels)) > _MOST_LEVELS)
-        if kind != "colours" and palette is None and grey and one_channel:
-            return _grey(pixels[..., 0], kind, lossy)
+        levels, present = pixels[..., 0], np.unique(pixels)
+        no_classes = lossy or len(present) > _MOST_LEVELS or _smoothed(levels, present, 255)
+        if kind != "colours" and palette is None and grey and (no_classes or kind in ("labels", "mask", "alpha")):
+            return _grey(levels, kind, lossy)
         if kind in ("auto", "colours"):
             return _colours(pixels, palette, lossy)
         raise InputError(f"it is coloured, so it holds no {kind}; save class indices, or say that it holds colours")
