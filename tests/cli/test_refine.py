@@ -254,7 +254,7 @@ def test_stopping_says_how_to_go_on(data, refine, monkeypatch):
     monkeypatch.setattr(refine_work, "mend", interrupted)
     code, _, problems = refine("photos", "masks", "-o", "out")
     assert code == 130
-    assert "stopped after 1 of 3; go on with --skip-existing" in problems
+    assert "stopped after 1 of 3 or a few more; go on with --skip-existing" in problems
     assert names(data / "out") == ["a.png"]
 
 
@@ -331,8 +331,11 @@ def test_inputs_are_never_replaced(data, refine, weights, capsys):
     before = (data / "x_overlay.png").read_bytes()
     code, _, problems = refine("photos/a.png", "x_overlay.png", "-o", "x.png", "--overlay")
     assert code == 2
-    assert "x_overlay.png would replace an input; choose another place by --output" in problems
+    assert "the result would replace x_overlay.png; choose another place by --output" in problems
     assert (data / "x_overlay.png").read_bytes() == before
+    code, _, problems = refine("photos/b.png", "masks/b.png", "-o", str(data / "masks" / ".." / "masks" / "b.png"))
+    assert code == 2
+    assert "the result would replace" in problems
     code = main(["explain", "photos/a.png", "--pixel", "3,4", "-o", "photos/a.png", "--weights", str(weights)])
     assert code == 2
     assert "photos/a.png would replace an input" in capsys.readouterr().err
@@ -343,3 +346,17 @@ def test_weights_that_cannot_be_read_are_said_once(data, capsys):
     problems = capsys.readouterr().err
     assert problems.count("\n") == 1
     assert "photos/a.png" in problems
+
+
+def test_two_results_of_one_name_are_refused(data, refine):
+    for folder in ("photos", "masks"):
+        (data / folder / "b.png").rename(data / folder / "a_overlay.png")
+    code, _, problems = refine("photos", "masks", "-o", "out", "--overlay")
+    assert code == 2
+    assert "two results would be called out/a_overlay.png; rename one of the inputs" in problems
+
+
+def test_classes_lost_in_a_folder_are_named(data, refine):
+    code, _, problems = refine("photos", "masks", "-o", "out", "--rough", "64")
+    assert code == 0
+    assert problems.count("nothing is left of") == 3

@@ -82,8 +82,8 @@ def test_drawn_by_the_generator_alone(coarse, label):
     ("options", "message"),
     [
         ({"share": 1.2}, "share must be from 0 to 1; got 1.2"),
-        ({"cells": 2}, "cells must be at least 4 pixels; got 2"),
-        ({"cells": float("nan")}, "cells must be at least 4 pixels; got nan"),
+        ({"cells": 2}, "cells must be a number of pixels, at least 4; got 2"),
+        ({"cells": float("nan")}, "cells must be a number of pixels, at least 4; got nan"),
     ],
 )
 def test_impossible_settings_are_refused(options, message):

@@ -438,3 +438,11 @@ def test_many_labels_and_void_are_no_soft_mask(tmp_path):
     labels[0] = 255
     Image.fromarray(labels).save(tmp_path / "labels.png")
     assert read_coarse(tmp_path / "labels.png").kind == "labels"
+
+
+def test_labels_stretched_to_see_them_are_labels(tmp_path):
+    labels = np.zeros((100, 100), np.uint8)
+    for place, level in enumerate((51, 102, 153, 204, 255)):
+        labels[10:28, 10 + 18 * place : 20 + 18 * place] = level
+    Image.fromarray(labels).save(tmp_path / "stretched.png")
+    assert read_coarse(tmp_path / "stretched.png").kind == "labels"

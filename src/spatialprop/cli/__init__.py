@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, late = parser.parse_known_args(arguments)
     if late:  # argparse takes no more key=value once an option has followed the first of them
         if not hasattr(options, "settings") or not all(re.fullmatch(r"[^-=][^=]*=.*", word) for word in late):
-            quoted = " (patterns need quotes: 'photos/*.jpg')" if any(Path(word).exists() for word in late) else ""
+            files = not any(word.startswith("-") for word in late) and all(Path(word).suffix for word in late)
+            quoted = " (patterns need quotes: 'photos/*.jpg')" if files else ""
             parser.error(f"unrecognized arguments: {' '.join(late)}{quoted}")
         options.settings = [*options.settings, *late]
     try:

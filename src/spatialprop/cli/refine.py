@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from spatialprop.cli.refine_jobs import Job
     from spatialprop.cli.refine_work import Outcome
 
 _Item = TypeVar("_Item")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "Exit code: 0 all is well, 1 some files could not be mended, 2 the command line cannot be followed."
+    parser.epilog = (
+        "Exit code: 0 all is well, 1 some files could not be mended, 2 the command line cannot be followed, "
+        "130 it was stopped."
+    )
     parser.add_argument("image", help="an image, a folder of images, or a quoted pattern: 'photos/*.jpg'")
     parser.add_argument(
         "coarse", help="its coarse map, a folder of them (same names), or a pattern: 'masks/*_mask.png'"
@@ -70,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--workers must be at least 1; got {options.workers}")
     if options.rough is not None and not 1 <= options.rough < math.inf:
         raise ValueError(f"--rough must be a number of pixels, at least 1; got {options.rough:g}")
-    from spatialprop.cli.refine_jobs import find_jobs
+    from spatialprop.cli.refine_jobs import find_jobs, refuse_to_replace
     from spatialprop.cli.refine_work import OVERLAY, PROBABILITIES, SHEET, Wish, mend_all
     from spatialprop.refiner import Refiner
     from spatialprop.refiner.formats import read_palette
@@ -91,8 +93,7 @@ def run(options: argparse.Namespace) -> int:
         most_pixels=options.most_pixels,
         extras=tuple(ending for ending, wanted in asked.items() if wanted),
     )
-    for job in jobs:
-        _refuse_to_replace(job, wish.extras)
+    refuse_to_replace(jobs, wish.extras)
     left = [job for job in jobs if not (options.skip_existing and job.exists(wish.extras))]
     for problem in problems:
         print(problem, file=sys.stderr)
@@ -108,18 +109,14 @@ def run(options: argparse.Namespace) -> int:
                 mended += 1
                 if not several:
                     print(f"{outcome.result}: {outcome.summary}")
+                elif outcome.lost:
+                    _say(f"{outcome.result}: {outcome.lost}")
     except KeyboardInterrupt:
-        print(f"\nstopped after {mended} of {len(left)}; go on with --skip-existing", file=sys.stderr)
+        print(f"\nstopped after {mended} of {len(left)} or a few more; go on with --skip-existing", file=sys.stderr)
         return 130
     if several or not left:
         print(f"{mended} mended, {len(jobs) - len(left)} there already, {failed} failed")
     return 1 if failed else 0
-
-
-def _refuse_to_replace(job: "Job", extras: Iterable[str]) -> None:
-    for ending in extras:
-        if job.beside(ending).resolve() in (job.image.resolve(), job.coarse.resolve()):
-            raise ValueError(f"{job.beside(ending)} would replace an input; choose another place by --output")
 
 
 def _progress(items: "Iterator[Outcome]", count: int) -> "Iterable[Outcome]":

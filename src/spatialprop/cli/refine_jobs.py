@@ -2,7 +2,7 @@
 
 import glob
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -57,11 +57,21 @@ def find_jobs(image: str, coarse: str, output: Path | None) -> tuple[list[Job], 
         jobs, alone = _by_patterns(image, coarse, output)
     else:
         raise FileNotFoundError(f"{image} does not exist; give a file, a folder, or a quoted pattern such as 'a/*.jpg'")
-    for job in jobs:
-        for suffix in {job.suffix} if job.suffix else RESULT_SUFFIXES:
-            if job.beside(suffix) in (job.coarse, job.image):
-                raise InputError(f"the result would replace {job.beside(suffix)}; choose another place by --output")
     return jobs, alone
+
+
+def refuse_to_replace(jobs: Sequence[Job], extras: Iterable[str]) -> None:
+    """Refuse results, and what is asked for beside them, that would take the place of an input or of each other."""
+    inputs = {path.resolve() for job in jobs for path in (job.image, job.coarse)}
+    taken: set[Path] = set()
+    for job in jobs:
+        results = [job.beside(suffix) for suffix in ({job.suffix} if job.suffix else RESULT_SUFFIXES)]
+        for path in (*results, *(job.beside(ending) for ending in extras)):
+            if path.resolve() in inputs:
+                raise InputError(f"the result would replace {path}; choose another place by --output")
+            if path.resolve() in taken:
+                raise InputError(f"two results would be called {path}; rename one of the inputs")
+            taken.add(path.resolve())
 
 
 def _single(image: Path, coarse: Path, output: Path | None) -> Job:

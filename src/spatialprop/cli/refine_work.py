@@ -41,11 +41,12 @@ class Wish:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file: where the result is and in what respect it differs, or what went wrong."""
+    """What became of one file: where the result is, how it differs and what got lost, or what went wrong."""
 
     job: Job
     result: Path | None = None
     summary: str = ""
+    lost: str = ""
     problem: str = ""
 
 
@@ -85,12 +86,15 @@ def mend(refiner: Refiner, job: Job, wish: Wish) -> Outcome:
     if probabilities is not None and needs_probabilities(coarse, result):
         made = probabilities
     write_result(result, coarse, made, colours)
-    there, lost = np.unique(before), np.setdiff1d(before, after)
+    there, gone = np.unique(before), np.setdiff1d(before, after)
     summary = f"{coarse.kind}, {len(there)} classes, {100 * (before != after).mean():.1f} % of the pixels changed"
-    if lost.size:
-        smaller = "" if wish.rough is None else "; --rough is too much for what is smaller"
-        summary += f", nothing is left of {', '.join(map(str, lost[:8]))}{smaller}"
-    return Outcome(job, result, summary)
+    lost = ""
+    if gone.size:
+        names = gone if coarse.codes is None else coarse.codes[gone]
+        lost = f"nothing is left of {', '.join(str(name) for name in names[:8].tolist())}"
+        lost += "" if wish.rough is None else "; --rough is too much for what is smaller"
+        summary += f", {lost}"
+    return Outcome(job, result, summary, lost)
 
 
 def _colours(coarse: CoarseFile, wish: Wish) -> NDArray[np.uint8]:
@@ -126,7 +130,7 @@ def mend_all(jobs: Sequence[Job], wish: Wish, workers: int) -> Iterator[Outcome]
         futures = {pool.submit(_in_worker, job): job for job in jobs}
         for future in as_completed(futures):
             yield _result(future, futures[future])
-    finally:  # after Ctrl-C those that wait never begin; `with pool` would have them done
+    finally:  # after Ctrl-C no more are handed to the workers; `with pool` would have all of them done
         pool.shutdown(cancel_futures=True)
 
 

@@ -18,7 +18,8 @@ class RoughTruth:
 
     Args:
         share: Share of the patches that are shown so.
-        cells: Largest side of a cell, and four times the largest deviation of the blur, in pixels.
+        cells: Largest side of a cell in pixels. Borders move by typically 0.4 of a side at most, and labels are blurred
+            by a Gaussian of a quarter of it, at least 2 pixels.
 
     Example:
         >>> coarse = np.full((2, 8, 8), [[[0.4]], [[0.6]]], np.float32)
@@ -30,8 +31,8 @@ class RoughTruth:
     def __init__(self, share: float = 0.3, cells: float = 24.0) -> None:
         if not 0 <= share <= 1:
             raise ValueError(f"share must be from 0 to 1; got {share}")
-        if not cells >= 4:
-            raise ValueError(f"cells must be at least 4 pixels; got {cells}")
+        if not 4 <= cells < np.inf:
+            raise ValueError(f"cells must be a number of pixels, at least 4; got {cells}")
         self.share = share
         self.cells = cells
 

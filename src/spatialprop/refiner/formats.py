@@ -221,9 +221,19 @@ def _grey(levels: NDArray[Any], kind: str, lossy: bool) -> CoarseFile:
 
 
 def _smoothed(levels: NDArray[Any], present: NDArray[Any], full: int) -> bool:
-    """Whether this looks like a mask of black and white with smooth edges: nearly all at the ends, some all between."""
+    """Whether this looks like a black and white mask with smooth edges: nearly all at the ends, slopes between."""
     between = present[(present > full // 8) & (present < full - full // 8)]
-    return len(between) > 3 and bool(((levels == 0) | (levels == full)).mean() > 0.8)
+    ends = (levels == 0) | (levels == full)
+    if len(between) <= 3 or ends.mean() <= 0.8:
+        return False
+    # What lies on a slope differs from a neighbour; most of a class does not.
+    flat = np.ones(levels.shape, bool)
+    for axis in (0, 1):
+        same = np.diff(levels, axis=axis) == 0
+        first, second = ((slice(None),) * axis + (part,) for part in (slice(1, None), slice(None, -1)))
+        flat[first] &= same
+        flat[second] &= same
+    return bool(flat[~ends].mean() < 0.1)
 
 
 def _alpha(levels: NDArray[Any], mode: str, picture: NDArray[np.uint8] | None = None) -> CoarseFile:

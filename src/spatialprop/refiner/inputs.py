@@ -141,8 +141,9 @@ def check_rough(rough: float, coarse: Tensor | Labels) -> None:
         raise InputError(f"rough must be a number of pixels, at least 1; got {rough!r}")
     if not isinstance(coarse, Labels):
         raise InputError(
-            f"rough is said of label maps and masks; got probabilities {tuple(coarse.shape)}, which say themselves "
-            f"where they are in doubt: leave rough out, or make labels of them (a soft mask is read as --kind mask)"
+            f"rough is said of label maps and masks; got {coarse.shape[1]} maps of probabilities, which say themselves "
+            f"where they are in doubt: leave rough out, or give the most likely classes as labels (of a grey picture, "
+            f"--kind mask makes those)"
         )
 
 
@@ -190,7 +191,7 @@ def _probabilities(values: Tensor, classes: int | None) -> Tensor:
     least, most = (float(value) for value in total.aminmax())
     lowest, highest = 0.75, 1.25
     if values.dtype == torch.uint8:  # each class was rounded, or cut off, by itself: with many, much may be missing
-        lowest, highest = min(lowest, 1 - values.shape[1] / 255), max(highest, 1 + values.shape[1] / 510)
+        lowest, highest = min(lowest, 1 - values.shape[1] / 255), max(highest, min(1 + values.shape[1] / 510, 2.0))
     if not max(lowest, 0.0) < least <= most < highest:
         colours = values.dtype == torch.uint8 and values.shape[-1] in (3, 4)
         raise InputError(
