@@ -74,16 +74,13 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--rough must be a number of pixels, at least 1; got {options.rough:g}")
     from spatialprop.cli.refine_jobs import find_jobs, refuse_to_replace
     from spatialprop.cli.refine_work import OVERLAY, PROBABILITIES, SHEET, Wish, mend_all
-    from spatialprop.refiner import Refiner
     from spatialprop.refiner.formats import read_palette
     from spatialprop.refiner.weights import find
 
     jobs, problems = find_jobs(options.image, options.coarse, options.output)
     asked = {PROBABILITIES: options.probabilities, OVERLAY: options.overlay, SHEET: options.sheet}
-    weights = str(find(options.weights))
-    Refiner.load(weights)  # what is wrong with it is said once, not for every file
     wish = Wish(
-        weights=weights,
+        weights=str(find(options.weights)),
         device=usable(options.device),
         kind=options.kind,
         palette=None if options.palette is None else read_palette(options.palette),

@@ -123,6 +123,7 @@ def mend_all(jobs: Sequence[Job], wish: Wish, workers: int) -> Iterator[Outcome]
         for job in jobs:
             yield _attempt(refiner, job, wish)
         return
+    Refiner.load(wish.weights)  # what is wrong with them is said once, not as a worker's death for every file
     # Not forked: neither threads nor a GPU survive that.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(wish, workers))

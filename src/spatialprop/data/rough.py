@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatialprop.data.example import VOID
+from spatialprop.data.simulate import bend
 
 TRUE = 0.3  # of the rough masks are not bent at all: what is right must come out as it went in
 
@@ -46,7 +47,9 @@ class RoughTruth:
         labels = np.where(label == VOID, coarse.argmax(axis=0), label).astype(np.uint8)
         cell = float(np.exp(rng.uniform(np.log(4), np.log(self.cells))))
         if rng.random() >= TRUE:
-            labels = _bent(labels, cell * rng.uniform(0, 0.4), cell * rng.uniform(1, 3), rng)
+            shift, period = cell * rng.uniform(0, 0.4), cell * rng.uniform(1, 3)
+            down, across = (max(2, round(side / period) + 1) for side in labels.shape)
+            labels = bend(labels, shift, (down, across), rng)
         certain = (labels == np.arange(len(coarse))[:, None, None]).astype(np.float32)
         if rng.random() < 0.5:
             return softened(certain, max(cell / 4, 2.0))
@@ -59,18 +62,6 @@ def softened(certain: NDArray[np.float32], deviation: float) -> NDArray[np.float
     side = 2 * max(1, round(2.5 * deviation)) + 1
     spread = [cv2.GaussianBlur(one, (side, side), deviation, borderType=cv2.BORDER_REPLICATE) for one in certain]
     return np.asarray((certain + np.stack(spread)) / 2, np.float32)
-
-
-def _bent(labels: NDArray[np.uint8], shift: float, period: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Labels moved by a smooth displacement, typically `shift` pixels, that changes over `period` pixels."""
-    height, width = labels.shape
-    knots = (max(2, round(height / period) + 1), max(2, round(width / period) + 1), 2)
-    bend = cv2.resize(rng.normal(0, shift, knots).astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    bent = cv2.remap(
-        labels, columns + bend[..., 0], rows + bend[..., 1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
-    )
-    return np.asarray(bent, np.uint8)
 
 
 def _in_cells(certain: NDArray[np.float32], cell: float) -> NDArray[np.float32]:

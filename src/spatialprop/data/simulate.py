@@ -39,11 +39,7 @@ class SimulatedCoarse:
         height, width = label.shape
         cells = (-(-height // self.stride), -(-width // self.stride))
         rng = np.random.default_rng((self.seed, zlib.crc32(example.name.encode())))
-        bend = cv2.resize(rng.normal(0, self.shift, (*cells, 2)).astype(np.float32), (width, height))
-        rows, columns = np.mgrid[:height, :width].astype(np.float32)
-        bent = cv2.remap(
-            label, columns + bend[..., 0], rows + bend[..., 1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
-        )
+        bent = bend(label, self.shift, cells, rng)
         doubt = np.clip(rng.normal(0.08, 0.06, cells), 0.0, 0.4).astype(np.float32)
         known = np.zeros((self.classes, *cells), np.float32)  # less than one in all where labels are void
         for value in set(np.unique(bent).tolist()) - {VOID}:
@@ -54,3 +50,14 @@ class SimulatedCoarse:
         mixed = known / np.maximum(share, 1e-3) * (1 - doubt) + doubt / self.classes
         mixed[:, unknown] = 1 / self.classes
         return np.asarray(np.rint(mixed * 255), np.uint8)
+
+
+def bend(label: NDArray[np.uint8], shift: float, knots: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A label map (H, W) moved by a displacement that is smooth between `knots` and typically `shift` pixels there."""
+    height, width = label.shape
+    moved = cv2.resize(rng.normal(0, shift, (*knots, 2)).astype(np.float32), (width, height))
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    bent = cv2.remap(
+        label, columns + moved[..., 0], rows + moved[..., 1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(bent, np.uint8)

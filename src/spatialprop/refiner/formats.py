@@ -174,11 +174,10 @@ def _interpret(image: Image.Image, kind: str, palette: Palette | None, lossy: bo
         return CoarseFile(np.asarray(image, np.uint8), "mask", np.array([0, 255], np.uint8), "1")
     if image.mode == "RGB":
         pixels = np.asarray(image)
-        grey = (pixels == pixels[..., :1]).all()
-        levels, present = pixels[..., 0], np.unique(pixels)
-        no_classes = lossy or len(present) > _MOST_LEVELS or _smoothed(levels, present, 255)
-        if kind != "colours" and palette is None and grey and (no_classes or kind in ("labels", "mask", "alpha")):
-            return _grey(levels, kind, lossy)
+        if kind != "colours" and palette is None and (pixels == pixels[..., :1]).all():
+            levels = pixels[..., 0]
+            if kind != "auto" or lossy or not _are_classes(levels, np.unique(levels), 255):
+                return _grey(levels, kind, lossy)
         if kind in ("auto", "colours"):
             return _colours(pixels, palette, lossy)
         raise InputError(f"it is coloured, so it holds no {kind}; save class indices, or say that it holds colours")
@@ -200,7 +199,7 @@ def _grey(levels: NDArray[Any], kind: str, lossy: bool) -> CoarseFile:
     if kind == "auto":
         if set(present.tolist()) <= {0, full} and most == full:
             kind = "mask"
-        elif len(present) <= _MOST_LEVELS and not lossy and not _smoothed(levels, present, full):
+        elif not lossy and _are_classes(levels, present, full):
             kind = "labels"
         elif least < 0.1 * full and most > 0.9 * full:
             kind = "alpha"
@@ -218,6 +217,10 @@ def _grey(levels: NDArray[Any], kind: str, lossy: bool) -> CoarseFile:
     if kind == "labels":
         return CoarseFile(levels, "labels", None, mode)
     raise InputError("it is grey, so it holds no colours; leave --kind out, or say labels, mask or alpha")
+
+
+def _are_classes(levels: NDArray[Any], present: NDArray[Any], full: int) -> bool:
+    return len(present) <= _MOST_LEVELS and not _smoothed(levels, present, full)
 
 
 def _smoothed(levels: NDArray[Any], present: NDArray[Any], full: int) -> bool:
