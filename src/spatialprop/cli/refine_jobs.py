@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from spatialprop.refiner.formats import ARRAY_SUFFIXES, IMAGE_SUFFIXES
+from spatialprop.refiner.arrays import ARRAY_SUFFIXES
+from spatialprop.refiner.formats import IMAGE_SUFFIXES
 from spatialprop.refiner.inputs import InputError
 from spatialprop.refiner.results import RESULT_SUFFIXES, check_result, result_suffix
 

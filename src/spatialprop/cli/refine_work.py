@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from spatialprop.cli.refine_jobs import Job
 from spatialprop.refiner import InputError, Refiner
-from spatialprop.refiner.formats import CoarseFile, Palette, read_coarse, read_image
+from spatialprop.refiner.coarse_file import CoarseFile
+from spatialprop.refiner.formats import Palette, read_coarse, read_image
 from spatialprop.refiner.inputs import to_coarse
 from spatialprop.refiner.maps import most_likely
 from spatialprop.refiner.pictures import class_colours, overlay, sheet

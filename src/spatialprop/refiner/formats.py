@@ -1,60 +1,30 @@
 """Coarse maps and images in the files that people have; docs/refiner.md lists them."""
 
 import math
-import os
 import re
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from spatialprop.refiner.arrays import ARRAY_SUFFIXES, read_array
+from spatialprop.refiner.coarse_file import CoarseFile
 from spatialprop.refiner.inputs import InputError, rgb
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
-ARRAY_SUFFIXES = (".npy", ".npz")
 KINDS = ("auto", "labels", "mask", "alpha", "colours")
 MOST_PIXELS = 1 << 28  # 16384 x 16384
-MOST_NUMBERS = 1 << 31  # in an array
 _LOSSY = ("JPEG", "MPO")
 _MOST_LEVELS = 64  # grey levels that are still taken for classes, and colours likewise
 _MOST_COLOURS = 256
-_ARRAY_KEYS = ("probs", "labels")
 
 _Found = TypeVar("_Found")
-
-
-@dataclass(frozen=True)
-class CoarseFile:
-    """What a file holds, and what it takes to write a result of the same kind.
-
-    Attributes:
-        values: Labels (H, W), probabilities (K, h, w) or, for an alpha, those of ground and object (2, H, W).
-        kind: "labels", "mask", "alpha", "colours", or "probabilities".
-        codes: What the file writes for label 0, 1, ...: grey levels, or colours (K, 3); None if labels are as they are.
-        mode: Pillow's mode of the file, None for arrays.
-        palette: Colours of a palette file, as bytes.
-        dtype: Type of an array's numbers.
-        key: Name of the array in an .npz.
-        single: Whether an alpha came as an array (1, H, W).
-        picture: What the colours beside an alpha channel are. (H, W, 3)
-    """
-
-    values: NDArray[Any]
-    kind: str
-    codes: NDArray[Any] | None = None
-    mode: str | None = None
-    palette: bytes | None = None
-    dtype: np.dtype[Any] | None = None
-    key: str = "probs"
-    single: bool = False
-    picture: NDArray[np.uint8] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -114,7 +84,7 @@ def read_coarse(
     if kind not in KINDS:
         raise InputError(f"a coarse map is one of {', '.join(KINDS)}; got {kind!r}")
     if path.suffix.lower() in ARRAY_SUFFIXES:
-        return _read_array(path, kind, most_pixels)
+        return read_array(path, kind, most_pixels)
 
     def interpret(image: Image.Image) -> CoarseFile:
         lossy = image.format in _LOSSY
@@ -273,79 +243,3 @@ def _code(colours: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Colours (..., 3) as one number each."""
     wide = colours.astype(np.int32)
     return np.asarray(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2])
-
-
-def _read_array(path: Path, kind: str, most_pixels: int) -> CoarseFile:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
-    key = "probs"
-    try:
-        if path.suffix.lower() == ".npz":
-            with zipfile.ZipFile(path) as archive:
-                key = _array_key(archive)
-                with archive.open(f"{key}.npy") as file:
-                    values = _read_npy(file, most_pixels)
-        else:
-            with path.open("rb") as file:
-                values = _read_npy(file, most_pixels, os.fstat(file.fileno()).st_size)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except MemoryError:
-        raise
-    except Exception as error:  # zip files can be broken in many ways
-        raise InputError(
-            f"{path} cannot be read as an array: {error or type(error).__name__}; write it again"
-        ) from None
-    dtype = values.dtype
-    if values.ndim == 2 and dtype.kind == "f":
-        return CoarseFile(np.stack([1 - values, values]), "alpha", dtype=dtype, key=key)  # that of the object alone
-    if values.ndim == 3 and values.shape[0] == 1 and (dtype.kind == "f" or dtype == np.uint8):
-        share = values[0] / np.float32(1 if dtype.kind == "f" else 255)
-        return CoarseFile(np.stack([1 - share, share]), "alpha", dtype=dtype, key=key, single=True)
-    if values.ndim == 2 and dtype.kind in "bui":
-        if kind != "labels" and dtype == np.uint8 and set(np.unique(values).tolist()) == {0, 255}:
-            return CoarseFile(values // 255, "mask", np.array([0, 255], np.uint8), dtype=dtype, key=key)
-        return CoarseFile(values, "labels", dtype=dtype, key=key)
-    if values.ndim == 3:
-        return CoarseFile(values, "probabilities", dtype=dtype, key=key)
-    raise InputError(f"{path} holds an array of shape {values.shape}; a coarse map is (K, h, w), or (H, W) of labels")
-
-
-def _array_key(archive: zipfile.ZipFile) -> str:
-    names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-    for key in _ARRAY_KEYS:
-        if key in names:
-            return key
-    if len(names) != 1:
-        raise InputError(f"it holds the arrays {', '.join(names[:8]) or 'none'}; call one of them `probs` or `labels`")
-    return names[0]
-
-
-def _read_npy(file: IO[bytes], most_pixels: int, size: int | None = None) -> NDArray[Any]:
-    """Read an array, whose header is looked at before memory is taken for what it claims."""
-    version = np.lib.format.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise InputError(f"it is an .npy file of version {version}; save it again with numpy.save")
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, turned, dtype = read(file)
-    count = math.prod(shape)
-    if dtype.hasobject or dtype.kind not in "buif":
-        raise InputError(f"it holds {dtype}; store numbers: probabilities as floats or uint8 x 255, labels as integers")
-    if count > MOST_NUMBERS or count * dtype.itemsize > MOST_NUMBERS * 4:
-        raise InputError(f"its shape {shape} is {count} numbers; at most {MOST_NUMBERS} are read")
-    if math.prod(shape[-2:]) > most_pixels:
-        raise InputError(
-            f"its shape {shape} has more than {most_pixels} pixels; if that is no attack, raise the limit "
-            f"(--most-pixels)"
-        )
-    if size is not None and size - file.tell() < count * dtype.itemsize:
-        raise InputError(f"its shape {shape} needs {count * dtype.itemsize} bytes, {size - file.tell()} are left")
-    data = bytearray()
-    wanted = count * dtype.itemsize
-    while len(data) < wanted:  # in steps: a compressed file may end long before it has what it claims
-        step = file.read(min(wanted - len(data), 1 << 24))
-        if not step:
-            raise InputError(f"its shape {shape} needs {wanted} bytes, it ends after {len(data)}")
-        data += step
-    flat = np.frombuffer(data, dtype=dtype)
-    return flat.reshape(shape, order="F" if turned else "C")

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from spatialprop.files import write_beside
-from spatialprop.refiner.formats import ARRAY_SUFFIXES, CoarseFile
+from spatialprop.refiner.arrays import ARRAY_SUFFIXES
+from spatialprop.refiner.coarse_file import CoarseFile
 from spatialprop.refiner.inputs import InputError
 
 _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
