@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from spatialprop.refiner import InputError
-from spatialprop.refiner.formats import Palette, read_coarse, read_image, read_palette
+from spatialprop.refiner.formats import Palette, _is_lossy, read_coarse, read_image, read_palette
 from spatialprop.refiner.pictures import class_colours
 from spatialprop.refiner.results import (
     needs_probabilities,
@@ -160,6 +160,51 @@ def test_masks_in_jpeg_become_soft(tmp_path):
     coarse = read_coarse(tmp_path / "a.jpg", "mask")
     np.testing.assert_array_equal(coarse.values, np.kron(MASK, np.ones((8, 8))))
     assert result_suffix(tmp_path / "a.jpg", coarse.kind) == ".png"
+
+
+def in_chunks(content):
+    """A WebP with one more chunk of an odd length before what Pillow wrote, as a VP8X file may have it."""
+    head = b"VP8X" + (10).to_bytes(4, "little") + bytes([0, 0, 0, 0, 127, 0, 0, 95, 0, 0])
+    odd = b"HINT" + (3).to_bytes(4, "little") + b"VP8 "
+    content = head + odd + content[12:]
+    return b"RIFF" + (len(content) + 4).to_bytes(4, "little") + b"WEBP" + content
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+@pytest.mark.parametrize("wrapped", ["plain", "with metadata", "in chunks", "animated"])
+def test_lossy_webp_is_read_as_jpeg_is(tmp_path, lossless, wrapped):
+    path = tmp_path / "a.webp"
+    mask = np.kron(MASK, np.ones((8, 8))).astype(np.uint8) * 255
+    picture = Image.fromarray(mask).convert("RGB")
+    more = {
+        "with metadata": {"icc_profile": bytes(131)},
+        "animated": {"save_all": True, "append_images": [picture.rotate(180)]},
+    }
+    picture.save(path, lossless=lossless, quality=60, **more.get(wrapped, {}))
+    if wrapped == "in chunks":
+        path.write_bytes(in_chunks(path.read_bytes()))
+    coarse, result = back(tmp_path, path)
+    assert coarse.kind == ("colours" if lossless else "alpha")
+    found = coarse.values if lossless else coarse.values[1] > 0.5
+    np.testing.assert_array_equal(found, mask > 0)
+    assert np.abs(pixels(result)[1].astype(int)[..., 0] - pixels(path)[1][..., 0]).max() <= 1
+    np.testing.assert_array_equal(read_coarse(path, "mask").values, mask > 0)
+
+
+def test_colours_in_lossy_webp_are_no_classes(tmp_path):
+    coloured = COLOURS[np.kron(LABELS, np.ones((8, 8), np.uint8))]
+    Image.fromarray(coloured).save(tmp_path / "a.webp")
+    with pytest.raises(InputError, match=r"colours, too many to be classes: JPEG, lossy WebP and"):
+        read_coarse(tmp_path / "a.webp")
+    Image.fromarray(coloured).save(tmp_path / "a.webp", lossless=True)
+    assert read_coarse(tmp_path / "a.webp").kind == "colours"
+
+
+def test_chunks_without_end_are_not_followed(tmp_path):
+    (tmp_path / "a.webp").write_bytes(b"RIFFxxxxWEBP" + (b"NONE" + bytes(4)) * 100_000)
+    with pytest.raises(InputError, match=r"a\.webp cannot be read"):
+        read_coarse(tmp_path / "a.webp")
+    assert not _is_lossy(tmp_path / "a.webp", "WEBP")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])

@@ -1,6 +1,7 @@
 """Coarse maps and images in the files that people have; docs/refiner.md lists them."""
 
 import math
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ MOST_PIXELS = 1 << 28  # 16384 x 16384
 _LOSSY = ("JPEG", "MPO")
 _MOST_LEVELS = 64  # grey levels that are still taken for classes, and colours likewise
 _MOST_COLOURS = 256
+_MOST_CHUNKS = 1000  # that are looked at in a WebP
+_NEARLY_GREY = 2  # how far rounding drives the channels of a grey lossy picture apart
 
 _Found = TypeVar("_Found")
 
@@ -87,8 +90,7 @@ def read_coarse(
         return read_array(path, kind, most_pixels)
 
     def interpret(image: Image.Image) -> CoarseFile:
-        lossy = image.format in _LOSSY
-        return _interpret(ImageOps.exif_transpose(image), kind, palette, lossy)
+        return _interpret(ImageOps.exif_transpose(image), kind, palette, _is_lossy(path, image.format))
 
     return _decoded(path, "a coarse map", most_pixels, interpret)
 
@@ -114,6 +116,22 @@ def _decoded(path: Path, what: str, most_pixels: int, use: Callable[[Image.Image
         raise
     except Exception as error:  # a damaged file makes decoders raise anything
         raise InputError(f"{path} cannot be read as {what}: {error or type(error).__name__}; replace it") from None
+
+
+def _is_lossy(path: Path, name: str | None) -> bool:
+    """Whether a file of that format holds levels that nobody drew; of WebP only the names of its chunks tell."""
+    if name != "WEBP":
+        return name in _LOSSY
+    with path.open("rb") as file:
+        file.seek(12)  # past RIFF, a length and WEBP
+        for _ in range(_MOST_CHUNKS):
+            header = file.read(8)
+            chunk, length = header[:4], int.from_bytes(header[4:], "little")
+            if len(header) < 8 or chunk in (b"VP8 ", b"VP8L"):
+                return chunk == b"VP8 "
+            # A frame of an animation holds chunks of its own, after 16 bytes.
+            file.seek(16 if chunk == b"ANMF" else length + length % 2, os.SEEK_CUR)
+    return False
 
 
 @contextmanager
@@ -144,8 +162,8 @@ def _interpret(image: Image.Image, kind: str, palette: Palette | None, lossy: bo
         return CoarseFile(np.asarray(image, np.uint8), "mask", np.array([0, 255], np.uint8), "1")
     if image.mode == "RGB":
         pixels = np.asarray(image)
-        if kind != "colours" and palette is None and (pixels == pixels[..., :1]).all():
-            levels = pixels[..., 0]
+        if kind != "colours" and palette is None and _is_grey(pixels, lossy):
+            levels = pixels[..., 1]
             if kind != "auto" or lossy or not _are_classes(levels, np.unique(levels), 255):
                 return _grey(levels, kind, lossy)
         if kind in ("auto", "colours"):
@@ -156,6 +174,12 @@ def _interpret(image: Image.Image, kind: str, palette: Palette | None, lossy: bo
             return _colours(rgb(image), palette, lossy)
         return _grey(np.asarray(image), kind, lossy)
     raise InputError(f"its mode {mode!r} is not known as a coarse map; save it as an 8-bit grey or palette PNG")
+
+
+def _is_grey(pixels: NDArray[np.uint8], lossy: bool) -> bool:
+    if not lossy:
+        return bool((pixels == pixels[..., :1]).all())
+    return bool((np.ptp(pixels, axis=-1) <= _NEARLY_GREY).all())
 
 
 def _grey(levels: NDArray[Any], kind: str, lossy: bool) -> CoarseFile:
@@ -220,8 +244,8 @@ def _colours(pixels: NDArray[np.uint8], palette: Palette | None, lossy: bool) ->
         known, index = np.unique(codes, return_inverse=True)
         if len(known) > _MOST_COLOURS or (lossy and len(known) > 2):
             raise InputError(
-                f"it holds {len(known)} colours, too many to be classes: JPEG and smooth scaling make colours of "
-                f"their own; save it as PNG, or give the classes' colours (--palette FILE)"
+                f"it holds {len(known)} colours, too many to be classes: JPEG, lossy WebP and smooth scaling make "
+                f"colours of their own; save it as PNG, or give the classes' colours (--palette FILE)"
             )
         colours = np.stack([known >> 16, known >> 8 & 255, known & 255], axis=1).astype(np.uint8)
         return CoarseFile(index.reshape(codes.shape).astype(np.int32), "colours", colours, "RGB")
