@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from spatialprop.cli import main, refine_work
 from spatialprop.cli.refine_jobs import find_jobs
@@ -241,6 +241,47 @@ def test_labels_beyond_the_classes(data, refine):
         "masks/a.png: a label map must hold classes from 0 to 2; got 3: give void pixels a class of their own, "
         "or correct the number of classes\n"
     )
+
+
+def test_probabilities_of_a_label_map_give_its_labels_again(data, refine):
+    code, *_ = refine("photos/a.png", "masks/a.png", "--probabilities", "-o", "out/x.png")
+    code, *_ = refine(
+        "photos/a.png", "out/x_probabilities.npz", "-o", "again/x.png", "--probabilities", "--overlay"
+    )
+    assert code == 0
+    again = picture("again/x.png")
+    assert again.mode == "P"
+    labels = np.asarray(again)
+    assert np.unique(labels).tolist() == [0, 3]
+    assert (labels == np.asarray(picture("out/x.png"))).mean() > 0.6
+    assert np.load("again/x_probabilities.npz")["classes"].tolist() == [0, 3]
+    drawn = np.asarray(picture("again/x_overlay.png"))
+    np.testing.assert_array_equal(drawn, overlay(photograph(24, 32), labels))
+    code, _, problems = refine("photos/a.png", "out/x_probabilities.npz", "-o", "again/x.npy")
+    assert code == 1
+    assert "out/x_probabilities.npz: its `classes` say which labels" in problems
+
+
+@pytest.mark.parametrize("more", [[], ["--probabilities"]])
+def test_classes_are_said_of_label_maps_alone(data, refine, more):
+    Image.fromarray(LABELS * 85).save("masks/mask.png")
+    Image.fromarray(LABELS).filter(ImageFilter.BoxBlur(2)).point(lambda level: level * 85).save("masks/soft.png")
+    np.save("masks/shares.npy", probabilities(3, 6, 8))
+    for name, kind in (("mask.png", "mask"), ("soft.png", "alpha"), ("shares.npy", "auto")):
+        for classes in ("1", "21"):
+            words = ["photos/a.png", f"masks/{name}", "--kind", kind, "--classes", classes]
+            code, _, problems = refine(*words, "-o", "out", *more)
+            assert (code, problems) == (0, "")
+    code, _, problems = refine("photos/a.png", "masks/a.png", "--classes", "3", *more)
+    assert code == 1
+    assert "a label map must hold classes from 0 to 2; got 3" in problems
+
+
+def test_a_kind_that_an_array_is_not(data, refine):
+    np.save("coarse.npy", probabilities(3, 24, 32))
+    code, _, problems = refine("photos/a.png", "coarse.npy", "--kind", "mask")
+    assert code == 1
+    assert problems.startswith("coarse.npy: it holds float32 (3, 24, 32), probabilities (K, h, w), and not what --kind")
 
 
 def test_stopping_says_how_to_go_on(data, refine, monkeypatch):

@@ -20,7 +20,13 @@ from spatialprop.refiner.formats import Palette, read_coarse, read_image
 from spatialprop.refiner.inputs import to_coarse
 from spatialprop.refiner.maps import most_likely
 from spatialprop.refiner.pictures import class_colours, overlay, sheet
-from spatialprop.refiner.results import needs_probabilities, write_picture, write_probabilities, write_result
+from spatialprop.refiner.results import (
+    check_classes,
+    needs_probabilities,
+    write_picture,
+    write_probabilities,
+    write_result,
+)
 
 PROBABILITIES, OVERLAY, SHEET = "_probabilities.npz", "_overlay.png", "_sheet.png"
 
@@ -56,13 +62,14 @@ def mend(refiner: Refiner, job: Job, wish: Wish) -> Outcome:
     image = read_image(job.image, wish.most_pixels)
     coarse = read_coarse(job.coarse, wish.kind, wish.palette, wish.most_pixels)
     result = job.result(coarse.kind)
-    values, names = coarse.values, None
+    check_classes(result, coarse)
+    values, names = coarse.values, coarse.classes
     if coarse.kind == "labels" and PROBABILITIES in wish.extras:
         to_coarse(values, False, wish.classes, torch.device("cpu"))
         names, values = np.unique(values, return_inverse=True)  # maps of the labels that occur, not of all up to 255
         values = values.reshape(coarse.values.shape)
     options: dict[str, Any] = {"restrict": wish.restrict, "rough": wish.rough}
-    options["classes"] = wish.classes if names is None else None
+    options["classes"] = wish.classes if coarse.kind == "labels" and names is None else None
     probabilities = None
     if PROBABILITIES in wish.extras or needs_probabilities(coarse, result):
         probabilities = refiner.probabilities(image, values, **options)
@@ -79,6 +86,8 @@ def mend(refiner: Refiner, job: Job, wish: Wish) -> Outcome:
         assert probabilities is not None
         write_probabilities(job.beside(PROBABILITIES), probabilities, names)
     before = _most_likely(coarse.values, image.shape[:2])
+    if coarse.classes is not None:
+        before = coarse.classes[before]
     if OVERLAY in wish.extras:
         write_picture(job.beside(OVERLAY), overlay(image, after, colours))
     if SHEET in wish.extras:

@@ -3,33 +3,47 @@
 import math
 import os
 import zipfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.refiner.coarse_file import CoarseFile
+from spatialprop.refiner.coarse_file import CoarseFile, two_levels
 from spatialprop.refiner.inputs import InputError
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 MOST_NUMBERS = 1 << 31  # in an array
 _KEYS = ("probs", "labels")
+_CLASSES = "classes"
+_FITS: dict[str, Callable[[np.dtype[Any]], bool]] = {
+    "labels": lambda dtype: dtype.kind in "bui",
+    "mask": lambda dtype: True,
+    "alpha": lambda dtype: dtype.kind == "f" or dtype == np.uint8,
+    "colours": lambda dtype: False,
+}
+_WANTED = {
+    "labels": "labels are integers (H, W)",
+    "mask": "a mask is (H, W)",
+    "alpha": "a soft mask is floats (H, W) from 0 to 1, or uint8 x 255",
+    "colours": "colours are read from pictures, such as PNG",
+}
+_MEANING = {"probabilities": "probabilities (K, h, w)", "alpha": "a soft mask", "mask": "a mask", "labels": "labels"}
 
 
 def read_array(path: Path, kind: str, most_pixels: int) -> CoarseFile:
+    """Read a coarse map from an array; see `formats.read_coarse`."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
-    key = "probs"
     try:
         if path.suffix.lower() == ".npz":
             with zipfile.ZipFile(path) as archive:
-                key = _key_of(archive)
-                with archive.open(f"{key}.npy") as file:
-                    values = _read_npy(file, most_pixels)
-        else:
-            with path.open("rb") as file:
-                values = _read_npy(file, most_pixels, os.fstat(file.fileno()).st_size)
+                return _read_archive(archive, kind, most_pixels)
+        with path.open("rb") as file:
+            values = _read_npy(file, most_pixels, os.fstat(file.fileno()).st_size)
+        return _interpret(values, kind)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except MemoryError:
@@ -38,19 +52,84 @@ def read_array(path: Path, kind: str, most_pixels: int) -> CoarseFile:
         raise InputError(
             f"{path} cannot be read as an array: {error or type(error).__name__}; write it again"
         ) from None
+
+
+def _read_archive(archive: zipfile.ZipFile, kind: str, most_pixels: int) -> CoarseFile:
+    key = _key_of(archive)
+    with archive.open(f"{key}.npy") as file:
+        values = _read_npy(file, most_pixels)
+    if kind == "auto" and key == "probs" and values.ndim == 3 and f"{_CLASSES}.npy" in archive.namelist():
+        return _with_classes(values, _read_classes(archive, len(values), most_pixels))
+    return replace(_interpret(values, kind), key=key)
+
+
+def _read_classes(archive: zipfile.ZipFile, count: int, most_pixels: int) -> NDArray[np.uint16]:
+    """The label that each of the maps of probabilities belongs to, as `--probabilities` writes it."""
+    try:
+        with archive.open(f"{_CLASSES}.npy") as file:
+            classes = _read_npy(file, most_pixels)
+    except InputError as error:
+        raise InputError(f"its `{_CLASSES}` cannot be used: {error}") from None
+    fits = classes.shape == (count,) and classes.dtype.kind in "ui" and len(np.unique(classes)) == count
+    if not fits or classes.min() < 0 or classes.max() > 65535:
+        raise InputError(
+            f"its `{_CLASSES}` must be {count} distinct integers from 0 to 65535, the label of each map; got "
+            f"{classes.dtype} {classes.shape}: {', '.join(map(str, classes.flatten()[:8].tolist()))}; correct them, or "
+            f"leave them out if the maps belong to the labels from 0 to {count - 1}"
+        )
+    return classes.astype(np.uint16)
+
+
+def _with_classes(values: NDArray[Any], classes: NDArray[np.uint16]) -> CoarseFile:
     dtype = values.dtype
-    if values.ndim == 2 and dtype.kind == "f":
-        return CoarseFile(np.stack([1 - values, values]), "alpha", dtype=dtype, key=key)  # that of the object alone
-    if values.ndim == 3 and values.shape[0] == 1 and (dtype.kind == "f" or dtype == np.uint8):
-        share = values[0] / np.float32(1 if dtype.kind == "f" else 255)
-        return CoarseFile(np.stack([1 - share, share]), "alpha", dtype=dtype, key=key, single=True)
-    if values.ndim == 2 and dtype.kind in "bui":
-        if kind != "labels" and dtype == np.uint8 and set(np.unique(values).tolist()) == {0, 255}:
-            return CoarseFile(values // 255, "mask", np.array([0, 255], np.uint8), dtype=dtype, key=key)
-        return CoarseFile(values, "labels", dtype=dtype, key=key)
-    if values.ndim == 3:
-        return CoarseFile(values, "probabilities", dtype=dtype, key=key)
-    raise InputError(f"{path} holds an array of shape {values.shape}; a coarse map is (K, h, w), or (H, W) of labels")
+    if len(classes) == 1:  # a map that has one label everywhere: probabilities need another one, which is nowhere
+        values = np.concatenate([values, np.zeros_like(values)])
+        classes = np.append(classes, np.uint16(classes[0] == 0))
+    return CoarseFile(values, "probabilities", dtype=dtype, classes=classes)
+
+
+def _interpret(values: NDArray[Any], kind: str) -> CoarseFile:
+    dtype, shape = values.dtype, values.shape
+    if values.ndim not in (2, 3) or 0 in shape:
+        raise InputError(f"it holds an array of shape {shape}; a coarse map is (K, h, w), or (H, W) of labels")
+    found = _found(values)
+    if kind == "auto":
+        kind = found
+    elif found == "probabilities" or not _FITS[kind](dtype):
+        raise InputError(
+            f"it holds {dtype} {shape}, {_MEANING[found]}, and not what --kind {kind} says: {_WANTED[kind]}; change "
+            f"the array, or leave --kind out"
+        )
+    if kind == "probabilities":
+        return CoarseFile(values, kind, dtype=dtype)
+    single = values.ndim == 3
+    values = values[0] if single else values
+    codes = None
+    if kind == "alpha":
+        share = values if dtype.kind == "f" else values / np.float32(255)
+        values = np.stack([1 - share, share])
+    elif kind == "mask":
+        values, codes = _as_mask(values)
+    return CoarseFile(values, kind, codes, dtype=dtype, single=single)
+
+
+def _found(values: NDArray[Any]) -> str:
+    """What an array is taken for by itself."""
+    single = values.ndim == 3 and len(values) == 1
+    if values.ndim == 3 and not single:
+        return "probabilities"
+    if values.dtype.kind == "f" or (single and values.dtype == np.uint8):
+        return "alpha"
+    return "mask" if values.dtype == np.uint8 and set(np.unique(values).tolist()) == {0, 255} else "labels"
+
+
+def _as_mask(values: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Two levels of an array, which has no number of bits that would say how bright its brightest value is."""
+    least, most = values.min().item(), values.max().item()
+    limit = 1 if values.dtype.kind == "f" else 65535
+    if not 0 <= least <= most <= limit:  # NaN fails too
+        raise InputError(f"a mask of {values.dtype} goes from 0 to {limit}; got values from {least:g} to {most:g}")
+    return two_levels(values, next(full for full in (1, 255, 65535) if most <= full))
 
 
 def _key_of(archive: zipfile.ZipFile) -> str:

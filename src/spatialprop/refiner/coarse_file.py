@@ -1,4 +1,4 @@
-"""What is known of a coarse map that was read from a file."""
+"""What is known of a coarse map that was read from a file, and what pictures and arrays alike are made into."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +19,8 @@ class CoarseFile:
         palette: Colours of a palette file, as bytes.
         dtype: Type of an array's numbers.
         key: Name of the array in an .npz.
-        single: Whether an alpha came as an array (1, H, W).
+        classes: Labels that the maps of probabilities belong to (K,); None for 0 to K - 1.
+        single: Whether it came as an array (1, H, W).
         picture: What the colours beside an alpha channel are. (H, W, 3)
     """
 
@@ -30,5 +31,24 @@ class CoarseFile:
     palette: bytes | None = None
     dtype: np.dtype[Any] | None = None
     key: str = "probs"
+    classes: NDArray[Any] | None = None
     single: bool = False
     picture: NDArray[np.uint8] | None = field(default=None, repr=False)
+
+
+def two_levels(levels: NDArray[Any], full: float) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Dark as 0 and bright as 1, and what the file calls the two.
+
+    Args:
+        levels: Any numbers. (H, W)
+        full: The brightest that there can be, which tells what a map of one level is.
+
+    Example:
+        >>> two_levels(np.array([[0, 7], [90, 100]]), 255)
+        (array([[0, 0],
+               [1, 1]], dtype=uint8), array([  0, 100]))
+    """
+    least, most = levels.min().item(), levels.max().item()
+    cut = (least + most) / 2 if most > least else full / 2
+    codes = [0, full] if most == full else [least, most]
+    return (levels > cut).astype(np.uint8), np.array(codes, levels.dtype)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from spatialprop.refiner.arrays import ARRAY_SUFFIXES, read_array
-from spatialprop.refiner.coarse_file import CoarseFile
+from spatialprop.refiner.coarse_file import CoarseFile, two_levels
 from spatialprop.refiner.inputs import InputError, rgb
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
@@ -79,7 +79,7 @@ def read_coarse(
 
     Args:
         path: An image, .npy or .npz.
-        kind: What an image holds: "labels" (a grey level or palette index is a class), "mask" (dark is ground, bright
+        kind: What it holds: "labels" (a grey level or palette index is a class), "mask" (dark is ground, bright
             is object), "alpha" (a soft mask), "colours" (a colour is a class), or "auto" to go by what is in it.
         palette: The classes of colours; otherwise each colour found is a class.
         most_pixels: Larger images are refused.
@@ -205,9 +205,8 @@ def _grey(levels: NDArray[Any], kind: str, lossy: bool) -> CoarseFile:
     if kind == "alpha":
         return _alpha(levels, mode)
     if kind == "mask":
-        cut = (least + most) / 2 if most > least else full / 2
-        codes = np.array([0, full] if most in (full, least) else [least, most], levels.dtype)
-        return CoarseFile((levels > cut).astype(np.uint8), "mask", codes, mode)
+        objects, codes = two_levels(levels, full)
+        return CoarseFile(objects, "mask", codes, mode)
     if kind == "labels":
         return CoarseFile(levels, "labels", None, mode)
     raise InputError("it is grey, so it holds no colours; leave --kind out, or say labels, mask or alpha")

@@ -37,6 +37,15 @@ def check_result(path: Path) -> None:
         )
 
 
+def check_classes(path: Path, coarse: CoarseFile) -> None:
+    """Refuse, before anything is computed, a name whose format would forget what maps of probabilities belong to."""
+    if coarse.classes is not None and path.suffix.lower() == ".npy":
+        raise InputError(
+            f"its `classes` say which labels its maps belong to, which .npy cannot hold; call the result "
+            f"{path.stem}.npz, or {path.stem}.png for labels"
+        )
+
+
 def needs_probabilities(coarse: CoarseFile, path: Path) -> bool:
     """Whether a result of that kind at that place is made of probabilities, not of labels."""
     return coarse.kind == "alpha" or (coarse.kind == "probabilities" and path.suffix.lower() in ARRAY_SUFFIXES)
@@ -54,13 +63,13 @@ def write_result(path: Path, coarse: CoarseFile, refined: NDArray[Any], palette:
     suffix = path.suffix.lower()
     values = _encode(coarse, refined)
     if suffix in ARRAY_SUFFIXES:
-        if coarse.dtype is not None and coarse.kind != "labels":
+        if coarse.dtype is not None:
             values = _as_stored(values, coarse)
-        key = coarse.key if coarse.dtype is not None else "labels"
+        arrays = {coarse.key if coarse.dtype is not None else "labels": values}
+        if coarse.classes is not None:
+            arrays["classes"] = coarse.classes
         with write_beside(path) as file:
-            np.save(file, values) if suffix == ".npy" else np.savez_compressed(
-                file, allow_pickle=False, **{key: values}
-            )
+            np.save(file, values) if suffix == ".npy" else np.savez_compressed(file, allow_pickle=False, **arrays)
         return
     write_picture(path, _picture(coarse, values, palette, suffix))
 
