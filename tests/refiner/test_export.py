@@ -32,8 +32,8 @@ def cases(refiner):
 
 
 def test_archive_of_torch_export(refiner, tmp_path):
-    refiner.export(tmp_path / "refiner.pt2")
-    program = torch.export.load(tmp_path / "refiner.pt2").module()
+    refiner.export(tmp_path / "new" / "refiner.pt2")
+    program = torch.export.load(tmp_path / "new" / "refiner.pt2").module()
     for image, coarse, expected in cases(refiner):
         found = program(torch.from_numpy(image), torch.from_numpy(coarse))[0]
         np.testing.assert_allclose(found.numpy(), expected, atol=2e-5)

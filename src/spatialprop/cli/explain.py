@@ -16,9 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     pixel = _pixel(options.pixel)
-    from spatialprop.refiner import Refiner
+    from spatialprop.refiner import Refiner, explain
     from spatialprop.refiner.formats import read_coarse, read_image, read_palette
-    from spatialprop.refiner.pictures import explain
     from spatialprop.refiner.results import check_picture, write_picture
 
     output = options.output or Path(f"{options.image.stem}_explained.png")
@@ -31,7 +30,9 @@ def run(options: argparse.Namespace) -> int:
     if options.coarse is not None:
         coarse = read_coarse(options.coarse, options.kind, palette, options.most_pixels).values
     refiner = Refiner.load(options.weights, device=usable(options.device))
-    write_picture(output, explain(refiner, image, coarse, pixel))
+    picture = explain(refiner, image, coarse, pixel)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_picture(output, picture)
     print(output)
     return 0
 

@@ -99,6 +99,7 @@ def export(network: RefinementNetwork, path: Path) -> None:
             )
             assert written is not None
             buffer.write(written.model_proto.SerializeToString())
+    path.parent.mkdir(parents=True, exist_ok=True)
     with write_beside(path) as file:
         file.write(buffer.getbuffer())
 

@@ -115,6 +115,7 @@ def save_refiner(network: RefinementNetwork, path: str | os.PathLike[str], descr
     broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if broken:
         raise ValueError(f"the network's {broken[0]} is not finite: its training diverged; take an earlier checkpoint")
+    path.parent.mkdir(parents=True, exist_ok=True)
     with write_beside(path) as file:
         file.write(save(tensors, metadata={KEY: json.dumps(header)}))
 
