@@ -6,8 +6,8 @@ from PIL import Image, ImageFilter
 
 from spatialprop.cli import main, refine_work
 from spatialprop.cli.refine_jobs import find_jobs
-from spatialprop.refiner import InputError, Refiner, save_refiner
-from spatialprop.refiner.pictures import class_colours, explain, overlay, sheet
+from spatialprop.refiner import InputError, Refiner, explain, save_refiner
+from spatialprop.refiner.pictures import class_colours, overlay, sheet
 from tests.refiner.networks import photograph, probabilities, trained
 
 LABELS = np.zeros((24, 32), np.uint8)
@@ -128,6 +128,23 @@ def test_patterns(data, refine):
     assert names(data / "all" / "sets" / "x") == ["a_mask.png", "b_mask.png"]
 
 
+def test_what_is_without_its_partner_is_named(data, refine):
+    for path in ("photos/b.png", "masks/c.png"):
+        (data / path).unlink()
+    code, printed, problems = refine("photos", "masks", "-o", "out")
+    assert (code, printed) == (1, "1 mended, 0 there already, 2 failed\n")
+    assert problems.splitlines() == [
+        "photos/c.png: masks holds no coarse map of that name",
+        "masks/b.png: photos holds no image of that name",
+    ]
+    code, printed, problems = refine("photos/*.png", "masks/*.png", "-o", "out", "--skip-existing")
+    assert (code, printed) == (1, "0 mended, 1 there already, 2 failed\n")
+    assert problems.splitlines() == [
+        "photos/c.png: no coarse map matches 'masks/*.png' likewise",
+        "masks/b.png: no image matches 'photos/*.png' likewise",
+    ]
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_bad_file_stops_nobody(data, refine, workers):
     (data / "masks/b.png").write_bytes((data / "masks/b.png").read_bytes()[:60])
@@ -245,9 +262,7 @@ def test_labels_beyond_the_classes(data, refine):
 
 def test_probabilities_of_a_label_map_give_its_labels_again(data, refine):
     code, *_ = refine("photos/a.png", "masks/a.png", "--probabilities", "-o", "out/x.png")
-    code, *_ = refine(
-        "photos/a.png", "out/x_probabilities.npz", "-o", "again/x.png", "--probabilities", "--overlay"
-    )
+    code, *_ = refine("photos/a.png", "out/x_probabilities.npz", "-o", "again/x.png", "--probabilities", "--overlay")
     assert code == 0
     again = picture("again/x.png")
     assert again.mode == "P"
@@ -316,6 +331,9 @@ def test_explain(data, weights, capsys):
     with_map = np.asarray(picture("a_explained.png"))
     assert main(["explain", "photos/a.png", "--pixel", "7, 9", "--weights", str(weights), "-o", "x.png"]) == 0
     assert np.asarray(picture("x.png")).shape == with_map.shape
+    words = ["explain", "photos/a.png", "--pixel", "7,9", "--weights", str(weights), "-o", "new/folder/x.png"]
+    assert main(words) == 0
+    assert names(data / "new" / "folder") == ["x.png"]
 
 
 @pytest.mark.parametrize(

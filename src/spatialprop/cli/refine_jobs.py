@@ -2,7 +2,7 @@
 
 import glob
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -46,7 +46,7 @@ class Job(NamedTuple):
 
 
 def find_jobs(image: str, coarse: str, output: Path | None) -> tuple[list[Job], list[str]]:
-    """The jobs that two files, folders or patterns stand for, and the names of images without a coarse map."""
+    """The jobs that two files, folders or patterns stand for, and what of them is without its partner."""
     alone: list[str] = []
     if Path(image).is_file() or Path(coarse).is_file():
         jobs = [_single(Path(image), Path(coarse), output)]
@@ -94,7 +94,8 @@ def _in_folders(images: Path, maps: Path, output: Path | None) -> tuple[list[Job
         raise InputError(f"{images} holds no images; they end in {', '.join(IMAGE_SUFFIXES)}")
     folder = _folder(output, maps)
     jobs = [Job(path, coarse[name], folder / name) for name, path in seen.items() if name in coarse]
-    alone = [f"{path}: {maps} holds no coarse map of that name" for name, path in seen.items() if name not in coarse]
+    alone = [f"{path}: {maps} holds no coarse map of that name" for path in _without(seen, coarse)]
+    alone += [f"{path}: {images} holds no image of that name" for path in _without(coarse, seen)]
     return jobs, alone
 
 
@@ -115,8 +116,14 @@ def _by_patterns(images: str, maps: str, output: Path | None) -> tuple[list[Job]
         for key, path in seen.items()
         if key in coarse
     ]
-    alone = [f"{path}: no coarse map matches {maps!r} likewise" for key, path in seen.items() if key not in coarse]
+    alone = [f"{path}: no coarse map matches {maps!r} likewise" for path in _without(seen, coarse)]
+    alone += [f"{path}: no image matches {images!r} likewise" for path in _without(coarse, seen)]
     return jobs, alone
+
+
+def _without(some: Mapping[_Key, Path], others: Mapping[_Key, Path]) -> list[Path]:
+    """Paths whose key the others lack."""
+    return [path for key, path in some.items() if key not in others]
 
 
 def _matches(pattern: str) -> Iterable[tuple[tuple[str | None, ...], Path]]:
