@@ -4,8 +4,11 @@ import argparse
 import math
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+from spatialprop.cli.stopping import ENDED, Terminated, sigterm_raises
 
 if TYPE_CHECKING:
     from spatialprop.cli.refine_work import Outcome
@@ -16,7 +19,7 @@ _Item = TypeVar("_Item")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Exit code: 0 all is well, 1 some files could not be mended, 2 the command line cannot be followed, "
-        "130 it was stopped."
+        "130 it was stopped, 143 by SIGTERM."
     )
     parser.add_argument("image", help="an image, a folder of images, or a quoted pattern: 'photos/*.jpg'")
     parser.add_argument(
@@ -98,19 +101,20 @@ def run(options: argparse.Namespace) -> int:
     outcomes = mend_all(left, wish, min(options.workers, max(1, len(left))))
     several = len(jobs) + len(problems) > 1
     try:
-        for outcome in _progress(outcomes, len(left)) if several and left else outcomes:
-            if outcome.problem:
-                _say(outcome.problem)
-                failed += 1
-            else:
-                mended += 1
-                if not several:
-                    print(f"{outcome.result}: {outcome.summary}")
-                elif outcome.lost:
-                    _say(f"{outcome.result}: {outcome.lost}")
-    except KeyboardInterrupt:
+        with sigterm_raises(), closing(outcomes):
+            for outcome in _progress(outcomes, len(left)) if several and left else outcomes:
+                if outcome.problem:
+                    _say(outcome.problem)
+                    failed += 1
+                else:
+                    mended += 1
+                    if not several:
+                        print(f"{outcome.result}: {outcome.summary}")
+                    elif outcome.lost:
+                        _say(f"{outcome.result}: {outcome.lost}")
+    except KeyboardInterrupt as stop:
         print(f"\nstopped after {mended} of {len(left)} or a few more; go on with --skip-existing", file=sys.stderr)
-        return 130
+        return ENDED if isinstance(stop, Terminated) else 130
     if several or not left:
         print(f"{mended} mended, {len(jobs) - len(left)} there already, {failed} failed")
     return 1 if failed else 0

@@ -2,18 +2,20 @@
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from spatialprop.cli.refine_jobs import Job
+from spatialprop.cli.stopping import ENDED
 from spatialprop.refiner import InputError, Refiner
 from spatialprop.refiner.coarse_file import CoarseFile
 from spatialprop.refiner.formats import Palette, read_coarse, read_image
@@ -126,7 +128,7 @@ def _most_likely(coarse: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
     return np.asarray(most_likely([shares], size)[0])
 
 
-def mend_all(jobs: Sequence[Job], wish: Wish, workers: int) -> Iterator[Outcome]:
+def mend_all(jobs: Sequence[Job], wish: Wish, workers: int) -> Generator[Outcome, None, None]:
     """Mend all files, and say of each what became of it; one that fails does not stop the others."""
     if workers == 1:
         refiner = Refiner.load(wish.weights, device=wish.device)
@@ -136,11 +138,16 @@ def mend_all(jobs: Sequence[Job], wish: Wish, workers: int) -> Iterator[Outcome]
     Refiner.load(wish.weights)  # what is wrong with them is said once, not as a worker's death for every file
     # Not forked: neither threads nor a GPU survive that.
     context = multiprocessing.get_context("spawn")
+    strangers = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(wish, workers))
     try:
         futures = {pool.submit(_in_worker, job): job for job in jobs}
         for future in as_completed(futures):
             yield _result(future, futures[future])
+    except BaseException:  # SIGTERM comes to this process alone, and the workers would go on for as long as they live
+        for worker in set(multiprocessing.active_children()) - strangers:
+            worker.terminate()
+        raise
     finally:  # after Ctrl-C no more are handed to the workers; `with pool` would have all of them done
         pool.shutdown(cancel_futures=True)
 
@@ -172,8 +179,16 @@ def _start(wish: Wish, workers: int) -> None:
     global _worker
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     _worker = Refiner.load(wish.weights, device=wish.device), wish
+    signal.signal(signal.SIGTERM, _end)
+
+
+def _end(*_: Any) -> NoReturn:
+    raise SystemExit(ENDED)  # so that files which are half-written vanish
 
 
 def _in_worker(job: Job) -> Outcome:
     assert _worker is not None
-    return _attempt(_worker[0], job, _worker[1])
+    try:
+        return _attempt(_worker[0], job, _worker[1])
+    except SystemExit:
+        os._exit(ENDED)  # the pool would take it for a result and hand over the next file

@@ -1,0 +1,30 @@
+"""Being told to end by SIGTERM, as service managers, containers and `timeout` do."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+ENDED = 128 + signal.SIGTERM  # the exit code as shells know it
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came. Whatever lets Ctrl-C pass lets this pass."""
+
+
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM unwind what runs, as Ctrl-C does, so that nothing is left half-done."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may say what signals do
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _raise)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _raise(*_: Any) -> NoReturn:
+    raise Terminated
