@@ -123,9 +123,12 @@ def test_patterns(data, refine):
     code, printed, problems = refine("sets/*/*_photo.png", "sets/*/*_mask.png", "-o", "out")
     assert (code, printed, problems) == (0, "2 mended, 0 there already, 0 failed\n", "")
     assert names(data / "out" / "x") == ["a_mask.png", "b_mask.png"]
-    code, *_ = refine("**/*_photo.png", "**/*_mask.png", "-o", "all")
-    assert code == 0
-    assert names(data / "all" / "sets" / "x") == ["a_mask.png", "b_mask.png"]
+    code, printed, problems = refine("**/*_photo.png", "**/*_mask.png", "-o", "out")
+    assert (code, problems) == (0, ""), "masks of the first run are no maps without an image"
+    assert names(data / "out" / "sets" / "x") == ["a_mask.png", "b_mask.png"]
+    code, _, problems = refine("**/*_photo.png", "**/*_mask.png", "-o", "all")
+    assert code == 1
+    assert "out/x/a_mask.png: no image matches '**/*_photo.png' likewise" in problems
 
 
 def test_what_is_without_its_partner_is_named(data, refine):

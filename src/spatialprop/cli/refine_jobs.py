@@ -117,7 +117,9 @@ def _by_patterns(images: str, maps: str, output: Path | None) -> tuple[list[Job]
         if key in coarse
     ]
     alone = [f"{path}: no coarse map matches {maps!r} likewise" for path in _without(seen, coarse)]
-    alone += [f"{path}: no image matches {images!r} likewise" for path in _without(coarse, seen)]
+    alone += [
+        f"{path}: no image matches {images!r} likewise" for path in _without(coarse, seen) if not _lies_in(folder, path)
+    ]
     return jobs, alone
 
 
@@ -139,6 +141,11 @@ def _matches(pattern: str) -> Iterable[tuple[tuple[str | None, ...], Path]]:
         found = compiled.fullmatch(Path(name).as_posix())
         if found and Path(name).is_file():
             yield found.groups(), Path(name)
+
+
+def _lies_in(folder: Path, path: Path) -> bool:
+    """Whether this may be a result of an earlier run, which `**/` finds too."""
+    return folder.resolve() in path.resolve().parents
 
 
 def _unique(found: Iterable[tuple[_Key, Path]]) -> dict[_Key, Path]:
