@@ -29,6 +29,7 @@ from spatialprop.experiment.composition import (
     make_task,
     make_trainer,
 )
+from spatialprop.experiment.guidance import start_guidance
 from spatialprop.experiment.latest import point_latest_to
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.wandb_logging import log_results
@@ -61,6 +62,8 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
     pl.seed_everything(config.seed, workers=True, verbose=False)
     splits = make_splits(config)
     task = make_task(config, splits.labels, make_baselines(config), make_optimization(config))
+    if config.guidance.get("checkpoint") is not None:
+        start_guidance(task.network, config.guidance.checkpoint)
     # What is impossible is said now, not after a segmenter has been fitted.
     make_data(config, splits).train_dataloader()
     check_lengths(config)

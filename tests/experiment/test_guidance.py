@@ -1,0 +1,93 @@
+"""Guidance that starts from a refiner's weights."""
+
+from functools import partial
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from spatialprop.experiment.guidance import start_guidance
+from spatialprop.nn import JointNetwork, RefinementNetwork
+from spatialprop.nn.guidance import LightGuidance
+from spatialprop.refiner import save_refiner
+from tests.experiment.tiny import trained
+
+SMALL = partial(LightGuidance, width=8, stages=3)
+HINTS = ("confidence", "entropy")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    network = RefinementNetwork(SMALL, hints=HINTS)
+    for layer in network.guidance.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_mean.normal_()
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_refiner(network, path)
+    return path, network.guidance.state_dict()
+
+
+def same(network, known):
+    return {name for name, value in network.guidance.state_dict().items() if torch.equal(value, known[name])}
+
+
+def test_all_is_taken_over_where_the_gates_are_alike(weights):
+    path, known = weights
+    network = RefinementNetwork(SMALL, hints=HINTS, hidden=6, groups=1, num_classes=4, merge="mean")
+    start_guidance(network, str(path))
+    assert same(network, known) == set(known)
+
+
+@pytest.mark.parametrize("changed", [{"connection": "one_way"}, {"hidden": 6, "groups": 2, "num_classes": 4}], ids=str)
+def test_other_gates_get_a_last_layer_of_their_own(changed, weights):
+    path, known = weights
+    network = RefinementNetwork(SMALL, hints=HINTS, **changed)
+    head = network.guidance.head.weight.clone()
+    start_guidance(network, str(path))
+    torch.testing.assert_close(network.guidance.head.weight, head, rtol=0, atol=0)
+    assert same(network, known) == set(known) - {"head.weight", "head.bias"}
+
+
+def test_a_joint_network_with_a_guidance_of_its_own_starts_so_too(weights):
+    path, known = weights
+    network = JointNetwork(torch.nn.Conv2d(3, 4, 8, stride=8), SMALL, hints=HINTS)
+    start_guidance(network, str(path))
+    assert same(network.refinement, known) == set(known)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        RefinementNetwork(partial(LightGuidance, width=16, stages=3), hints=HINTS),
+        RefinementNetwork(partial(LightGuidance, width=8, stages=4), hints=HINTS),
+        RefinementNetwork(SMALL),
+    ],
+    ids=["width", "stages", "hints"],
+)
+def test_another_guidance_is_refused(network, weights):
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(ValueError, match=r"belongs to another guidance network, .* hints \(of these weights: conf"):
+        start_guidance(network, str(weights[0]))
+    torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
+
+
+def test_a_task_without_guidance_is_refused(weights):
+    with pytest.raises(ValueError, match="which this task has not"):
+        start_guidance(torch.nn.Conv2d(3, 4, 1), str(weights[0]))
+
+
+def test_weights_that_do_not_exist_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.safetensors"):
+        start_guidance(RefinementNetwork(SMALL), str(tmp_path / "nowhere.safetensors"))
+
+
+def test_a_training_starts_from_them(weights, tmp_path):
+    path, known = weights
+    options = [f"guidance.checkpoint={path}", "guidance.network.stages=3", f"guidance.hints=[{','.join(HINTS)}]"]
+    folder = trained(tmp_path, *options, "optimizer.lr=0", "trainer.max_epochs=1")
+    left = load_file(folder / "checkpoints" / "network.safetensors")
+    learned = [name for name in known if name.endswith((".weight", ".bias"))]
+    assert learned
+    for name in learned:
+        torch.testing.assert_close(left[f"guidance.{name}"], known[name], rtol=0, atol=0)
