@@ -208,6 +208,22 @@ def test_soft_masks_stay_soft(data, refine):
     assert len(np.unique(np.asarray(picture("soft_refined.png")))) > 20
 
 
+def test_a_faint_soft_mask_is_not_wiped_out(data, refine):
+    np.save("faint.npy", np.where(LABELS > 0, 0.45, 0).astype(np.float32))
+    assert refine("photos/a.png", "faint.npy", "-o", "out.npy")[0] == 0
+    assert np.load("out.npy").max() > 0.2
+
+
+def test_masks_may_lie_beside_their_images(data, refine):
+    for name in "ab":
+        (data / "photos" / f"{name}_mask.png").write_bytes((data / "masks" / f"{name}.png").read_bytes())
+    code, _, said = refine("photos/*.png", "photos/*_mask.png", "-o", "out")
+    assert names(data / "out") == ["a_mask.png", "b_mask.png"]
+    assert code == 1
+    assert said.count("no coarse map") == 1
+    assert "c.png" in said
+
+
 def test_an_image_on_its_side(data, refine):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -232,6 +248,9 @@ def test_an_image_on_its_side(data, refine):
         (["photos/a.png", "masks/a.png", "-o", "photos/a.png"], "the result would replace photos/a.png"),
         (["photos", "masks", "-o", "photos/a.png"], "photos/a.png is a file; results of several images need a folder"),
         (["photos/a.png", "masks/a.png", "-o", "a.jpg"], "which lose nothing; got 'a.jpg'"),
+        (["photos", "masks", "-o", "out.png"], "out.png is a file; results of several images need a folder"),
+        (["photos", "masks", "--classes", "0"], "--classes must be at least 1; got 0"),
+        (["photos", "masks", "--most-pixels", "-1"], "--most-pixels must be at least 1; got -1"),
         (["photos", "masks", "--workers", "0"], "--workers must be at least 1; got 0"),
         (["photos", "masks", "--palette", "photos/a.png"], "is not a text file"),
         (["photos", "masks", "--device", "nowhere"], "--device nowhere cannot be used here: "),

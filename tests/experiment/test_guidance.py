@@ -23,6 +23,7 @@ def weights(tmp_path_factory):
     for layer in network.guidance.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.running_mean.normal_()
+    torch.nn.init.normal_(network.guidance.head.bias)
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
     save_refiner(network, path)
     return path, network.guidance.state_dict()
@@ -39,7 +40,17 @@ def test_all_is_taken_over_where_the_gates_are_alike(weights):
     assert same(network, known) == set(known)
 
 
-@pytest.mark.parametrize("changed", [{"connection": "one_way"}, {"hidden": 6, "groups": 2, "num_classes": 4}], ids=str)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"connection": "one_way"},
+        {"hidden": 6, "groups": 2, "num_classes": 4},
+        {"connection": "one_way", "hidden": 6, "groups": 3, "num_classes": 4},  # twelve gates, too, but others
+        {"directions": ["up", "left", "down", "right"]},
+        {"normalization": "unit"},
+    ],
+    ids=str,
+)
 def test_other_gates_get_a_last_layer_of_their_own(changed, weights):
     path, known = weights
     network = RefinementNetwork(SMALL, hints=HINTS, **changed)
@@ -62,12 +73,15 @@ def test_a_joint_network_with_a_guidance_of_its_own_starts_so_too(weights):
         RefinementNetwork(partial(LightGuidance, width=16, stages=3), hints=HINTS),
         RefinementNetwork(partial(LightGuidance, width=8, stages=4), hints=HINTS),
         RefinementNetwork(SMALL),
+        RefinementNetwork(SMALL, hints=HINTS[::-1]),
     ],
-    ids=["width", "stages", "hints"],
+    ids=["width", "stages", "hints", "order of hints"],
 )
 def test_another_guidance_is_refused(network, weights):
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    with pytest.raises(ValueError, match=r"belongs to another guidance network, .* hints \(of these weights: conf"):
+    with pytest.raises(
+        ValueError, match=r"another guidance network, one with .*'width': 8, 'stages': 3.*'hints': \['conf"
+    ):
         start_guidance(network, str(weights[0]))
     torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
 
@@ -78,14 +92,19 @@ def test_a_task_without_guidance_is_refused(weights):
 
 
 def test_weights_that_do_not_exist_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.safetensors"):
-        start_guidance(RefinementNetwork(SMALL), str(tmp_path / "nowhere.safetensors"))
+    for path in (tmp_path / "nowhere.safetensors", tmp_path):
+        with pytest.raises(ValueError, match=rf"guidance\.checkpoint: .*{path}.*spatialprop export RUN"):
+            start_guidance(RefinementNetwork(SMALL), str(path))
 
 
 def test_a_training_starts_from_them(weights, tmp_path):
-    path, known = weights
+    known = weights[1]
+    path = tmp_path / "small.safetensors"
+    path.write_bytes(weights[0].read_bytes())
     options = [f"guidance.checkpoint={path}", "guidance.network.stages=3", f"guidance.hints=[{','.join(HINTS)}]"]
     folder = trained(tmp_path, *options, "optimizer.lr=0", "trainer.max_epochs=1")
+    path.unlink()  # it is not needed again
+    assert trained(tmp_path, *options, "optimizer.lr=0", "trainer.max_epochs=1", "ckpt_path=last") == folder
     left = load_file(folder / "checkpoints" / "network.safetensors")
     learned = [name for name in known if name.endswith((".weight", ".bias"))]
     assert learned

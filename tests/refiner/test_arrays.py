@@ -6,7 +6,7 @@ import pytest
 from spatialprop.refiner import InputError
 from spatialprop.refiner.formats import read_coarse
 from spatialprop.refiner.pictures import class_colours
-from spatialprop.refiner.results import check_classes, write_probabilities, write_result
+from spatialprop.refiner.results import check_holds, write_probabilities, write_result
 from tests.refiner.networks import probabilities
 
 BYTES = np.array([[0, 40, 90], [200, 130, 250]], np.uint8)
@@ -80,7 +80,7 @@ def test_maps_keep_the_labels_that_they_belong_to(tmp_path):
     write_result(tmp_path / "b.npz", coarse, coarse.values / np.float32(255), class_colours())
     assert np.load(tmp_path / "b.npz")["classes"].tolist() == [0, 15, 65535]
     with pytest.raises(InputError, match=r"\.npy cannot hold; call the result b\.npz, or b\.png"):
-        check_classes(tmp_path / "b.npy", coarse)
+        check_holds(tmp_path / "b.npy", coarse)
 
 
 @pytest.mark.parametrize("label", [0, 7])

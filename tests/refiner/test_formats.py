@@ -13,6 +13,7 @@ from spatialprop.refiner import InputError
 from spatialprop.refiner.formats import Palette, _is_lossy, read_coarse, read_image, read_palette
 from spatialprop.refiner.pictures import class_colours
 from spatialprop.refiner.results import (
+    check_holds,
     needs_probabilities,
     result_suffix,
     write_picture,
@@ -350,11 +351,53 @@ def test_palettes(tmp_path):
 
 def test_formats_that_cannot_hold_a_result(tmp_path):
     Image.fromarray(LABELS.astype(np.uint16) * 1000).save(tmp_path / "a.png")
+    deep = read_coarse(tmp_path / "a.png")
+    np.save(tmp_path / "a.npy", LABELS.astype(np.int64) * 1000)
+    write_probabilities(tmp_path / "a.npz", probabilities(2, 4, 5), np.array([3, 300]))
+    for coarse in (deep, read_coarse(tmp_path / "a.npy"), read_coarse(tmp_path / "a.npz")):
+        for suffix in (".bmp", ".webp"):
+            with pytest.raises(InputError, match=r"holds no 16-bit values; write the result as b\.png"):
+                check_holds(tmp_path / f"b{suffix}", coarse)
+        check_holds(tmp_path / "b.png", coarse)
+
+
+def test_labels_above_a_short_palette_are_kept(tmp_path):
+    write_probabilities(tmp_path / "a.npz", probabilities(2, 4, 5), np.array([3, 200]))
+    labels = np.array([[3, 200, 200], [200, 3, 3]])
+    write_result(
+        tmp_path / "b.png", read_coarse(tmp_path / "a.npz"), labels, np.array([[0, 0, 0], [255, 0, 0]], np.uint8)
+    )
+    with Image.open(tmp_path / "b.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), labels)
+
+
+def test_coloured_labels_become_an_array_of_indices(tmp_path):
+    Image.fromarray(COLOURS[LABELS]).save(tmp_path / "a.png")
     coarse = read_coarse(tmp_path / "a.png")
-    with pytest.raises(InputError, match="holds no 16-bit values"):
-        write_result(tmp_path / "b.bmp", coarse, coarse.values, COLOURS)
-    assert not (tmp_path / "b.bmp").exists()
-    assert len(list(tmp_path.iterdir())) == 1
+    write_result(tmp_path / "b.npz", coarse, coarse.values, COLOURS)
+    np.testing.assert_array_equal(read_coarse(tmp_path / "b.npz").values, coarse.values)
+
+
+def test_one_bit_obeys_too(tmp_path):
+    Image.fromarray(LABELS > 0).save(tmp_path / "a.png")
+    assert read_coarse(tmp_path / "a.png").kind == read_coarse(tmp_path / "a.png", "mask").kind == "mask"
+    assert read_coarse(tmp_path / "a.png", "alpha").kind == "alpha"
+    assert set(np.unique(read_coarse(tmp_path / "a.png", "labels").values)) == {0, 255}
+    with pytest.raises(InputError, match="it is grey, so it holds no colours"):
+        read_coarse(tmp_path / "a.png", "colours")
+
+
+def test_an_opaque_picture_of_a_soft_mask(tmp_path):
+    grey = np.linspace(0, 255, 40 * 30).astype(np.uint8).reshape(30, 40)
+    Image.fromarray(np.dstack([grey, grey, grey, np.full_like(grey, 255)])).save(tmp_path / "a.png")
+    coarse = read_coarse(tmp_path / "a.png", "alpha")
+    np.testing.assert_allclose(coarse.values[1], grey / 255, atol=1e-6)
+
+
+def test_black_and_white_in_rgb_is_a_mask_whatever_the_palette(tmp_path):
+    Image.fromarray((LABELS > 0).astype(np.uint8) * 255).convert("RGB").save(tmp_path / "a.png")
+    (tmp_path / "p.txt").write_text("0 0 0\n1 2 3\n")
+    assert read_coarse(tmp_path / "a.png", "mask", read_palette(tmp_path / "p.txt")).kind == "mask"
 
 
 def npy(header: bytes, data: bytes = b"") -> bytes:

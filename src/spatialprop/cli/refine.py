@@ -73,6 +73,9 @@ def usable(device: str) -> str:
 def run(options: argparse.Namespace) -> int:
     if options.workers < 1:
         raise ValueError(f"--workers must be at least 1; got {options.workers}")
+    for name, value in (("--classes", options.classes), ("--most-pixels", options.most_pixels)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1; got {value}")
     if options.rough is not None and not 1 <= options.rough < math.inf:
         raise ValueError(f"--rough must be a number of pixels, at least 1; got {options.rough:g}")
     from spatialprop.cli.refine_jobs import find_jobs, refuse_to_replace

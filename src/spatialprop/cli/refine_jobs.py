@@ -116,9 +116,14 @@ def _by_patterns(images: str, maps: str, output: Path | None) -> tuple[list[Job]
         for key, path in seen.items()
         if key in coarse
     ]
-    alone = [f"{path}: no coarse map matches {maps!r} likewise" for path in _without(seen, coarse)]
+    paired = {path for job in jobs for path in (job.image, job.coarse)}  # masks may lie beside their images
+    alone = [
+        f"{path}: no coarse map matches {maps!r} likewise" for path in _without(seen, coarse) if path not in paired
+    ]
     alone += [
-        f"{path}: no image matches {images!r} likewise" for path in _without(coarse, seen) if not _lies_in(folder, path)
+        f"{path}: no image matches {images!r} likewise"
+        for path in _without(coarse, seen)
+        if path not in paired and not _lies_in(folder, path)
     ]
     return jobs, alone
 
@@ -165,6 +170,6 @@ def _is(path: Path, suffixes: tuple[str, ...]) -> bool:
 def _folder(output: Path | None, maps: Path) -> Path:
     if output is None:
         return maps.resolve().with_name(f"{maps.resolve().name}_refined")
-    if output.is_file():
+    if output.is_file() or output.suffix.lower() in RESULT_SUFFIXES:
         raise InputError(f"{output} is a file; results of several images need a folder")
     return output

@@ -23,7 +23,7 @@ from spatialprop.refiner.inputs import to_coarse
 from spatialprop.refiner.maps import most_likely
 from spatialprop.refiner.pictures import class_colours, overlay, sheet
 from spatialprop.refiner.results import (
-    check_classes,
+    check_holds,
     needs_probabilities,
     write_picture,
     write_probabilities,
@@ -64,13 +64,14 @@ def mend(refiner: Refiner, job: Job, wish: Wish) -> Outcome:
     image = read_image(job.image, wish.most_pixels)
     coarse = read_coarse(job.coarse, wish.kind, wish.palette, wish.most_pixels)
     result = job.result(coarse.kind)
-    check_classes(result, coarse)
+    check_holds(result, coarse)
     values, names = coarse.values, coarse.classes
     if coarse.kind == "labels" and PROBABILITIES in wish.extras:
         to_coarse(values, False, wish.classes, torch.device("cpu"))
         names, values = np.unique(values, return_inverse=True)  # maps of the labels that occur, not of all up to 255
         values = values.reshape(coarse.values.shape)
-    options: dict[str, Any] = {"restrict": wish.restrict, "rough": wish.rough}
+    # An object that is nowhere more likely than not would be wiped out of a soft mask.
+    options: dict[str, Any] = {"restrict": wish.restrict and coarse.kind != "alpha", "rough": wish.rough}
     options["classes"] = wish.classes if coarse.kind == "labels" and names is None else None
     probabilities = None
     if PROBABILITIES in wish.extras or needs_probabilities(coarse, result):

@@ -62,14 +62,14 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
     pl.seed_everything(config.seed, workers=True, verbose=False)
     splits = make_splits(config)
     task = make_task(config, splits.labels, make_baselines(config), make_optimization(config))
-    if config.guidance.get("checkpoint") is not None:
-        start_guidance(task.network, config.guidance.checkpoint)
     # What is impossible is said now, not after a segmenter has been fitted.
     make_data(config, splits).train_dataloader()
     check_lengths(config)
     checkpoint = _checkpoint(config, run)
     if checkpoint is not None:
         _refuse_another_network(task, checkpoint)
+    elif config.guidance.get("checkpoint") is not None:
+        start_guidance(task.network, config.guidance.checkpoint)
     if config.ckpt_path == "last" and run.config.exists():
         log.info("Going on with %s%s", folder, ", which had finished" if run.metrics.exists() else "")
         _say_what_changed(cast(DictConfig, OmegaConf.load(run.config)), config)

@@ -70,7 +70,7 @@ def _read_classes(archive: zipfile.ZipFile, count: int, most_pixels: int) -> NDA
             classes = _read_npy(file, most_pixels)
     except InputError as error:
         raise InputError(f"its `{_CLASSES}` cannot be used: {error}") from None
-    fits = classes.shape == (count,) and classes.dtype.kind in "ui" and len(np.unique(classes)) == count
+    fits = count > 0 and classes.shape == (count,) and classes.dtype.kind in "ui" and len(np.unique(classes)) == count
     if not fits or classes.min() < 0 or classes.max() > 65535:
         raise InputError(
             f"its `{_CLASSES}` must be {count} distinct integers from 0 to 65535, the label of each map; got "
@@ -150,7 +150,7 @@ def _read_npy(file: IO[bytes], most_pixels: int, size: int | None = None) -> NDA
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, turned, dtype = read(file)
     count = math.prod(shape)
-    if dtype.hasobject or dtype.kind not in "buif":
+    if dtype.hasobject or dtype.kind not in "buif" or dtype.itemsize > 8:
         raise InputError(f"it holds {dtype}; store numbers: probabilities as floats or uint8 x 255, labels as integers")
     if count > MOST_NUMBERS or count * dtype.itemsize > MOST_NUMBERS * 4:
         raise InputError(f"its shape {shape} is {count} numbers; at most {MOST_NUMBERS} are read")

@@ -149,7 +149,7 @@ def _interpret(image: Image.Image, kind: str, palette: Palette | None, lossy: bo
     if mode in ("LA", "La", "RGBA", "RGBa", "PA"):
         rgba = image.convert("RGBA")
         opacity = np.asarray(rgba.getchannel("A"))
-        if kind == "alpha" or (kind == "auto" and opacity.min() < 255):
+        if kind in ("auto", "alpha") and opacity.min() < 255:
             return _alpha(opacity, "RGBA", np.asarray(rgba.convert("RGB")))
         image = rgba.convert("L" if mode in ("LA", "La") else "RGB")
     if image.mode == "P" and kind in ("auto", "labels"):
@@ -158,11 +158,14 @@ def _interpret(image: Image.Image, kind: str, palette: Palette | None, lossy: bo
         return CoarseFile(indices, "labels", None, "P", bytes(colours))
     if image.mode in ("P", "CMYK", "YCbCr", "HSV", "LAB"):
         image = image.convert("RGB")
+    if image.mode == "1" and (kind not in ("auto", "mask") or palette is not None):
+        image = image.convert("L")
     if image.mode == "1":
         return CoarseFile(np.asarray(image, np.uint8), "mask", np.array([0, 255], np.uint8), "1")
     if image.mode == "RGB":
         pixels = np.asarray(image)
-        if kind != "colours" and palette is None and _is_grey(pixels, lossy):
+        by_colour = kind == "colours" or (kind == "auto" and palette is not None)
+        if not by_colour and _is_grey(pixels, lossy):
             levels = pixels[..., 1]
             if kind != "auto" or lossy or not _are_classes(levels, np.unique(levels), 255):
                 return _grey(levels, kind, lossy)

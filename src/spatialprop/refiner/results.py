@@ -37,13 +37,20 @@ def check_result(path: Path) -> None:
         )
 
 
-def check_classes(path: Path, coarse: CoarseFile) -> None:
-    """Refuse, before anything is computed, a name whose format would forget what maps of probabilities belong to."""
+def check_holds(path: Path, coarse: CoarseFile) -> None:
+    """Refuse, before anything is computed, a name whose format cannot hold what such a coarse map becomes."""
+    if path.suffix.lower() in (".webp", ".bmp") and _is_deep(coarse):
+        raise InputError(f"{path.suffix} holds no 16-bit values; write the result as {path.stem}.png")
     if coarse.classes is not None and path.suffix.lower() == ".npy":
         raise InputError(
             f"its `classes` say which labels its maps belong to, which .npy cannot hold; call the result "
             f"{path.stem}.npz, or {path.stem}.png for labels"
         )
+
+
+def _is_deep(coarse: CoarseFile) -> bool:
+    labels = coarse.values if coarse.kind == "labels" else coarse.classes
+    return (coarse.mode or "").startswith("I") or (labels is not None and int(labels.max()) > 255)
 
 
 def needs_probabilities(coarse: CoarseFile, path: Path) -> bool:
@@ -63,6 +70,7 @@ def write_result(path: Path, coarse: CoarseFile, refined: NDArray[Any], palette:
     suffix = path.suffix.lower()
     values = _encode(coarse, refined)
     if suffix in ARRAY_SUFFIXES:
+        values = refined if coarse.kind == "colours" else values  # arrays hold labels
         if coarse.dtype is not None:
             values = _as_stored(values, coarse)
         arrays = {coarse.key if coarse.dtype is not None else "labels": values}
@@ -137,8 +145,7 @@ def _picture(coarse: CoarseFile, values: NDArray[Any], palette: NDArray[np.uint8
     indexed = coarse.mode == "P" or (coarse.kind == "probabilities" and values.dtype == np.uint8)
     if values.ndim == 2 and indexed and suffix != ".webp":
         picture = Image.fromarray(values)
-        picture.putpalette(coarse.palette or palette.tobytes())
+        # Whole: Pillow would write no more bits than a shorter one needs, and cut what is above.
+        picture.putpalette((coarse.palette or palette.tobytes()).ljust(768, b"\0"))
         return picture
-    if suffix in (".webp", ".bmp") and values.dtype != np.uint8:
-        raise InputError(f"{suffix} holds no 16-bit values; write the result as .png")
     return Image.fromarray(values if suffix != ".webp" or values.ndim == 3 else values[..., None].repeat(3, axis=2))
