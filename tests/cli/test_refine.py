@@ -253,6 +253,8 @@ def test_an_image_on_its_side(data, refine):
         (["photos", "masks", "--most-pixels", "-1"], "--most-pixels must be at least 1; got -1"),
         (["photos", "masks", "--workers", "0"], "--workers must be at least 1; got 0"),
         (["photos", "masks", "--palette", "photos/a.png"], "is not a text file"),
+        (["photos", "masks", "-o", "photos/a.png/out"], "photos/a.png is a file; choose another place"),
+        (["photos/a.png", "masks/a.png", "-o", "photos/a.png/out/x.png"], "photos/a.png is a file; choose another"),
         (["photos", "masks", "--device", "nowhere"], "--device nowhere cannot be used here: "),
     ],
 )  # fmt: skip
@@ -265,6 +267,13 @@ def test_command_lines_that_cannot_be_followed(data, refine, words, message):
     assert problems.count("\n") == 1
     assert names(data) == ["masks", "photos"]
     assert len(names(data / "masks")) == len(names(data / "photos")) == 3
+
+
+@pytest.mark.parametrize("folder", ["new", "new.d/"])
+def test_a_folder_for_one_image(data, refine, folder):
+    code, *_ = refine("photos/a.png", "masks/a.png", "-o", folder)
+    assert code == 0
+    assert names(data / folder) == ["a.png"]
 
 
 def test_two_images_of_one_name(data):
@@ -365,6 +374,7 @@ def test_explain(data, weights, capsys):
         (["--pixel", "a,b"], "--pixel must be ROW,COLUMN"),
         (["--pixel", "24,0"], "pixel (24, 0) lies outside the image"),
         (["--pixel", "1,1", "-o", "x.jpg"], "a picture is written as one of"),
+        (["--pixel", "1,1", "--most-pixels", "0"], "--most-pixels must be at least 1; got 0"),
     ],
 )
 def test_explain_says_what_is_wrong(data, weights, capsys, words, message):

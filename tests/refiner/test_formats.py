@@ -229,14 +229,18 @@ def test_soft_masks(tmp_path, deep):
     assert read_coarse(tmp_path / "a.png").kind == "alpha"
 
 
-def test_an_alpha_channel_is_a_soft_mask(tmp_path):
-    picture = Image.fromarray(photograph(12, 16))
+@pytest.mark.parametrize("beneath", ["RGB", "L"])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_an_alpha_channel_is_a_soft_mask(tmp_path, beneath, suffix):
+    picture = Image.fromarray(photograph(12, 16)).convert(beneath)
     picture.putalpha(Image.fromarray(ALPHA))
-    picture.save(tmp_path / "a.png")
-    coarse, result = back(tmp_path, tmp_path / "a.png")
+    path = tmp_path / f"a{suffix}"
+    picture.save(path)
+    coarse, result = back(tmp_path, path)
     assert coarse.kind == "alpha"
     np.testing.assert_allclose(coarse.values[1], ALPHA / 255, atol=1e-6)
-    np.testing.assert_array_equal(pixels(result)[1], pixels(tmp_path / "a.png")[1])
+    assert pixels(result)[0] == f"{beneath}A"
+    np.testing.assert_array_equal(pixels(result)[1], pixels(path)[1])
 
 
 def test_an_opaque_alpha_channel_is_none(tmp_path):

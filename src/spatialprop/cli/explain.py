@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from spatialprop.cli.refine import add_reading, usable
+from spatialprop.cli.refine import add_reading, check_at_least_one, usable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     pixel = _pixel(options.pixel)
+    check_at_least_one(options, "most_pixels")
     from spatialprop.refiner import Refiner, explain
     from spatialprop.refiner.formats import read_coarse, read_image, read_palette
     from spatialprop.refiner.results import check_picture, write_picture

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "coarse", help="its coarse map, a folder of them (same names), or a pattern: 'masks/*_mask.png'"
     )
-    parser.add_argument("-o", "--output", type=Path, help="file or folder; by default beside the coarse maps")
+    parser.add_argument("-o", "--output", help="file or folder; by default beside the coarse maps")
     parser.add_argument("--probabilities", action="store_true", help="write <name>_probabilities.npz too")
     parser.add_argument("--overlay", action="store_true", help="write <name>_overlay.png too, the mask over the image")
     parser.add_argument(
@@ -58,6 +58,14 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
 
 
+def check_at_least_one(options: argparse.Namespace, *names: str) -> None:
+    """Refuse counts, where they are given, that count nothing."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1; got {value}")
+
+
 def usable(device: str) -> str:
     """The device, if something can be computed on it."""
     import torch
@@ -71,11 +79,7 @@ def usable(device: str) -> str:
 
 
 def run(options: argparse.Namespace) -> int:
-    if options.workers < 1:
-        raise ValueError(f"--workers must be at least 1; got {options.workers}")
-    for name, value in (("--classes", options.classes), ("--most-pixels", options.most_pixels)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1; got {value}")
+    check_at_least_one(options, "workers", "classes", "most_pixels")
     if options.rough is not None and not 1 <= options.rough < math.inf:
         raise ValueError(f"--rough must be a number of pixels, at least 1; got {options.rough:g}")
     from spatialprop.cli.refine_jobs import find_jobs, refuse_to_replace

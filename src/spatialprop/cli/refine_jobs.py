@@ -1,6 +1,7 @@
 """Which image belongs to which coarse map, and where the result goes."""
 
 import glob
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -45,9 +46,12 @@ class Job(NamedTuple):
         return found and all(self.beside(ending).is_file() for ending in endings)
 
 
-def find_jobs(image: str, coarse: str, output: Path | None) -> tuple[list[Job], list[str]]:
+def find_jobs(image: str, coarse: str, output: str | None) -> tuple[list[Job], list[str]]:
     """The jobs that two files, folders or patterns stand for, and what of them is without its partner."""
     alone: list[str] = []
+    in_the_way = [] if output is None else [path for path in Path(output).parents if path.is_file()]
+    if in_the_way:
+        raise InputError(f"{output} cannot be written: {in_the_way[0]} is a file; choose another place by --output")
     if Path(image).is_file() or Path(coarse).is_file():
         jobs = [_single(Path(image), Path(coarse), output)]
     elif Path(image).is_dir():
@@ -75,19 +79,20 @@ def refuse_to_replace(jobs: Sequence[Job], extras: Iterable[str]) -> None:
             taken.add(path.resolve())
 
 
-def _single(image: Path, coarse: Path, output: Path | None) -> Job:
+def _single(image: Path, coarse: Path, output: str | None) -> Job:
     for path in (image, coarse):
         if not path.is_file():
             raise FileNotFoundError(f"{path} is not a file; give two files, two folders or two patterns")
     if output is None:
         return Job(image, coarse, coarse.with_name(f"{coarse.stem}_refined"))
-    if output.is_dir() or not output.suffix:
-        return Job(image, coarse, output / coarse.stem)
-    check_result(output)
-    return Job(image, coarse, output.with_suffix(""), output.suffix.lower())
+    place = Path(output)
+    if place.is_dir() or not place.suffix or output.endswith(("/", os.sep)):
+        return Job(image, coarse, place / coarse.stem)
+    check_result(place)
+    return Job(image, coarse, place.with_suffix(""), place.suffix.lower())
 
 
-def _in_folders(images: Path, maps: Path, output: Path | None) -> tuple[list[Job], list[str]]:
+def _in_folders(images: Path, maps: Path, output: str | None) -> tuple[list[Job], list[str]]:
     seen = _unique((path.stem, path) for path in sorted(images.iterdir()) if _is(path, IMAGE_SUFFIXES))
     coarse = _unique((path.stem, path) for path in sorted(maps.iterdir()) if _is(path, IMAGE_SUFFIXES + ARRAY_SUFFIXES))
     if not seen:
@@ -99,7 +104,7 @@ def _in_folders(images: Path, maps: Path, output: Path | None) -> tuple[list[Job
     return jobs, alone
 
 
-def _by_patterns(images: str, maps: str, output: Path | None) -> tuple[list[Job], list[str]]:
+def _by_patterns(images: str, maps: str, output: str | None) -> tuple[list[Job], list[str]]:
     shapes = [_WILDCARD.findall(pattern) for pattern in (images, maps)]
     if "[" in images + maps or shapes[0] != shapes[1]:
         raise InputError(
@@ -167,9 +172,10 @@ def _is(path: Path, suffixes: tuple[str, ...]) -> bool:
     return path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
 
 
-def _folder(output: Path | None, maps: Path) -> Path:
+def _folder(output: str | None, maps: Path) -> Path:
     if output is None:
         return maps.resolve().with_name(f"{maps.resolve().name}_refined")
-    if output.is_file() or output.suffix.lower() in RESULT_SUFFIXES:
+    folder = Path(output)
+    if folder.is_file() or folder.suffix.lower() in RESULT_SUFFIXES:
         raise InputError(f"{output} is a file; results of several images need a folder")
-    return output
+    return folder

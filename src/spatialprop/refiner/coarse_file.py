@@ -21,7 +21,7 @@ class CoarseFile:
         key: Name of the array in an .npz.
         classes: Labels that the maps of probabilities belong to (K,); None for 0 to K - 1.
         single: Whether it came as an array (1, H, W).
-        picture: What the colours beside an alpha channel are. (H, W, 3)
+        picture: What is beneath an alpha channel, colours (H, W, 3) or grey (H, W).
     """
 
     values: NDArray[Any]

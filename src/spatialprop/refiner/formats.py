@@ -147,11 +147,11 @@ def _own_limit() -> Iterator[None]:
 def _interpret(image: Image.Image, kind: str, palette: Palette | None, lossy: bool) -> CoarseFile:
     mode = image.mode
     if mode in ("LA", "La", "RGBA", "RGBa", "PA"):
-        rgba = image.convert("RGBA")
+        rgba, beneath = image.convert("RGBA"), "L" if mode in ("LA", "La") else "RGB"
         opacity = np.asarray(rgba.getchannel("A"))
         if kind in ("auto", "alpha") and opacity.min() < 255:
-            return _alpha(opacity, "RGBA", np.asarray(rgba.convert("RGB")))
-        image = rgba.convert("L" if mode in ("LA", "La") else "RGB")
+            return _alpha(opacity, "L", np.asarray(rgba.convert(beneath)))
+        image = rgba.convert(beneath)
     if image.mode == "P" and kind in ("auto", "labels"):
         indices = np.asarray(image)
         colours = image.getpalette("RGB") or []
