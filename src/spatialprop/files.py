@@ -21,11 +21,13 @@ def write_beside(path: Path) -> Iterator[BinaryIO]:
         >>> path.read_text()
         '1 2 3'
     """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")  # writers may be many, on many machines
+    beside = path.with_name(f".{secrets.token_hex(8)}.part")  # writers may be many, on many machines
     try:
         with beside.open("wb") as file:
             yield file
         beside.replace(path)
-    except BaseException:
+    except BaseException as error:
         beside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(beside):
+            error.filename = str(path)  # nobody knows the other
         raise

@@ -131,6 +131,43 @@ def test_patterns(data, refine):
     assert "out/x/a_mask.png: no image matches '**/*_photo.png' likewise" in problems
 
 
+def test_patterns_that_find_masks_as_images_and_results_as_both(data, refine):
+    for name in "ab":
+        (data / f"masks/{name}.png").rename(data / f"photos/{name}_mask.png")
+    (data / "photos/d_mask.png").write_bytes((data / "photos/a_mask.png").read_bytes())
+    for output in ("photos/out", "photos"):
+        words = ("photos/**/*.png", "photos/**/*_mask.png", "-o", output, "--overlay")
+        if output == "photos":  # which holds the maps: nothing there is taken for a result because of its place
+            words = ("photos/*.png", "photos/*_mask.png", "-o", "./photos/new", "--overlay")
+        for _ in range(2):
+            code, printed, problems = refine(*words)
+            assert (code, printed) == (1, "2 mended, 0 there already, 2 failed\n")
+            assert problems.splitlines() == [
+                f"photos/c.png: no coarse map matches '{words[1]}' likewise",
+                f"photos/d_mask.png: no image matches '{words[0]}' likewise",
+            ]
+
+
+def test_maps_below_the_output_folder_need_their_image(data, refine):
+    (data / "photos/b.png").unlink()
+    code, _, problems = refine("photos/*.png", "masks/*.png", "-o", ".")
+    assert code == 1
+    assert problems == "masks/b.png: no image matches 'photos/*.png' likewise\n"
+
+
+def test_a_linked_folder_of_maps(data, refine):
+    (data / "masks").rename(data / "store")
+    (data / "masks").symlink_to(data / "store")
+    (data / "masks_refined").write_bytes(b"in the way")
+    code, _, problems = refine("photos", "masks")
+    assert code == 2
+    assert "masks_refined is a file; results of several images need a folder" in problems
+    (data / "masks_refined").unlink()
+    code, *_ = refine("photos", "masks")
+    assert code == 0
+    assert names(data / "masks_refined") == ["a.png", "b.png", "c.png"]
+
+
 def test_what_is_without_its_partner_is_named(data, refine):
     for path in ("photos/b.png", "masks/c.png"):
         (data / path).unlink()
@@ -243,7 +280,8 @@ def test_an_image_on_its_side(data, refine):
         (["masks_refined/*.jpg", "masks/*.png"], "no file matches 'masks_refined/"),
         (["photos/*.png", "masks/a.png"], "photos/*.png is not a file"),
         (["photos/*.png", "masks/*_*.png"], "the same wildcards"),
-        (["photos/[ab]*.png", "masks/[ab]*.png"], "the same wildcards"),
+        (["photos/[ab]*.png", "masks/[ab]*.png"], "no other ** or [; got 'photos/[ab]*.png': rename"),
+        (["photos/**", "masks/**"], "no other ** or [; got 'photos/**'"),
         (["photos", "masks", "-o", "masks"], "the result would replace masks/a.png"),
         (["photos/a.png", "masks/a.png", "-o", "photos/a.png"], "the result would replace photos/a.png"),
         (["photos", "masks", "-o", "photos/a.png"], "photos/a.png is a file; results of several images need a folder"),
@@ -267,6 +305,34 @@ def test_command_lines_that_cannot_be_followed(data, refine, words, message):
     assert problems.count("\n") == 1
     assert names(data) == ["masks", "photos"]
     assert len(names(data / "masks")) == len(names(data / "photos")) == 3
+
+
+def test_a_result_keeps_its_name(data, refine):
+    code, printed, _ = refine("photos/a.png", "masks/a.png", "-o", "OUT.PNG")
+    assert code == 0
+    assert printed.startswith("OUT.PNG: ")
+    code, printed, _ = refine("photos/a.png", "masks/a.png", "-o", "OUT.PNG", "--skip-existing")
+    assert printed == "0 mended, 1 there already, 0 failed\n"
+    (data / "OUT.PNG").write_bytes(b"")
+    code, printed, _ = refine("photos/a.png", "masks/a.png", "-o", "OUT.PNG", "--skip-existing")
+    assert printed.startswith("OUT.PNG: "), "an empty file is no result"
+
+
+def test_a_palette_that_has_too_few_classes(data, refine):
+    np.save("labels.npy", LABELS)
+    np.save("shares.npy", probabilities(4, 24, 32))
+    for coarse in ("labels.npy", "shares.npy"):
+        (data / "few.txt").write_text("0 0 0\n10 250 20\n")
+        code, _, problems = refine("photos/a.png", coarse, "--palette", "few.txt", "--overlay", "-o", "out.png")
+        assert code == 1
+        assert problems == f"{coarse}: its classes go up to 3; the palette has 2 lines: add the others\n"
+        assert names(data) == ["few.txt", "labels.npy", "masks", "photos", "shares.npy"]
+    (data / "few.txt").write_text("0 0 0\n1 2 3\n4 5 6\n10 250 20\n")
+    code, *_ = refine("photos/a.png", "labels.npy", "--palette", "few.txt", "--overlay", "-o", "out.png")
+    assert code == 0
+    after = np.asarray(picture("out.png"))
+    colours = np.array([[0, 0, 0], [1, 2, 3], [4, 5, 6], [10, 250, 20]], np.uint8)
+    np.testing.assert_array_equal(picture("out_overlay.png"), overlay(photograph(24, 32), after, colours))
 
 
 @pytest.mark.parametrize("folder", ["new", "new.d/"])

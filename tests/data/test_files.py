@@ -66,3 +66,12 @@ def test_many_writers_of_one_file_leave_the_whole_work_of_one(tmp_path):
 def test_a_folder_that_does_not_exist(tmp_path):
     with pytest.raises(FileNotFoundError), write_beside(tmp_path / "none" / "a.bin"):
         pass
+
+
+def test_a_name_may_be_as_long_as_the_system_allows_and_errors_give_it(tmp_path):
+    with write_beside(tmp_path / ("a" * 255)) as file:
+        file.write(b"1")
+    missing = tmp_path / "nowhere" / "a.bin"
+    with pytest.raises(FileNotFoundError) as error, write_beside(missing):
+        pass
+    assert error.value.filename == str(missing)

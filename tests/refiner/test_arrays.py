@@ -1,9 +1,13 @@
 """Arrays hold what --kind says, or that is said; maps of probabilities belong to the labels that they came from."""
 
+import zipfile
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from spatialprop.refiner import InputError
+from spatialprop.refiner.coarse_file import CoarseFile
 from spatialprop.refiner.formats import read_coarse
 from spatialprop.refiner.pictures import class_colours
 from spatialprop.refiner.results import check_holds, write_probabilities, write_result
@@ -55,6 +59,8 @@ def test_a_kind_that_fits_is_honoured(tmp_path, read, array, kind, values):
         (SHARES, "labels", r"float32 \(2, 3\), a soft mask, and not what --kind labels says: labels are integers"),
         (probabilities(4, 2, 3), "mask", r"float32 \(4, 2, 3\), probabilities \(K, h, w\), and not .* --kind mask"),
         (probabilities(4, 2, 3), "alpha", "leave --kind out"),
+        (BYTES.astype(float), "auto", "a soft mask from 0 to 1; got values from 0 to 250: store labels as integers"),
+        (SHARES * np.nan, "auto", "got values from nan to nan"),
         ((probabilities(4, 2, 3) * 255).astype(np.uint8), "labels", r"labels are integers \(H, W\)"),
         (BYTES.astype(np.int32), "alpha", r"int32 \(2, 3\), labels, .* a soft mask is floats .* or uint8 x 255"),
         (BYTES > 100, "alpha", "bool"),
@@ -73,6 +79,54 @@ def test_a_kind_that_does_not_fit_is_refused(read, array, kind, message):
 # Which labels maps of probabilities belong to
 
 
+@pytest.mark.parametrize("name", ["file", "allow_pickle", "args", "mine"])
+def test_an_array_keeps_its_name(tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive, archive.open(f"{name}.npy", "w") as file:
+        np.lib.format.write_array(file, BYTES.astype(np.int32))
+    coarse = read_coarse(tmp_path / "a.npz")
+    write_result(tmp_path / "b.npz", coarse, coarse.values, class_colours())
+    with zipfile.ZipFile(tmp_path / "b.npz") as archive:
+        assert archive.namelist() == [f"{name}.npy"]
+    np.testing.assert_array_equal(read_coarse(tmp_path / "b.npz").values, BYTES)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "values", "name"),
+    [
+        (".npy", BYTES.astype(np.int32), "labels"), (".npy", SHARES, "alpha"),
+        (".npy", probabilities(4, 2, 3), "probs"),
+        (".png", BYTES, "labels"), (".png", np.dstack([BYTES] * 3 + [np.uint8([[3, 90, 7], [8, 9, 255]])]), "alpha"),
+    ],
+)  # fmt: skip
+def test_arrays_are_called_what_they_hold(tmp_path, suffix, values, name):
+    path = tmp_path / f"a{suffix}"
+    np.save(path, values) if suffix == ".npy" else Image.fromarray(values).save(path)
+    coarse = read_coarse(path, "labels" if suffix == ".png" and name == "labels" else "auto")
+    write_result(tmp_path / "b.npz", coarse, coarse.values, class_colours())
+    assert list(np.load(tmp_path / "b.npz")) == [name]
+    again = read_coarse(tmp_path / "b.npz")
+    assert again.kind == coarse.kind
+    np.testing.assert_allclose(again.values, coarse.values, atol=1e-6)
+
+
+def test_formats_that_cannot_hold_the_result_are_refused_at_once(tmp_path):
+    many = CoarseFile(np.full((300, 2, 3), 1 / 300, np.float32), "probabilities")
+    with pytest.raises(InputError, match=r"\.webp holds no 16-bit values; write the result as a\.png"):
+        check_holds(tmp_path / "a.webp", many, (4, 6))
+    check_holds(tmp_path / "a.png", many, (4, 6))
+    few = CoarseFile(BYTES, "labels")
+    with pytest.raises(InputError, match=r"at most 16383 pixels a side; got 16384x4: write the result as a\.png"):
+        check_holds(tmp_path / "a.webp", few, (4, 16384))
+    check_holds(tmp_path / "a.webp", few, (4, 16383))
+
+
+def test_a_palette_of_more_classes_than_a_picture_holds(tmp_path):
+    coarse = CoarseFile(probabilities(3, 2, 3), "probabilities")
+    write_result(tmp_path / "a.png", coarse, np.array([[0, 1, 2]]), np.zeros((300, 3), np.uint8))
+    with Image.open(tmp_path / "a.png") as picture:
+        assert np.asarray(picture).tolist() == [[0, 1, 2]]
+
+
 def test_maps_keep_the_labels_that_they_belong_to(tmp_path):
     write_probabilities(tmp_path / "a.npz", probabilities(3, 4, 5), np.array([0, 15, 65535]))
     coarse = read_coarse(tmp_path / "a.npz")
@@ -80,7 +134,7 @@ def test_maps_keep_the_labels_that_they_belong_to(tmp_path):
     write_result(tmp_path / "b.npz", coarse, coarse.values / np.float32(255), class_colours())
     assert np.load(tmp_path / "b.npz")["classes"].tolist() == [0, 15, 65535]
     with pytest.raises(InputError, match=r"\.npy cannot hold; call the result b\.npz, or b\.png"):
-        check_holds(tmp_path / "b.npy", coarse)
+        check_holds(tmp_path / "b.npy", coarse, (4, 5))
 
 
 @pytest.mark.parametrize("label", [0, 7])

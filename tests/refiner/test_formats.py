@@ -1,7 +1,9 @@
 """Files that people have are read as what they are, and results come in the same kind."""
 
 import io
+import struct
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -243,6 +245,81 @@ def test_an_alpha_channel_is_a_soft_mask(tmp_path, beneath, suffix):
     np.testing.assert_array_equal(pixels(result)[1], pixels(path)[1])
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK"])
+def test_a_tiff_on_its_side(tmp_path, mode, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    marked = LABELS.copy()
+    marked[:2, :3] = 2
+    Image.fromarray(marked * 50).convert("RGB").convert(mode).save(tmp_path / "a.tif", exif=exif)
+    turned = {
+        1: marked, 2: marked[:, ::-1], 3: marked[::-1, ::-1], 4: marked[::-1],
+        5: marked.T, 6: marked[::-1].T, 7: marked[::-1, ::-1].T, 8: marked[:, ::-1].T,
+    }[orientation]  # fmt: skip
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif")[..., 0], turned * 50)
+    np.testing.assert_array_equal(ranks(read_coarse(tmp_path / "a.tif").values), ranks(turned))
+
+
+def ranks(labels):
+    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".webp", ".png"])
+def test_pages_are_not_dropped_in_silence(tmp_path, suffix):
+    pages = [Image.fromarray((LABELS + page) * 40).convert("RGB") for page in range(3)]
+    options = {"lossless": True} if suffix == ".webp" else {}
+    pages[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=pages[1:], **options)
+    with pytest.raises(InputError, match="it has 3 pages, and a coarse map has one"):
+        read_coarse(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_sixteen_bits_a_channel_are_not_cut_in_silence(tmp_path, channels):
+    values = (LABELS.astype(np.uint16) + 1000)[..., None].repeat(channels, axis=2)
+    write_deep_png(tmp_path / "a.png", values)
+    with pytest.raises(InputError, match="its channels have 16 bits each, of which 8 would be lost"):
+        read_coarse(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").shape == (12, 16, 3)
+
+
+def write_deep_png(path, values):
+    """A PNG of 16 bits a channel, which Pillow does not write."""
+    height, width, channels = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    chunks = b""
+    for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        chunks += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+
+
+def test_a_cutout_with_a_palette_is_a_soft_mask(tmp_path):
+    picture = Image.fromarray(LABELS)
+    picture.putpalette(class_colours().tobytes())
+    opacity = np.linspace(0, 255, 256).round().astype(np.uint8)
+    picture.save(tmp_path / "a.png", transparency=opacity.tobytes())
+    coarse, result = back(tmp_path, tmp_path / "a.png")
+    assert coarse.kind == "alpha"
+    np.testing.assert_allclose(coarse.values[1], opacity[LABELS] / 255, atol=1e-6)
+    mode, written, _ = pixels(result)
+    assert mode == "RGBA"
+    np.testing.assert_array_equal(written[..., 3], opacity[LABELS])
+
+
+@pytest.mark.parametrize("transparency", [0, bytes([0, 255, 255, 255, 0])])
+def test_a_class_that_is_transparent_stays_so(tmp_path, transparency):
+    picture = Image.fromarray(LABELS)
+    picture.putpalette(class_colours().tobytes())
+    picture.save(tmp_path / "a.png", transparency=transparency)
+    coarse, result = back(tmp_path, tmp_path / "a.png")
+    assert coarse.kind == "labels"
+    np.testing.assert_array_equal(pixels(result)[1], LABELS)
+    with Image.open(tmp_path / "a.png") as given, Image.open(result) as written:
+        np.testing.assert_array_equal(np.asarray(given.convert("RGBA")), np.asarray(written.convert("RGBA")))
+    assert read_coarse(tmp_path / "a.png", "alpha").kind == "alpha"
+
+
 def test_an_opaque_alpha_channel_is_none(tmp_path):
     Image.fromarray(COLOURS[LABELS]).convert("RGBA").save(tmp_path / "a.png")
     assert read_coarse(tmp_path / "a.png").kind == "colours"
@@ -253,7 +330,8 @@ def test_an_opaque_alpha_channel_is_none(tmp_path):
     [
         (LABELS, "labels"), (LABELS.astype(np.int64) * 300, "labels"), (MASK, "labels"),
         (MASK.astype(np.uint8) * 255, "mask"), (ALPHA.astype(np.float32) / 255, "alpha"),
-        ((ALPHA / 255).astype(np.float16)[None], "alpha"), (ALPHA[None], "alpha"),
+        ((ALPHA / 255).astype(np.float16)[None], "alpha"), (ALPHA[None], "alpha"), (LABELS[None], "labels"),
+        (MASK.astype(np.uint8)[None], "labels"), (MASK.astype(np.uint8)[None] * 255, "mask"),
         (probabilities(4, 12, 16), "probabilities"),
         ((probabilities(4, 12, 16) * 255).astype(np.uint8), "probabilities"),
     ],
@@ -331,8 +409,8 @@ def test_colours_that_are_no_classes(tmp_path):
     [
         ("0 0 0 a\n256 0 0 b", "line 2 of .* must be"),
         ("0 0\n", "line 1 of"),
-        ("0 0 0 a\n", "two or more classes"),
-        ("0 0 0 a\n0 0 0 b\n", "a colour of their own"),
+        ("0 0 0 a\n", "from 2 to 65536 classes a colour; it has 1 lines"),
+        ("0 0 0 a\n1 0 0\n\n0 0 0 b\n", "lines 1 and 4 of .* give two classes one colour, '0 0 0 b'"),
         ("-1 0 0\n1 1 1\n", "line 1 of"),
         ("\x00\n", "line 1 of"),
     ],
@@ -361,8 +439,8 @@ def test_formats_that_cannot_hold_a_result(tmp_path):
     for coarse in (deep, read_coarse(tmp_path / "a.npy"), read_coarse(tmp_path / "a.npz")):
         for suffix in (".bmp", ".webp"):
             with pytest.raises(InputError, match=r"holds no 16-bit values; write the result as b\.png"):
-                check_holds(tmp_path / f"b{suffix}", coarse)
-        check_holds(tmp_path / "b.png", coarse)
+                check_holds(tmp_path / f"b{suffix}", coarse, (4, 5))
+        check_holds(tmp_path / "b.png", coarse, (4, 5))
 
 
 def test_labels_above_a_short_palette_are_kept(tmp_path):

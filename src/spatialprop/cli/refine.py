@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sheet", action="store_true", help="write <name>_sheet.png too: image, before, after, changes"
     )
-    parser.add_argument("--skip-existing", action="store_true", help="leave out what is there already")
+    parser.add_argument(
+        "--skip-existing", action="store_true", help="leave out what is there already, whichever options made it"
+    )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the files")
     parser.add_argument("--no-restrict", action="store_true", help="allow classes that lead nowhere in the coarse map")
     parser.add_argument("--classes", type=int, metavar="K", help="refuse label maps with labels from K on")
@@ -82,8 +84,8 @@ def run(options: argparse.Namespace) -> int:
     check_at_least_one(options, "workers", "classes", "most_pixels")
     if options.rough is not None and not 1 <= options.rough < math.inf:
         raise ValueError(f"--rough must be a number of pixels, at least 1; got {options.rough:g}")
-    from spatialprop.cli.refine_jobs import find_jobs, refuse_to_replace
-    from spatialprop.cli.refine_work import OVERLAY, PROBABILITIES, SHEET, Wish, mend_all
+    from spatialprop.cli.refine_jobs import OVERLAY, PROBABILITIES, SHEET, find_jobs, refuse_to_replace
+    from spatialprop.cli.refine_work import Wish, mend_all
     from spatialprop.refiner.formats import read_palette
     from spatialprop.refiner.weights import find
 

@@ -12,6 +12,7 @@ from spatialprop.refiner.formats import IMAGE_SUFFIXES
 from spatialprop.refiner.inputs import InputError
 from spatialprop.refiner.results import RESULT_SUFFIXES, check_result, result_suffix
 
+PROBABILITIES, OVERLAY, SHEET = EXTRAS = "_probabilities.npz", "_overlay.png", "_sheet.png"
 _WILDCARD = re.compile(r"\*\*/|\*|\?")
 _Key = TypeVar("_Key")
 
@@ -37,13 +38,22 @@ class Job(NamedTuple):
         """A file that belongs to the result, such as `<stem>_overlay.png`."""
         return self.stem.with_name(self.stem.name + ending)
 
+    def places(self) -> list[Path]:
+        """Where the result may be, in whatever format, and whatever may be written beside it."""
+        suffixes = [self.suffix] if self.suffix else RESULT_SUFFIXES
+        return [self.beside(ending) for ending in (*suffixes, *EXTRAS)]
+
     def exists(self, endings: Iterable[str]) -> bool:
         """Whether the result is there, in whatever format it may be, and all that is asked for beside it."""
         suffixes = (
             {self.suffix} if self.suffix else {result_suffix(self.coarse, kind) for kind in ("", "probabilities")}
         )
-        found = any(self.beside(suffix).is_file() for suffix in suffixes)
-        return found and all(self.beside(ending).is_file() for ending in endings)
+        found = any(_is_whole(self.beside(suffix)) for suffix in suffixes)
+        return found and all(_is_whole(self.beside(ending)) for ending in endings)
+
+
+def _is_whole(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0  # other programs leave empty ones
 
 
 def find_jobs(image: str, coarse: str, output: str | None) -> tuple[list[Job], list[str]]:
@@ -89,7 +99,7 @@ def _single(image: Path, coarse: Path, output: str | None) -> Job:
     if place.is_dir() or not place.suffix or output.endswith(("/", os.sep)):
         return Job(image, coarse, place / coarse.stem)
     check_result(place)
-    return Job(image, coarse, place.with_suffix(""), place.suffix.lower())
+    return Job(image, coarse, place.with_suffix(""), place.suffix)
 
 
 def _in_folders(images: Path, maps: Path, output: str | None) -> tuple[list[Job], list[str]]:
@@ -106,7 +116,13 @@ def _in_folders(images: Path, maps: Path, output: str | None) -> tuple[list[Job]
 
 def _by_patterns(images: str, maps: str, output: str | None) -> tuple[list[Job], list[str]]:
     shapes = [_WILDCARD.findall(pattern) for pattern in (images, maps)]
-    if "[" in images + maps or shapes[0] != shapes[1]:
+    for pattern in (images, maps):
+        if "[" in pattern or "**" in pattern.replace("**/", ""):
+            raise InputError(
+                f"a pattern has the wildcards *, ? and **/, and no other ** or [; got {pattern!r}: rename what has a "
+                f"bracket in its name, or give folders"
+            )
+    if shapes[0] != shapes[1]:
         raise InputError(
             f"both patterns need the same wildcards, * ? or **/, in the same order: what they stand for says which "
             f"image belongs to which map; got {images!r} and {maps!r}"
@@ -121,16 +137,14 @@ def _by_patterns(images: str, maps: str, output: str | None) -> tuple[list[Job],
         for key, path in seen.items()
         if key in coarse
     ]
-    paired = {path for job in jobs for path in (job.image, job.coarse)}  # masks may lie beside their images
-    alone = [
-        f"{path}: no coarse map matches {maps!r} likewise" for path in _without(seen, coarse) if path not in paired
-    ]
-    alone += [
-        f"{path}: no image matches {images!r} likewise"
-        for path in _without(coarse, seen)
-        if path not in paired and not _lies_in(folder, path)
-    ]
-    return jobs, alone
+    alone = dict.fromkeys(_without(seen, coarse), f"no coarse map matches {maps!r} likewise")
+    alone |= dict.fromkeys(_without(coarse, seen), f"no image matches {images!r} likewise")
+    # Masks may lie beside their images, and results of an earlier run where `**/` finds them.
+    inputs = {path.resolve() for job in jobs for path in (job.image, job.coarse)}
+    known = inputs.union(path.resolve() for job in jobs for path in job.places())
+    results = None if any(_lies_in(folder, path) for path in inputs) else folder
+    left = {path: problem for path, problem in alone.items() if path.resolve() not in known}
+    return jobs, [f"{path}: {problem}" for path, problem in left.items() if not (results and _lies_in(results, path))]
 
 
 def _without(some: Mapping[_Key, Path], others: Mapping[_Key, Path]) -> list[Path]:
@@ -154,7 +168,6 @@ def _matches(pattern: str) -> Iterable[tuple[tuple[str | None, ...], Path]]:
 
 
 def _lies_in(folder: Path, path: Path) -> bool:
-    """Whether this may be a result of an earlier run, which `**/` finds too."""
     return folder.resolve() in path.resolve().parents
 
 
@@ -174,8 +187,10 @@ def _is(path: Path, suffixes: tuple[str, ...]) -> bool:
 
 def _folder(output: str | None, maps: Path) -> Path:
     if output is None:
-        return maps.resolve().with_name(f"{maps.resolve().name}_refined")
-    folder = Path(output)
-    if folder.is_file() or folder.suffix.lower() in RESULT_SUFFIXES:
-        raise InputError(f"{output} is a file; results of several images need a folder")
+        whole = Path(os.path.abspath(maps))  # "." has no name; where a link leads is nobody's business
+        folder = whole.with_name(f"{whole.name}_refined")
+    else:
+        folder = Path(output)
+    if folder.is_file() or (output is not None and folder.suffix.lower() in RESULT_SUFFIXES):
+        raise InputError(f"{folder} is a file; results of several images need a folder: choose one by --output")
     return folder

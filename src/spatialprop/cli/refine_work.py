@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from spatialprop.cli.refine_jobs import Job
+from spatialprop.cli.refine_jobs import OVERLAY, PROBABILITIES, SHEET, Job
 from spatialprop.cli.stopping import ENDED
 from spatialprop.refiner import InputError, Refiner
 from spatialprop.refiner.coarse_file import CoarseFile
@@ -30,8 +30,6 @@ from spatialprop.refiner.results import (
     write_result,
 )
 
-PROBABILITIES, OVERLAY, SHEET = "_probabilities.npz", "_overlay.png", "_sheet.png"
-
 
 @dataclass(frozen=True)
 class Wish:
@@ -45,7 +43,7 @@ class Wish:
     restrict: bool
     rough: float | None
     most_pixels: int
-    extras: tuple[str, ...]  # of the three endings above
+    extras: tuple[str, ...]  # endings of what is written beside the result
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,8 @@ def mend(refiner: Refiner, job: Job, wish: Wish) -> Outcome:
     image = read_image(job.image, wish.most_pixels)
     coarse = read_coarse(job.coarse, wish.kind, wish.palette, wish.most_pixels)
     result = job.result(coarse.kind)
-    check_holds(result, coarse)
+    check_holds(result, coarse, image.shape[:2])
+    colours = _colours(coarse, wish)
     values, names = coarse.values, coarse.classes
     if coarse.kind == "labels" and PROBABILITIES in wish.extras:
         to_coarse(values, False, wish.classes, torch.device("cpu"))
@@ -82,7 +81,6 @@ def mend(refiner: Refiner, job: Job, wish: Wish) -> Outcome:
     if names is not None:
         after = names[after]
 
-    colours = _colours(coarse, wish)
     result.parent.mkdir(parents=True, exist_ok=True)
     # The result comes last: where it is, everything is.
     if PROBABILITIES in wish.extras:
@@ -116,9 +114,15 @@ def _colours(coarse: CoarseFile, wish: Wish) -> NDArray[np.uint8]:
         return coarse.codes
     if coarse.palette:
         return np.frombuffer(coarse.palette, np.uint8).reshape(-1, 3)
-    if wish.palette is not None and coarse.kind == "probabilities":
-        return wish.palette.colours
-    return class_colours()
+    if wish.palette is None or coarse.kind not in ("probabilities", "labels"):
+        return class_colours()
+    labels = coarse.values if coarse.kind == "labels" else coarse.classes
+    most = len(coarse.values) - 1 if labels is None else int(labels.max())
+    if most >= len(wish.palette.colours):
+        raise InputError(
+            f"its classes go up to {most}; the palette has {len(wish.palette.colours)} lines: add the others"
+        )
+    return wish.palette.colours
 
 
 def _most_likely(coarse: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:

@@ -3,7 +3,7 @@
 import math
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -11,7 +11,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.refiner.coarse_file import CoarseFile, two_levels
+from spatialprop.files import write_beside
+from spatialprop.refiner.coarse_file import CoarseFile, are_classes, two_levels
 from spatialprop.refiner.inputs import InputError
 
 ARRAY_SUFFIXES = (".npy", ".npz")
@@ -52,6 +53,18 @@ def read_array(path: Path, kind: str, most_pixels: int) -> CoarseFile:
         raise InputError(
             f"{path} cannot be read as an array: {error or type(error).__name__}; write it again"
         ) from None
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays under their names, or the first one alone where the file is an .npy; whole or not at all."""
+    with write_beside(path) as file:
+        if path.suffix.lower() == ".npy":
+            np.save(file, next(iter(arrays.values())))
+            return
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:  # numpy.savez has names of its own
+            for name, values in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, values, allow_pickle=False)
 
 
 def _read_archive(archive: zipfile.ZipFile, kind: str, most_pixels: int) -> CoarseFile:
@@ -107,6 +120,11 @@ def _interpret(values: NDArray[Any], kind: str) -> CoarseFile:
     codes = None
     if kind == "alpha":
         share = values if dtype.kind == "f" else values / np.float32(255)
+        if not 0 <= share.min() <= share.max() <= 1:  # NaN fails too
+            raise InputError(
+                f"floats {shape} are taken for a soft mask from 0 to 1; got values from {share.min():g} to "
+                f"{share.max():g}: store labels as integers, and divide a mask of 0 to 255 by 255"
+            )
         values = np.stack([1 - share, share])
     elif kind == "mask":
         values, codes = _as_mask(values)
@@ -118,9 +136,15 @@ def _found(values: NDArray[Any]) -> str:
     single = values.ndim == 3 and len(values) == 1
     if values.ndim == 3 and not single:
         return "probabilities"
-    if values.dtype.kind == "f" or (single and values.dtype == np.uint8):
+    if values.dtype.kind == "f":
         return "alpha"
-    return "mask" if values.dtype == np.uint8 and set(np.unique(values).tolist()) == {0, 255} else "labels"
+    if values.dtype != np.uint8:
+        return "labels"
+    present = np.unique(values)
+    if present.tolist() == [0, 255]:
+        return "mask"
+    # Bytes as (1, H, W) are what a network with one output writes, or what somebody's labels are kept as.
+    return "alpha" if single and not are_classes(values[0], present, 255) else "labels"
 
 
 def _as_mask(values: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[Any]]:

@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from spatialprop.refiner.arrays import ARRAY_SUFFIXES, read_array
-from spatialprop.refiner.coarse_file import CoarseFile, two_levels
+from spatialprop.refiner.coarse_file import CoarseFile, are_classes, two_levels
 from spatialprop.refiner.inputs import InputError, rgb
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 KINDS = ("auto", "labels", "mask", "alpha", "colours")
 MOST_PIXELS = 1 << 28  # 16384 x 16384
 _LOSSY = ("JPEG", "MPO")
-_MOST_LEVELS = 64  # grey levels that are still taken for classes, and colours likewise
 _MOST_COLOURS = 256
 _MOST_CHUNKS = 1000  # that are looked at in a WebP
 _NEARLY_GREY = 2  # how far rounding drives the channels of a grey lossy picture apart
@@ -54,6 +53,7 @@ def read_palette(path: Path) -> Palette:
         raise InputError(f"{path} is not a text file; a palette holds a line 'red green blue name' a class") from None
     colours: list[list[int]] = []
     names: list[str] = []
+    lines: dict[tuple[int, ...], int] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -61,9 +61,12 @@ def read_palette(path: Path) -> Palette:
         if len(words) < 3 or not all(re.fullmatch(r"[0-9]{1,3}", word) and int(word) < 256 for word in words[:3]):
             raise InputError(f"line {number} of {path} must be 'red green blue name', each from 0 to 255; got {line!r}")
         colours.append([int(word) for word in words[:3]])
+        first = lines.setdefault(tuple(colours[-1]), number)
+        if first != number:
+            raise InputError(f"lines {first} and {number} of {path} give two classes one colour, {line.strip()!r}")
         names.append(words[3] if len(words) > 3 else str(len(names)))
-    if not 2 <= len(colours) <= 65536 or len({tuple(colour) for colour in colours}) < len(colours):
-        raise InputError(f"{path} must give two or more classes a colour of their own; it has {len(colours)} lines")
+    if not 2 <= len(colours) <= 65536:
+        raise InputError(f"{path} must give from 2 to 65536 classes a colour; it has {len(colours)} lines")
     return Palette(np.array(colours, np.uint8), tuple(names))
 
 
@@ -90,25 +93,38 @@ def read_coarse(
         return read_array(path, kind, most_pixels)
 
     def interpret(image: Image.Image) -> CoarseFile:
+        _refuse_what_gets_lost(image)
         return _interpret(ImageOps.exif_transpose(image), kind, palette, _is_lossy(path, image.format))
 
     return _decoded(path, "a coarse map", most_pixels, interpret)
 
 
+def _refuse_what_gets_lost(image: Image.Image) -> None:
+    """Refuse, before it is loaded, a picture of which Pillow would give a part without a word."""
+    pages = getattr(image, "n_frames", 1)
+    if pages > 1 and image.format != "MPO":  # a JPEG with previews
+        raise InputError(f"it has {pages} pages, and a coarse map has one; save the one that is meant by itself")
+    if len(image.getbands()) > 1 and ";16" in str(getattr(image, "tile", "")):
+        raise InputError(
+            "its channels have 16 bits each, of which 8 would be lost; save labels as a grey picture of 16 bits, "
+            "colours and soft masks with 8 bits a channel"
+        )
+
+
 def _decoded(path: Path, what: str, most_pixels: int, use: Callable[[Image.Image], _Found]) -> _Found:
-    """What `use` makes of an image file; anything that goes wrong on the way names the file."""
+    """What `use` makes of an image file, not loaded yet; anything that goes wrong on the way names the file."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     try:
-        with warnings.catch_warnings(), _own_limit():
+        with warnings.catch_warnings(), _own_limit(), path.open("rb") as file:
             warnings.simplefilter("ignore")  # of damaged metadata
-            with Image.open(path) as image:
+            # A TIFF that is opened by its name may be mapped into memory, and Pillow 13 turns such ones wrong.
+            with Image.open(file) as image:
                 if math.prod(image.size) > most_pixels:
                     raise InputError(
                         f"it has {image.width}x{image.height} pixels and at most {most_pixels} are read; "
                         f"if that is no attack, raise the limit (--most-pixels)"
                     )
-                image.load()
                 return use(image)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
@@ -146,16 +162,19 @@ def _own_limit() -> Iterator[None]:
 
 def _interpret(image: Image.Image, kind: str, palette: Palette | None, lossy: bool) -> CoarseFile:
     mode = image.mode
-    if mode in ("LA", "La", "RGBA", "RGBa", "PA"):
+    palette_with_alpha = mode == "P" and "transparency" in image.info
+    if mode in ("LA", "La", "RGBA", "RGBa", "PA") or palette_with_alpha:
         rgba, beneath = image.convert("RGBA"), "L" if mode in ("LA", "La") else "RGB"
         opacity = np.asarray(rgba.getchannel("A"))
-        if kind in ("auto", "alpha") and opacity.min() < 255:
+        # A palette's colours that are there or not are classes, one of which is see-through.
+        soft = not palette_with_alpha or bool(((opacity > 0) & (opacity < 255)).any())
+        if opacity.min() < 255 and (kind == "alpha" or (kind == "auto" and soft)):
             return _alpha(opacity, "L", np.asarray(rgba.convert(beneath)))
-        image = rgba.convert(beneath)
+        image = image if palette_with_alpha else rgba.convert(beneath)
     if image.mode == "P" and kind in ("auto", "labels"):
         indices = np.asarray(image)
         colours = image.getpalette("RGB") or []
-        return CoarseFile(indices, "labels", None, "P", bytes(colours))
+        return CoarseFile(indices, "labels", None, "P", bytes(colours), image.info.get("transparency"))
     if image.mode in ("P", "CMYK", "YCbCr", "HSV", "LAB"):
         image = image.convert("RGB")
     if image.mode == "1" and (kind not in ("auto", "mask") or palette is not None):
@@ -167,7 +186,7 @@ def _interpret(image: Image.Image, kind: str, palette: Palette | None, lossy: bo
         by_colour = kind == "colours" or (kind == "auto" and palette is not None)
         if not by_colour and _is_grey(pixels, lossy):
             levels = pixels[..., 1]
-            if kind != "auto" or lossy or not _are_classes(levels, np.unique(levels), 255):
+            if kind != "auto" or lossy or not are_classes(levels, np.unique(levels), 255):
                 return _grey(levels, kind, lossy)
         if kind in ("auto", "colours"):
             return _colours(pixels, palette, lossy)
@@ -196,7 +215,7 @@ def _grey(levels: NDArray[Any], kind: str, lossy: bool) -> CoarseFile:
     if kind == "auto":
         if set(present.tolist()) <= {0, full} and most == full:
             kind = "mask"
-        elif not lossy and _are_classes(levels, present, full):
+        elif not lossy and are_classes(levels, present, full):
             kind = "labels"
         elif least < 0.1 * full and most > 0.9 * full:
             kind = "alpha"
@@ -213,26 +232,6 @@ def _grey(levels: NDArray[Any], kind: str, lossy: bool) -> CoarseFile:
     if kind == "labels":
         return CoarseFile(levels, "labels", None, mode)
     raise InputError("it is grey, so it holds no colours; leave --kind out, or say labels, mask or alpha")
-
-
-def _are_classes(levels: NDArray[Any], present: NDArray[Any], full: int) -> bool:
-    return len(present) <= _MOST_LEVELS and not _smoothed(levels, present, full)
-
-
-def _smoothed(levels: NDArray[Any], present: NDArray[Any], full: int) -> bool:
-    """Whether this looks like a black and white mask with smooth edges: nearly all at the ends, slopes between."""
-    between = present[(present > full // 8) & (present < full - full // 8)]
-    ends = (levels == 0) | (levels == full)
-    if len(between) <= 3 or ends.mean() <= 0.8:
-        return False
-    # What lies on a slope differs from a neighbour; most of a class does not.
-    flat = np.ones(levels.shape, bool)
-    for axis in (0, 1):
-        same = np.diff(levels, axis=axis) == 0
-        first, second = ((slice(None),) * axis + (part,) for part in (slice(1, None), slice(None, -1)))
-        flat[first] &= same
-        flat[second] &= same
-    return bool(flat[~ends].mean() < 0.1)
 
 
 def _alpha(levels: NDArray[Any], mode: str, picture: NDArray[np.uint8] | None = None) -> CoarseFile:
@@ -258,9 +257,12 @@ def _colours(pixels: NDArray[np.uint8], palette: Palette | None, lossy: bool) ->
     strange = known[index] != codes
     if strange.any():
         row, column = (int(places[0]) for places in np.nonzero(strange))
+        advice = "add it" + (", or save the map as PNG" if lossy else "")
+        if (pixels == pixels[..., :1]).all():
+            advice += "; if its grey levels are the classes, say so: --kind labels"
         raise InputError(
             f"{int(strange.sum())} of its {strange.size} pixels have a colour that the palette lacks, the first one "
-            f"{tuple(pixels[row, column].tolist())} at row {row}, column {column}; add it, or save the map as PNG"
+            f"{tuple(pixels[row, column].tolist())} at row {row}, column {column}; {advice}"
         )
     return CoarseFile(index.astype(np.int32), "colours", palette.colours, "RGB")
 

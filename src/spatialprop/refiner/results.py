@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from spatialprop.files import write_beside
-from spatialprop.refiner.arrays import ARRAY_SUFFIXES
+from spatialprop.refiner.arrays import ARRAY_SUFFIXES, write_arrays
 from spatialprop.refiner.coarse_file import CoarseFile
 from spatialprop.refiner.inputs import InputError
 
@@ -20,6 +20,8 @@ _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".webp": ("WEBP", {"lossless": True, "exact": True}),
     ".bmp": ("BMP", {}),
 }
+_NAMES = {"probabilities": "probs", "alpha": "alpha"}  # of arrays that had none; all others hold labels
+_WIDEST_WEBP = 16383
 RESULT_SUFFIXES = (*_FORMATS, *ARRAY_SUFFIXES)
 
 
@@ -37,8 +39,19 @@ def check_result(path: Path) -> None:
         )
 
 
-def check_holds(path: Path, coarse: CoarseFile) -> None:
-    """Refuse, before anything is computed, a name whose format cannot hold what such a coarse map becomes."""
+def check_holds(path: Path, coarse: CoarseFile, size: tuple[int, ...]) -> None:
+    """Refuse, before anything is computed, a name whose format cannot hold what becomes of a coarse map.
+
+    Args:
+        path: The result.
+        coarse: What was read.
+        size: Height and width of the image, and so of the result.
+    """
+    if path.suffix.lower() == ".webp" and max(size) > _WIDEST_WEBP:
+        raise InputError(
+            f".webp holds at most {_WIDEST_WEBP} pixels a side; got {size[1]}x{size[0]}: write the result as "
+            f"{path.stem}.png"
+        )
     if path.suffix.lower() in (".webp", ".bmp") and _is_deep(coarse):
         raise InputError(f"{path.suffix} holds no 16-bit values; write the result as {path.stem}.png")
     if coarse.classes is not None and path.suffix.lower() == ".npy":
@@ -50,7 +63,8 @@ def check_holds(path: Path, coarse: CoarseFile) -> None:
 
 def _is_deep(coarse: CoarseFile) -> bool:
     labels = coarse.values if coarse.kind == "labels" else coarse.classes
-    return (coarse.mode or "").startswith("I") or (labels is not None and int(labels.max()) > 255)
+    most = len(coarse.values) - 1 if labels is None and coarse.kind == "probabilities" else 0
+    return (coarse.mode or "").startswith("I") or (most if labels is None else int(labels.max())) > 255
 
 
 def needs_probabilities(coarse: CoarseFile, path: Path) -> bool:
@@ -67,19 +81,10 @@ def write_result(path: Path, coarse: CoarseFile, refined: NDArray[Any], palette:
         refined: What `Refiner` made of `coarse.values`.
         palette: Colours for labels that come without any. (256, 3)
     """
-    suffix = path.suffix.lower()
-    values = _encode(coarse, refined)
-    if suffix in ARRAY_SUFFIXES:
-        values = refined if coarse.kind == "colours" else values  # arrays hold labels
-        if coarse.dtype is not None:
-            values = _as_stored(values, coarse)
-        arrays = {coarse.key if coarse.dtype is not None else "labels": values}
-        if coarse.classes is not None:
-            arrays["classes"] = coarse.classes
-        with write_beside(path) as file:
-            np.save(file, values) if suffix == ".npy" else np.savez_compressed(file, allow_pickle=False, **arrays)
-        return
-    write_picture(path, _picture(coarse, values, palette, suffix))
+    if path.suffix.lower() in ARRAY_SUFFIXES:
+        write_arrays(path, _arrays(coarse, refined))
+    else:
+        write_picture(path, _picture(coarse, _encode(coarse, refined), palette, path.suffix.lower()))
 
 
 def write_probabilities(path: Path, probabilities: NDArray[np.float32], labels: NDArray[Any] | None = None) -> None:
@@ -91,8 +96,7 @@ def write_probabilities(path: Path, probabilities: NDArray[np.float32], labels: 
         labels: The label that each of the K maps belongs to, kept under the key `classes`; by default 0 to K - 1.
     """
     labels = np.arange(len(probabilities)) if labels is None else labels
-    with write_beside(path) as file:
-        np.savez_compressed(file, probs=np.rint(probabilities * 255).astype(np.uint8), classes=labels)
+    write_arrays(path, {"probs": np.rint(probabilities * 255).astype(np.uint8), "classes": labels})
 
 
 def check_picture(path: Path) -> None:
@@ -122,6 +126,18 @@ def _encode(coarse: CoarseFile, refined: NDArray[Any]) -> NDArray[Any]:
     return refined if coarse.codes is None or refined.ndim != 2 else np.asarray(coarse.codes[refined])
 
 
+def _arrays(coarse: CoarseFile, refined: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """The arrays of a result and their names, the map first."""
+    if coarse.dtype is not None:
+        values = _as_stored(_encode(coarse, refined), coarse)
+    elif coarse.kind == "alpha":
+        values = refined[1]
+    else:  # colours would need a palette beside them
+        values = refined if coarse.kind == "colours" else _encode(coarse, refined)
+    arrays = {coarse.key or _NAMES.get(coarse.kind, "labels"): values}
+    return arrays if coarse.classes is None else {**arrays, "classes": coarse.classes}
+
+
 def _as_stored(values: NDArray[Any], coarse: CoarseFile) -> NDArray[Any]:
     assert coarse.dtype is not None
     if coarse.dtype == np.uint8 and values.dtype.kind == "f":
@@ -146,6 +162,8 @@ def _picture(coarse: CoarseFile, values: NDArray[Any], palette: NDArray[np.uint8
     if values.ndim == 2 and indexed and suffix != ".webp":
         picture = Image.fromarray(values)
         # Whole: Pillow would write no more bits than a shorter one needs, and cut what is above.
-        picture.putpalette((coarse.palette or palette.tobytes()).ljust(768, b"\0"))
+        picture.putpalette((coarse.palette or palette.tobytes())[:768].ljust(768, b"\0"))
+        if coarse.transparency is not None:
+            picture.info["transparency"] = coarse.transparency
         return picture
     return Image.fromarray(values if suffix != ".webp" or values.ndim == 3 else values[..., None].repeat(3, axis=2))
