@@ -225,6 +225,28 @@ def test_a_batch_is_its_images(refiner, restrict):
     assert (found == torch.stack([refiner(*pair) for pair in zip(images, hard, strict=True)])).float().mean() > 0.999
 
 
+def test_an_image_does_not_depend_on_what_else_is_in_its_batch(refiner):
+    images = torch.stack([torch.from_numpy(photograph(24, 32, seed)).permute(2, 0, 1) for seed in range(2)])
+    soft = torch.from_numpy(probabilities(3, 24, 32))
+    certain = torch.nn.functional.one_hot(soft.argmax(dim=0), 3).permute(2, 0, 1).float()
+    maps = torch.stack([certain, soft])
+    for call in (refiner, refiner.probabilities):
+        for image, coarse, found in zip(images, maps, call(images, maps), strict=True):
+            torch.testing.assert_close(found, call(image, coarse))
+
+
+def test_a_refiner_keeps_a_copy():
+    network = trained().train()
+    refiner = Refiner(network)
+    assert network.training
+    image, coarse = photograph(24, 32), probabilities(3, 24, 32)
+    before = refiner.probabilities(image, coarse)
+    with torch.no_grad():
+        network.guidance.head.weight.zero_()
+        network.guidance.head.bias.fill_(1)
+    np.testing.assert_array_equal(refiner.probabilities(image, coarse), before)
+
+
 def test_nothing_is_written_to(refiner):
     image, coarse = photograph(24, 32), probabilities(3, 24, 32)
     labels = coarse.argmax(axis=0)
@@ -354,12 +376,17 @@ def test_affinity_of_a_pixel_outside(refiner, pixel):
         refiner.affinity(photograph(20, 30), None, pixel)
 
 
-def test_affinity_is_not_for_batches(refiner):
+@pytest.mark.parametrize("pixel", [(1, 2, 3), (1.5, 2), 7])
+def test_affinity_of_what_is_no_pixel(refiner, pixel):
+    with pytest.raises(InputError, match=r"two whole numbers, \(row, column\); got"):
+        refiner.affinity(photograph(20, 30), None, pixel)
+
+
+@pytest.mark.parametrize("coarse", [torch.rand(2, 3, 8, 8).softmax(1), None])
+def test_affinity_is_not_for_batches(refiner, coarse):
     with pytest.raises(InputError, match="belongs to one image; got a batch of 2"):
-        refiner.affinity(torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8).softmax(1), (0, 0))
+        refiner.affinity(torch.rand(2, 3, 8, 8), coarse, (0, 0))
 
-
-# What is wrong is said
 
 IMAGE = photograph(16, 24)
 COARSE = probabilities(3, 16, 24)
@@ -401,6 +428,11 @@ def spoilt(value):
         (torch.rand(2, 3, 16, 24), COARSE[None], "2 images and 1 maps"),
         (torch.rand(2, 3, 16, 24), COARSE[0], "as the image is a batch"),
         (np.full((16, 24), "cat"), COARSE, "must hold numbers"),
+        (IMAGE, COARSE.astype(np.longdouble), "at most 64 bits"),
+        (IMAGE.transpose(2, 0, 1), COARSE, r"move the channels to the end by np.moveaxis\(image, 0, -1\)"),
+        (IMAGE[..., :1], COARSE, r"drop its last axis by image\[..., 0\]"),
+        (IMAGE.repeat(2, axis=2)[..., :4], COARSE, r"drop an alpha channel by image\[..., :3\]"),
+        (IMAGE > 100, COARSE, "convert bytes by image.astype"),
     ],
 )
 def test_what_cannot_be_used_is_named(refiner, image, coarse, message):
@@ -412,6 +444,8 @@ def test_what_cannot_be_used_is_named(refiner, image, coarse, message):
 def test_labels_beyond_the_classes_are_named(refiner):
     with pytest.raises(InputError, match="classes from 0 to 2; got 3"):
         refiner(IMAGE, np.full((16, 24), 3), classes=3)
+    with pytest.raises(InputError, match="classes must be at least 1; got 0"):
+        refiner(IMAGE, np.full((16, 24), 3), classes=0)
     with pytest.raises(InputError, match="holds 3 classes, where 5 were announced"):
         refiner(IMAGE, COARSE, classes=5)
     assert refiner.probabilities(IMAGE, np.full((16, 24), 3), classes=5).shape == (5, 16, 24)

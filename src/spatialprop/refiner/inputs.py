@@ -52,8 +52,7 @@ def to_image(image: ImageLike, device: torch.device) -> tuple[Tensor, bool]:
             array = array[..., None].repeat(3, axis=2)
         if array.ndim != 3 or array.shape[2] != 3:
             raise InputError(
-                f"an image array must be (H, W, 3), or (H, W) if it is grey; got {array.shape}: "
-                f"drop an alpha channel by image[..., :3]; batches are tensors (N, 3, H, W)"
+                f"an image array must be (H, W, 3), or (H, W) if it is grey; got {array.shape}: {_advice(array.shape)}"
             )
         pixels, batched = _tensor(array, "image").permute(2, 0, 1)[None], False
     if 0 in pixels.shape:
@@ -63,9 +62,22 @@ def to_image(image: ImageLike, device: torch.device) -> tuple[Tensor, bool]:
     if pixels.dtype == torch.uint16:
         return pixels.to(device).to(torch.float32) / 65535, batched
     if not pixels.is_floating_point():
-        raise InputError(f"an image must be uint8, uint16 or floats from 0 to 1; got {pixels.dtype}")
+        raise InputError(
+            f"an image must be uint8, uint16 or floats from 0 to 1; got {pixels.dtype}: convert bytes by "
+            f"{'image.to(torch.uint8)' if isinstance(image, Tensor) else 'image.astype(np.uint8)'}"
+        )
     _check_range(pixels, "an image of floats", "divide bytes by 255")
     return pixels.to(device, torch.float32), batched
+
+
+def _advice(shape: tuple[int, ...]) -> str:
+    if len(shape) == 3 and shape[2] == 4:
+        return "drop an alpha channel by image[..., :3]"
+    if len(shape) == 3 and shape[2] == 1:
+        return "drop its last axis by image[..., 0]"
+    if len(shape) == 3 and shape[0] == 3:
+        return "move the channels to the end by np.moveaxis(image, 0, -1), or give a tensor"
+    return "batches are tensors (N, 3, H, W)"
 
 
 def rgb(image: Image.Image) -> NDArray[np.uint8]:
@@ -97,6 +109,8 @@ def to_coarse(coarse: CoarseLike, batched: bool, classes: int | None, device: to
     if len(shape) not in (2 + batched, 3 + batched):
         wanted = "(N, K, h, w) or (N, H, W), as the image is a batch" if batched else "(K, h, w) or (H, W)"
         raise InputError(f"a coarse map must be probabilities or labels, {wanted}; got {shape}")
+    if classes is not None and classes < 1:
+        raise InputError(f"classes must be at least 1; got {classes}")
     values = values.to(device)
     if len(shape) == 3 + batched:
         return _probabilities(values if batched else values[None], classes)
@@ -125,19 +139,23 @@ def check_together(image: Tensor, coarse: Tensor | Labels) -> None:
         raise InputError(f"coarse probabilities of {other[1]}x{other[0]}, an image of {size[1]}x{size[0]}{hint}")
 
 
-def certain_as_labels(coarse: Tensor | Labels, image_size: Sequence[int]) -> Tensor | Labels:
-    """A label map in place of probabilities of the image's size that are nowhere in doubt, which say the same."""
+def are_certain(coarse: Tensor | Labels, image_size: Sequence[int]) -> list[bool]:
+    """Which maps of a batch are probabilities of the image's size, nowhere in doubt: they say what labels do."""
     if isinstance(coarse, Labels) or tuple(coarse.shape[-2:]) != tuple(image_size):
-        return coarse
-    first_row, whole = coarse[:, :, :1], coarse  # the first row alone tells it of most maps
-    if any(bool((part.amax(dim=1) < 1).any()) for part in (first_row, whole)):
-        return coarse
+        count = len(coarse.places if isinstance(coarse, Labels) else coarse)
+        return [False] * count
+    # The first row alone tells it of most maps.
+    return [all(bool((part.amax(dim=0) == 1).all()) for part in (one[:, :1], one)) for one in coarse]
+
+
+def as_labels(coarse: Tensor) -> Labels:
+    """What probabilities say that are nowhere in doubt."""
     return _labels(coarse.argmax(dim=1), coarse.shape[1])
 
 
 def check_rough(rough: float, coarse: Tensor | Labels) -> None:
     """Refuse roughness that is none, or that is said of probabilities."""
-    if not isinstance(rough, Real) or not 1 <= float(rough) < torch.inf:
+    if not isinstance(rough, Real) or isinstance(rough, bool) or not 1 <= float(rough) < torch.inf:
         raise InputError(f"rough must be a number of pixels, at least 1; got {rough!r}")
     if not isinstance(coarse, Labels):
         raise InputError(
@@ -215,8 +233,8 @@ def _check_range(values: Tensor, what: str, fix: str) -> None:
 
 
 def _tensor(array: NDArray[Any], what: str) -> Tensor:
-    if array.dtype.kind not in "buif":
-        raise InputError(f"the {what} must hold numbers; got dtype {array.dtype}")
+    if array.dtype.kind not in "buif" or array.dtype.itemsize > 8:
+        raise InputError(f"the {what} must hold numbers of at most 64 bits; got dtype {array.dtype}: convert it")
     native = array.dtype.newbyteorder("=")
     array = np.ascontiguousarray(array, np.int64 if native == np.uint64 else native)
     return torch.from_numpy(array if array.flags.writeable else array.copy())

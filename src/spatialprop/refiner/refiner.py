@@ -20,7 +20,8 @@ from spatialprop.refiner.inputs import (
     CoarseLike,
     ImageLike,
     InputError,
-    certain_as_labels,
+    are_certain,
+    as_labels,
     check_rough,
     check_together,
     like,
@@ -43,7 +44,8 @@ class Refiner:
     the device of the weights.
 
     Args:
-        network: A network that knows no classes; `Refiner.load` makes one from a file.
+        network: A network that knows no classes, of which the refiner keeps a copy; `Refiner.load` makes one from a
+            file.
         description: What it was trained on.
         tile: Side in pixels of the tiles that a larger image is looked at in; results do not depend on it.
 
@@ -63,9 +65,9 @@ class Refiner:
             raise ValueError(
                 "this network has hidden maps, so it knows its classes; a refiner works for any: use hidden=None"
             )
-        self.network = network.eval()
+        self.network = copy.deepcopy(network).eval()
         self.description = description
-        self._guidance = TiledGuidance(network, tile)
+        self._guidance = TiledGuidance(self.network, tile)
 
     @classmethod
     def load(cls, weights: str | os.PathLike[str] = "light", *, device: str | torch.device = "cpu") -> Refiner:
@@ -101,13 +103,8 @@ class Refiner:
             Labels in the type they had in a label map, else int64.
         """
         with self._inference():
-            seen, batched, maps = self._prepare(image, coarse, restrict, classes, rough)
-            size = seen.shape[-2:]
-            if len(maps.taking_part) == 1:
-                labels = torch.full((seen.shape[0], *size), maps.taking_part[0], device=self.device)
-            else:
-                places = most_likely((refined for _, refined in self._refine(seen, maps)), size, maps.given)
-                labels = torch.tensor(maps.taking_part, device=self.device)[places]
+            batched, parts = self._prepare(image, coarse, restrict, classes, rough)
+            labels = torch.cat([self._labels(seen, maps) for seen, maps in parts])
         return like(labels if batched else labels[0], coarse)
 
     def probabilities(
@@ -124,18 +121,8 @@ class Refiner:
         It takes what a call takes. The K of a label map is `classes`, or its largest label plus one.
         """
         with self._inference():
-            seen, batched, maps = self._prepare(image, coarse, restrict, classes, rough)
-            size = seen.shape[-2:]
-            result = torch.zeros(seen.shape[0], maps.classes, *size, device=self.device)
-            for part, refined in self._refine(seen, maps):
-                for place in range(part.start, part.stop):
-                    shares = resize(refined[:, place - part.start, None], size)[:, 0].clamp_min_(SMALLEST_SHARE)
-                    if maps.given is not None:
-                        shares += VOTE * (maps.given == place)
-                    result[:, maps.taking_part[place]] = shares
-                    if maps.allowed is not None:
-                        result[~maps.allowed[:, place], maps.taking_part[place]] = 0
-            result /= result.sum(dim=1, keepdim=True)
+            batched, parts = self._prepare(image, coarse, restrict, classes, rough)
+            result = torch.cat([self._probabilities(seen, maps) for seen, maps in parts])
         return like(result if batched else result[0], coarse)
 
     def affinity(self, image: ImageLike, coarse: CoarseLike | None, pixel: tuple[int, int]) -> Any:
@@ -151,17 +138,14 @@ class Refiner:
         """
         layer = self.network.propagation
         with self._inference():
-            if coarse is None:
-                seen, _ = to_image(image, self.device)
-                nothing = torch.full((2, *seen.shape[-2:]), 0.5)
-                seen, batched, maps = self._prepare(image, nothing)
-                layer = copy.copy(layer)
-                layer.merge = "mean"
-            else:
-                seen, batched, maps = self._prepare(image, coarse)
+            seen, batched = to_image(image, self.device)
             if batched:
                 raise InputError(f"an affinity belongs to one image; got a batch of {seen.shape[0]}: give image[0]")
             size = seen.shape[-2:]
+            if coarse is None:
+                layer = copy.copy(layer)
+                layer.merge = "mean"
+            _, [(seen, maps)] = self._prepare(image, torch.full((2, *size), 0.5) if coarse is None else coarse)
             row, column = _check_pixel(pixel, *size)
             gates = self._gates(seen, maps)
             loudest, source = -torch.inf, torch.empty(0)
@@ -205,15 +189,44 @@ class Refiner:
         restrict: bool = True,
         classes: int | None = None,
         rough: float | None = None,
-    ) -> tuple[Tensor, bool, CoarseMaps]:
+    ) -> tuple[bool, list[tuple[Tensor, CoarseMaps]]]:
+        """Whether it is a batch, and its images and maps: all at once, or one by one where they are not of one kind."""
         seen, batched = to_image(image, self.device)
         given = to_coarse(coarse, batched, classes, self.device)
         check_together(seen, given)
-        given = certain_as_labels(given, seen.shape[-2:])
-        if rough is not None:
-            check_rough(rough, given)
-        maps = CoarseMaps(given, seen.shape[-2:], self._guidance.size(seen), restrict=restrict, rough=rough)
-        return seen, batched, maps
+        certain = are_certain(given, seen.shape[-2:])
+        parts = [(seen, given, certain[0])]
+        if isinstance(given, Tensor) and len(set(certain)) > 1:
+            parts = [(seen[i : i + 1], given[i : i + 1], sure) for i, sure in enumerate(certain)]
+        prepared = []
+        for images, maps, sure in parts:
+            known = as_labels(maps) if sure and isinstance(maps, Tensor) else maps
+            if rough is not None:
+                check_rough(rough, known)
+            size, gates = images.shape[-2:], self._guidance.size(images)
+            prepared.append((images, CoarseMaps(known, size, gates, restrict=restrict, rough=rough)))
+        return batched, prepared
+
+    def _labels(self, seen: Tensor, maps: CoarseMaps) -> Tensor:
+        size = seen.shape[-2:]
+        if len(maps.taking_part) == 1:
+            return torch.full((seen.shape[0], *size), maps.taking_part[0], device=self.device)
+        places = most_likely((refined for _, refined in self._refine(seen, maps)), size, maps.given)
+        return torch.tensor(maps.taking_part, device=self.device)[places]
+
+    def _probabilities(self, seen: Tensor, maps: CoarseMaps) -> Tensor:
+        size = seen.shape[-2:]
+        result = torch.zeros(seen.shape[0], maps.classes, *size, device=self.device)
+        for part, refined in self._refine(seen, maps):
+            for place in range(part.start, part.stop):
+                shares = resize(refined[:, place - part.start, None], size)[:, 0].clamp_min_(SMALLEST_SHARE)
+                if maps.given is not None:
+                    shares += VOTE * (maps.given == place)
+                result[:, maps.taking_part[place]] = shares
+                if maps.allowed is not None:
+                    result[~maps.allowed[:, place], maps.taking_part[place]] = 0
+        result /= result.sum(dim=1, keepdim=True)
+        return result
 
     def _gates(self, image: Tensor, maps: CoarseMaps) -> list[Tensor]:
         names = self.network.hints
@@ -243,7 +256,10 @@ def _propagate(layer: SpatialPropagation, x: Tensor, gates: list[Tensor]) -> Ten
 
 
 def _check_pixel(pixel: tuple[int, int], height: int, width: int) -> tuple[int, int]:
-    row, column = (operator.index(place) for place in pixel)
+    try:
+        row, column = (operator.index(place) for place in pixel)
+    except (TypeError, ValueError):
+        raise InputError(f"pixel must be two whole numbers, (row, column); got {pixel!r}") from None
     if not (0 <= row < height and 0 <= column < width):
         raise InputError(
             f"pixel {(row, column)} lies outside the image; it needs a row from 0 to {height - 1} and a column from "
