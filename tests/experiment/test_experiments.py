@@ -32,6 +32,7 @@ REFINEMENTS = [name for name in HELEN + VOC if name.endswith("_way")]
 NUMBER_OF_CLASSES = {"voc": 21, "helen": len(CLASSES), "camvid": 11, "cityscapes": 19}
 ONE_STEP = (
     "trainer=cpu",
+    "trainer.devices=1",
     "trainer.deterministic=false",  # or it would stay set for the tests that follow
     "trainer.precision=32-true",
     "trainer.max_epochs=1",

@@ -64,48 +64,64 @@ def mend(refiner: Refiner, job: Job, wish: Wish) -> Outcome:
     result = job.result(coarse.kind)
     check_holds(result, coarse, image.shape[:2])
     colours = _colours(coarse, wish)
-    values, names = coarse.values, coarse.classes
-    if coarse.kind == "labels" and PROBABILITIES in wish.extras:
-        to_coarse(values, False, wish.classes, torch.device("cpu"))
-        names, values = np.unique(values, return_inverse=True)  # maps of the labels that occur, not of all up to 255
-        values = values.reshape(coarse.values.shape)
-    # An object that is nowhere more likely than not would be wiped out of a soft mask.
-    options: dict[str, Any] = {"restrict": wish.restrict and coarse.kind != "alpha", "rough": wish.rough}
-    options["classes"] = wish.classes if coarse.kind == "labels" and names is None else None
-    probabilities = None
-    if PROBABILITIES in wish.extras or needs_probabilities(coarse, result):
-        probabilities = refiner.probabilities(image, values, **options)
-        after = probabilities.argmax(axis=0)
-    else:
-        after = refiner(image, values, **options)
-    if names is not None:
-        after = names[after]
-
+    before = _as_it_is(coarse, image.shape[:2])
+    as_probabilities = needs_probabilities(coarse, result)
+    after, probabilities, labels = _refined(refiner, image, coarse, wish, as_probabilities)
     result.parent.mkdir(parents=True, exist_ok=True)
     # The result comes last: where it is, everything is.
     if PROBABILITIES in wish.extras:
         assert probabilities is not None
-        write_probabilities(job.beside(PROBABILITIES), probabilities, names)
-    before = _most_likely(coarse.values, image.shape[:2])
-    if coarse.classes is not None:
-        before = coarse.classes[before]
+        write_probabilities(job.beside(PROBABILITIES), probabilities, labels)
     if OVERLAY in wish.extras:
         write_picture(job.beside(OVERLAY), overlay(image, after, colours))
     if SHEET in wish.extras:
         write_picture(job.beside(SHEET), sheet(image, before, after, colours))
-    made = after
-    if probabilities is not None and needs_probabilities(coarse, result):
-        made = probabilities
+    made = probabilities if as_probabilities else after
+    assert made is not None
     write_result(result, coarse, made, colours)
-    there, gone = np.unique(before), np.setdiff1d(before, after)
-    summary = f"{coarse.kind}, {len(there)} classes, {100 * (before != after).mean():.1f} % of the pixels changed"
-    lost = ""
-    if gone.size:
-        names = gone if coarse.codes is None else coarse.codes[gone]
-        lost = f"nothing is left of {', '.join(str(name) for name in names[:8].tolist())}"
-        lost += "" if wish.rough is None else "; --rough is too much for what is smaller"
-        summary += f", {lost}"
-    return Outcome(job, result, summary, lost)
+    changed = 100 * (before != after).mean()
+    lost = _lost(coarse, before, after, wish)
+    summary = f"{coarse.kind}, {len(np.unique(before))} classes, {changed:.1f} % of the pixels changed"
+    return Outcome(job, result, f"{summary}, {lost}" if lost else summary, lost)
+
+
+def _as_it_is(coarse: CoarseFile, size: tuple[int, ...]) -> NDArray[Any]:
+    """The labels that a coarse map stands for, at the image's size."""
+    if coarse.values.ndim == 2:
+        return coarse.values
+    shares = torch.from_numpy(np.asarray(coarse.values, np.float32))[None]
+    places = np.asarray(most_likely([shares], size)[0])
+    return places if coarse.classes is None else coarse.classes[places]
+
+
+def _refined(
+    refiner: Refiner, image: NDArray[np.uint8], coarse: CoarseFile, wish: Wish, as_probabilities: bool
+) -> tuple[NDArray[Any], NDArray[np.float32] | None, NDArray[Any] | None]:
+    """The refined labels, probabilities if they are wanted, and the labels that these belong to if not 0 to K - 1."""
+    values, labels, classes = coarse.values, coarse.classes, wish.classes if coarse.kind == "labels" else None
+    if coarse.kind == "labels" and PROBABILITIES in wish.extras:
+        to_coarse(values, False, classes, torch.device("cpu"))
+        labels, places = np.unique(values, return_inverse=True)  # maps of the labels that occur, not of all up to 255
+        values, classes = places.reshape(values.shape), None
+    # An object that is nowhere more likely than not would be wiped out of a soft mask.
+    restrict = wish.restrict and coarse.kind != "alpha"
+    if PROBABILITIES in wish.extras or as_probabilities:
+        probabilities = refiner.probabilities(image, values, restrict=restrict, rough=wish.rough, classes=classes)
+        after = probabilities.argmax(axis=0)
+    else:
+        probabilities = None
+        after = refiner(image, values, restrict=restrict, rough=wish.rough, classes=classes)
+    return after if labels is None else labels[after], probabilities, labels
+
+
+def _lost(coarse: CoarseFile, before: NDArray[Any], after: NDArray[Any], wish: Wish) -> str:
+    """What is said of classes that are nowhere any more."""
+    gone = np.setdiff1d(before, after)
+    if not gone.size:
+        return ""
+    codes = gone if coarse.codes is None else coarse.codes[gone]
+    advice = "" if wish.rough is None else "; --rough is too much for what is smaller"
+    return f"nothing is left of {', '.join(str(code) for code in codes[:8].tolist())}{advice}"
 
 
 def _colours(coarse: CoarseFile, wish: Wish) -> NDArray[np.uint8]:
@@ -123,14 +139,6 @@ def _colours(coarse: CoarseFile, wish: Wish) -> NDArray[np.uint8]:
             f"its classes go up to {most}; the palette has {len(wish.palette.colours)} lines: add the others"
         )
     return wish.palette.colours
-
-
-def _most_likely(coarse: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
-    """The labels that a coarse map stands for as it is, at the image's size."""
-    if coarse.ndim == 2:
-        return coarse
-    shares = torch.from_numpy(np.asarray(coarse, np.float32))[None]
-    return np.asarray(most_likely([shares], size)[0])
 
 
 def mend_all(jobs: Sequence[Job], wish: Wish, workers: int) -> Generator[Outcome, None, None]:
