@@ -79,6 +79,12 @@ def test_a_kind_that_does_not_fit_is_refused(read, array, kind, message):
 # Which labels maps of probabilities belong to
 
 
+def test_a_soft_mask_a_little_beyond_its_range(read):
+    values = read(SHARES * np.float32(1.0005) - np.float32(1e-4), "auto").values
+    assert values.min() >= 0
+    np.testing.assert_allclose(values[1], SHARES, atol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["file", "allow_pickle", "args", "mine"])
 def test_an_array_keeps_its_name(tmp_path, name):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive, archive.open(f"{name}.npy", "w") as file:

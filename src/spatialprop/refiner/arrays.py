@@ -19,6 +19,7 @@ ARRAY_SUFFIXES = (".npy", ".npz")
 MOST_NUMBERS = 1 << 31  # in an array
 _KEYS = ("probs", "labels")
 _CLASSES = "classes"
+_SLACK = 1e-3  # beyond zero and one, as rounding leaves it
 _FITS: dict[str, Callable[[np.dtype[Any]], bool]] = {
     "labels": lambda dtype: dtype.kind in "bui",
     "mask": lambda dtype: True,
@@ -120,11 +121,12 @@ def _interpret(values: NDArray[Any], kind: str) -> CoarseFile:
     codes = None
     if kind == "alpha":
         share = values if dtype.kind == "f" else values / np.float32(255)
-        if not 0 <= share.min() <= share.max() <= 1:  # NaN fails too
+        if not -_SLACK <= share.min() <= share.max() <= 1 + _SLACK:  # NaN fails too
             raise InputError(
                 f"floats {shape} are taken for a soft mask from 0 to 1; got values from {share.min():g} to "
                 f"{share.max():g}: store labels as integers, and divide a mask of 0 to 255 by 255"
             )
+        share = share.clip(0, 1)
         values = np.stack([1 - share, share])
     elif kind == "mask":
         values, codes = _as_mask(values)

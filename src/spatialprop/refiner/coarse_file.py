@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_LEVELS = 64  # that are still taken for classes
+_MOST_LEVELS = 64  # that are still taken for classes
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def two_levels(levels: NDArray[Any], full: float) -> tuple[NDArray[np.uint8], ND
 
 def are_classes(levels: NDArray[Any], present: NDArray[Any], full: int) -> bool:
     """Whether levels, of which `present` occur and `full` is the brightest that there can be, look like classes."""
-    return len(present) <= MOST_LEVELS and not _smoothed(levels, present, full)
+    return len(present) <= _MOST_LEVELS and not _smoothed(levels, present, full)
 
 
 def _smoothed(levels: NDArray[Any], present: NDArray[Any], full: int) -> bool:
