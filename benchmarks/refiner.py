@@ -49,7 +49,7 @@ def steps(refiner: Refiner, side: int, classes: int) -> dict[str, Callable[[int]
     """The whole, and its parts one by one."""
     image, coarse = scene(side, classes)
     with refiner._inference():
-        seen, _, maps = refiner._prepare(image, coarse, True, None)
+        _, [(seen, maps)] = refiner._prepare(image, coarse)
         (_, shares), *_ = list(maps.chunks())
         names = refiner.network.hints
         hints = hint_maps(maps.all_shares(), names) if names else None
