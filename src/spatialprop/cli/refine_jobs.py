@@ -38,10 +38,10 @@ class Job(NamedTuple):
         """A file that belongs to the result, such as `<stem>_overlay.png`."""
         return self.stem.with_name(self.stem.name + ending)
 
-    def places(self) -> list[Path]:
-        """Where the result may be, in whatever format, and whatever may be written beside it."""
+    def places(self, endings: Iterable[str] = EXTRAS) -> list[Path]:
+        """Where the result may be, in whatever format, and what is written beside it."""
         suffixes = [self.suffix] if self.suffix else RESULT_SUFFIXES
-        return [self.beside(ending) for ending in (*suffixes, *EXTRAS)]
+        return [self.beside(ending) for ending in (*suffixes, *endings)]
 
     def exists(self, endings: Iterable[str]) -> bool:
         """Whether the result is there, in whatever format it may be, and all that is asked for beside it."""
@@ -80,8 +80,7 @@ def refuse_to_replace(jobs: Sequence[Job], extras: Iterable[str]) -> None:
     inputs = {path.resolve() for job in jobs for path in (job.image, job.coarse)}
     taken: set[Path] = set()
     for job in jobs:
-        results = [job.beside(suffix) for suffix in ({job.suffix} if job.suffix else RESULT_SUFFIXES)]
-        for path in (*results, *(job.beside(ending) for ending in extras)):
+        for path in job.places(extras):
             if path.resolve() in inputs:
                 raise InputError(f"the result would replace {path}; choose another place by --output")
             if path.resolve() in taken:

@@ -132,11 +132,9 @@ def _colours(coarse: CoarseFile, wish: Wish) -> NDArray[np.uint8]:
         return np.frombuffer(coarse.palette, np.uint8).reshape(-1, 3)
     if wish.palette is None or coarse.kind not in ("probabilities", "labels"):
         return class_colours()
-    labels = coarse.values if coarse.kind == "labels" else coarse.classes
-    most = len(coarse.values) - 1 if labels is None else int(labels.max())
-    if most >= len(wish.palette.colours):
+    if coarse.largest >= len(wish.palette.colours):
         raise InputError(
-            f"its classes go up to {most}; the palette has {len(wish.palette.colours)} lines: add the others"
+            f"its classes go up to {coarse.largest}; the palette has {len(wish.palette.colours)} lines: add the others"
         )
     return wish.palette.colours
 

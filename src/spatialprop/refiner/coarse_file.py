@@ -39,6 +39,13 @@ class CoarseFile:
     single: bool = False
     picture: NDArray[np.uint8] | None = field(default=None, repr=False)
 
+    @property
+    def largest(self) -> int:
+        """The largest label that may come out, by the numbers of `values` or, where there are some, of `classes`."""
+        if self.classes is not None:
+            return int(self.classes.max())
+        return int(self.values.max()) if self.values.ndim == 2 else len(self.values) - 1
+
 
 def two_levels(levels: NDArray[Any], full: float) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     """Dark as 0 and bright as 1, and what the file calls the two.

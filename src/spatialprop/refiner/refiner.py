@@ -104,7 +104,7 @@ class Refiner:
         """
         with self._inference():
             batched, parts = self._prepare(image, coarse, restrict, classes, rough)
-            labels = torch.cat([self._labels(seen, maps) for seen, maps in parts])
+            labels = _joined([self._labels(seen, maps) for seen, maps in parts])
         return like(labels if batched else labels[0], coarse)
 
     def probabilities(
@@ -122,7 +122,7 @@ class Refiner:
         """
         with self._inference():
             batched, parts = self._prepare(image, coarse, restrict, classes, rough)
-            result = torch.cat([self._probabilities(seen, maps) for seen, maps in parts])
+            result = _joined([self._probabilities(seen, maps) for seen, maps in parts])
         return like(result if batched else result[0], coarse)
 
     def affinity(self, image: ImageLike, coarse: CoarseLike | None, pixel: tuple[int, int]) -> Any:
@@ -145,7 +145,7 @@ class Refiner:
             if coarse is None:
                 layer = copy.copy(layer)
                 layer.merge = "mean"
-            _, [(seen, maps)] = self._prepare(image, torch.full((2, *size), 0.5) if coarse is None else coarse)
+            _, [(seen, maps)] = self._prepare(seen[0], torch.full((2, *size), 0.5) if coarse is None else coarse)
             row, column = _check_pixel(pixel, *size)
             gates = self._gates(seen, maps)
             loudest, source = -torch.inf, torch.empty(0)
@@ -240,6 +240,10 @@ class Refiner:
             if maps.allowed is not None:
                 refined.masked_fill_(~maps.allowed[:, part, None, None], _NEVER)
             yield part, refined
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)  # which would copy even a single one
 
 
 def _propagate(layer: SpatialPropagation, x: Tensor, gates: list[Tensor]) -> Tensor:

@@ -62,9 +62,8 @@ def check_holds(path: Path, coarse: CoarseFile, size: tuple[int, ...]) -> None:
 
 
 def _is_deep(coarse: CoarseFile) -> bool:
-    labels = coarse.values if coarse.kind == "labels" else coarse.classes
-    most = len(coarse.values) - 1 if labels is None and coarse.kind == "probabilities" else 0
-    return (coarse.mode or "").startswith("I") or (most if labels is None else int(labels.max())) > 255
+    labels = coarse.kind in ("labels", "probabilities") and coarse.largest > 255
+    return (coarse.mode or "").startswith("I") or labels
 
 
 def needs_probabilities(coarse: CoarseFile, path: Path) -> bool:
