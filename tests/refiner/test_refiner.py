@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from spatialprop import Refiner
 from spatialprop.nn.guidance import LightGuidance, UNetGuidance
-from spatialprop.nn.refinement import hint_maps
+from spatialprop.nn.refinement import hint_maps, resize
 from spatialprop.refiner import InputError
 from spatialprop.refiner.inputs import to_coarse
 from spatialprop.refiner.maps import VOTE, CoarseMaps, most_likely
@@ -464,8 +464,23 @@ def test_most_likely_is_argmax():
     assert (most_likely(maps.split(3, dim=1)) == maps.argmax(dim=1)).all()
     ties = torch.tensor([0.5, 0.5, 0.2]).view(1, 3, 1, 1)
     assert most_likely(ties.split(1, dim=1)).item() == 0
-    enlarged = F.interpolate(maps, (20, 30), mode="bilinear")
-    assert (most_likely([maps], (20, 30)) == enlarged.argmax(dim=1)).all()
+
+
+@pytest.mark.parametrize("size", [(18, 22), (23, 25), (37, 90), (9, 11), (9, 30), (5, 7), (40, 6)])
+@pytest.mark.parametrize("rough", [False, True], ids=["smooth", "rough"])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_most_likely_is_argmax_of_enlarged_maps(size, rough, parts):
+    maps = torch.rand(2, 7, 9, 11) if rough else F.interpolate(torch.rand(2, 7, 2, 3), (9, 11), mode="bilinear")
+    enlarged = resize(maps, size)
+    assert (most_likely(maps.tensor_split(parts, dim=1), size) == enlarged.argmax(dim=1)).all()
+    given = enlarged.argmax(dim=1).roll(3, dims=2)  # mostly right, as labels are
+    voted = enlarged + VOTE * F.one_hot(given, 7).movedim(-1, 1)
+    assert (most_likely(maps.tensor_split(parts, dim=1), size, given) == voted.argmax(dim=1)).all()
+
+
+def test_most_likely_of_a_map_that_is_alike_everywhere():
+    maps = torch.tensor([0.2, 0.5, 0.5]).view(1, 3, 1, 1).expand(1, 3, 4, 5)
+    assert (most_likely([maps], (9, 9)) == 1).all()
 
 
 def test_hints_do_not_depend_on_absent_classes():

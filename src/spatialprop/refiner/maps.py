@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import chain, islice
 
 import torch
 from torch import Tensor
@@ -128,22 +129,61 @@ def most_likely(maps: Iterable[Tensor], size: Sequence[int] | None = None, given
     It is the argmax over the classes, the first one where they tie, without all classes in memory at once and
     several times quicker. Where labels were `given` (N, H, W), theirs has a vote more.
     """
+    parts = iter(maps)
+    first = list(islice(parts, 2))
+    if len(first) == 1 and size is not None and first[0].shape[2] < size[0] and first[0].shape[3] < size[1]:
+        return _most_likely_between(first[0], size, given)
+    values = (one for part in chain(_drained(first), parts) for one in _one_by_one(part))
+    return _index_of_largest(((one if size is None else resize(one, size))[:, 0] for one in values), given)
+
+
+def _most_likely_between(maps: Tensor, size: Sequence[int], given: Tensor | None) -> Tensor:
+    """`most_likely` of maps (N, K, h, w) that are enlarged, which looks at all classes only where it must.
+
+    What lies between four pixels is a mean of theirs: where all have the same largest class, it has that one too.
+    """
+    coarse = _index_of_largest((one[:, 0] for one in _one_by_one(maps)), None)
+    corner = F.pad(coarse[:, None].to(torch.float32), (0, 1, 0, 1), mode="replicate")[:, 0]
+    here, below = corner[:, :-1], corner[:, 1:]
+    agree = (here[..., :-1] == here[..., 1:]) & (here[..., :-1] == below[..., :-1]) & (here[..., :-1] == below[..., 1:])
+    rows, columns = (
+        ((torch.arange(then, device=maps.device) + 0.5) * (now / then) - 0.5).clamp_min_(0).to(torch.int64)
+        for now, then in zip(maps.shape[2:], size, strict=True)
+    )
+    labels, unsure = coarse[:, rows][..., columns], ~agree[:, rows][..., columns]
+    if given is not None:
+        unsure |= labels != given
+    height, width = size
+    for image, asked in enumerate(unsure):
+        for places in asked.nonzero().split(_MOST_AT_ONCE // maps.shape[1]):
+            row, column = places.T
+            grid = torch.stack([(2 * column + 1) / width - 1, (2 * row + 1) / height - 1], dim=-1)
+            between = F.grid_sample(maps[image, None], grid[None, None], padding_mode="border", align_corners=False)
+            vote = None if given is None else given[image, row, column]
+            labels[image, row, column] = _index_of_largest(between[0, :, 0], vote)
+    return labels
+
+
+def _index_of_largest(values: Iterable[Tensor], given: Tensor | None) -> Tensor:
+    """Index of the largest of `values`, all of one shape, with a vote more for what was `given`."""
     best: Tensor | None = None
     labels: Tensor | None = None
-    index = 0
-    for some in maps:
-        for one in _one_by_one(some):
-            value = (one if size is None else resize(one, size))[:, 0]
-            if given is not None:
-                value = value + VOTE * (given == index)
-            if best is None or labels is None:
-                best, labels = value.clone(), torch.zeros_like(value, dtype=torch.int32)
-            else:
-                labels.masked_fill_(value > best, index)
-                torch.maximum(best, value, out=best)
-            index += 1
+    for index, value in enumerate(values):
+        if given is not None:
+            value = value + VOTE * (given == index)
+        if best is None or labels is None:
+            best, labels = value.clone(), torch.zeros_like(value, dtype=torch.int32)
+        else:
+            # Indices rise; filling by mask would take eight times as long.
+            torch.maximum(labels, (value > best).to(labels.dtype) * index, out=labels)
+            torch.maximum(best, value, out=best)
     assert labels is not None  # there is at least one class
     return labels
+
+
+def _drained(parts: list[Tensor]) -> Iterator[Tensor]:
+    while parts:
+        yield parts.pop(0)  # and nothing keeps it in memory
 
 
 def _one_by_one(maps: Tensor) -> Iterator[Tensor]:
