@@ -1,4 +1,4 @@
-"""The CPU kernels: naive.py's equations over a range of work items.
+"""The CPU kernels: the equations over a range of work items.
 
 A work item is a run of channels that share their gates. It takes the directions one after the other and joins each
 scan with the result while the planes are in cache, so that gates are read from memory once. Items touch disjoint
@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from spatialprop.ops.contract import MERGES
+from spatialprop.ops.cpu_equations import copy_line, one_way_back, scan_lines, three_way_back, zero_line, zero_outside
 from spatialprop.ops.cpu_lines import (
     ADD,
     MAX,
@@ -21,65 +22,10 @@ from spatialprop.ops.cpu_lines import (
     plane_walk,
     store_lines,
 )
-from spatialprop.ops.cpu_vectors import JIT, LANES, TILE, load, multiply_add, row_at, splat, store
+from spatialprop.ops.cpu_vectors import JIT, LANES, TILE, row_at
 
 MERGE_MAX, MERGE_MEAN, MERGE_NONE = (MERGES.index(merge) for merge in ("max", "mean", "none"))
 NO_WINNER = np.empty(0, np.uint8)
-
-
-@njit(**JIT)
-def copy_line(target, to, source, at, length):
-    for i in range(0, padded(length), LANES):
-        store(target, to + i, load(source, at + i))
-    target[to + length] = 0
-
-
-@njit(**JIT)
-def zero_line(target, at, length):
-    for i in range(0, padded(length), LANES):
-        store(target, at + i, splat(target.dtype.type(0)))
-    target[at + length] = 0
-
-
-@njit(**JIT)
-def zero_outside(lines, k, pitch, t0, count, length, connection):
-    """Zero what belongs to neighbours outside the image: gates on the way in, their gradients on the way out."""
-    if t0 == 0:
-        for j in range(connection):
-            zero_line(lines, j * k + pitch, length)
-    if connection == 3:
-        for at in range(pitch, (count + 1) * pitch, pitch):
-            lines[at] = 0
-            lines[2 * k + at + length - 1] = 0
-
-
-@njit(**JIT)
-def one_way_lines(h, x, g, at, pitch, count, length):
-    one = splat(g.dtype.type(1))
-    for line in range(at, at + count * pitch, pitch):
-        for i in range(line, line + padded(length), LANES):
-            gate = load(g, i)
-            store(h, i, multiply_add(one - gate, load(x, i), gate * load(h, i - pitch)))
-
-
-@njit(**JIT)
-def three_way_lines(h, x, g, k, at, pitch, count, length):
-    one = splat(g.dtype.type(1))
-    for line in range(at, at + count * pitch, pitch):
-        for i in range(line, line + padded(length), LANES):
-            a, b, c = load(g, i), load(g, i + k), load(g, i + 2 * k)
-            above = i - pitch
-            heard = multiply_add(a, load(h, above - 1), multiply_add(b, load(h, above), c * load(h, above + 1)))
-            store(h, i, multiply_add(one - (a + b + c), load(x, i), heard))
-        h[line + length] = 0  # beyond the end nothing is heard, not even a zero times an infinity
-
-
-@njit(**JIT)
-def scan_lines(h, x, gates, k, pitch, count, length, connection):
-    if connection == 1:
-        one_way_lines(h, x, gates, pitch, pitch, count, length)
-    else:
-        three_way_lines(h, x, gates, k, pitch, pitch, count, length)
 
 
 @njit(**JIT)
@@ -108,6 +54,7 @@ def forward_items(
     _batch, channels, height, width, groups, connection = shape
     in_place = fold.size == out.size
     plane = height * width
+    next_gate = gate_strides[2]
     state = fold.dtype
     # Lines lie in rows 1 and up; row 0 of h is the line before the strip.
     size = max((strips[0] + 1) * pitch_of(height), (strips[1] + 1) * pitch_of(width))
@@ -134,9 +81,7 @@ def forward_items(
             gate_plane = n * gate_strides[0] + d * gate_strides[1] + g * gate_strides[3]
             for t0 in range(0, lines, strip):
                 count = min(strip, lines - t0)
-                load_gates(
-                    gate, k, pitch, gates, gate_plane, gate_strides[2], gate_walk, t0, count, length, connection, tile
-                )
+                load_gates(gate, k, pitch, gates, gate_plane, next_gate, gate_walk, t0, count, length, connection, tile)
                 for c in range(begin, end):
                     x_plane = n * x_strides[0] + c * x_strides[1]
                     load_lines(own, pitch, pitch, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, tile)
@@ -160,50 +105,6 @@ def forward_items(
             for c in range(begin, end):
                 to = (n * channels + c) * plane
                 finish_plane(out, to, fold, to if in_place else (c - begin) * plane, plane, scale)
-
-
-@njit(**JIT)
-def one_way_back(go, scale, h, x, g, m, gx, gg, pitch, count, length, fresh, need_gates):
-    """Lines count .. 1 of a reverse scan. `m` is what the line scanned after sends back: gate times gradient."""
-    one, factor = splat(g.dtype.type(1)), splat(scale)
-    for line in range(count * pitch, 0, -pitch):
-        for i in range(0, padded(length), LANES):
-            at = line + i
-            dh = multiply_add(factor, load(go, at), load(m, i))
-            gate = load(g, at)
-            store(m, i, gate * dh)
-            store(gx, at, (one - gate) * dh)
-            if need_gates:
-                difference = load(h, at - pitch) - load(x, at)
-                store(gg, at, dh * difference if fresh else multiply_add(dh, difference, load(gg, at)))
-
-
-@njit(**JIT)
-def three_way_back(go, scale, h, x, g, k, m, gx, gg, pitch, count, length, fresh, need_gates):
-    """As above; `m` has two sets of three rows, one being read while the other is written."""
-    one, factor = splat(g.dtype.type(1)), splat(scale)
-    this, following = 0, 3 * pitch
-    for line in range(count * pitch, 0, -pitch):
-        for i in range(0, padded(length), LANES):
-            at, back = line + i, this + i
-            heard = load(m, back + 1) + load(m, back + pitch) + load(m, back + 2 * pitch - 1)
-            dh = multiply_add(factor, load(go, at), heard)
-            a, b, c = load(g, at), load(g, at + k), load(g, at + 2 * k)
-            store(m, following + i, a * dh)
-            store(m, following + pitch + i, b * dh)
-            store(m, following + 2 * pitch + i, c * dh)
-            store(gx, at, (one - (a + b + c)) * dh)
-            if need_gates:
-                own, above = load(x, at), at - pitch
-                da, db, dc = load(h, above - 1) - own, load(h, above) - own, load(h, above + 1) - own
-                store(gg, at, dh * da if fresh else multiply_add(dh, da, load(gg, at)))
-                store(gg, at + k, dh * db if fresh else multiply_add(dh, db, load(gg, at + k)))
-                store(gg, at + 2 * k, dh * dc if fresh else multiply_add(dh, dc, load(gg, at + 2 * k)))
-        m[following + length] = 0
-        this, following = following, this
-    if this:  # leave what the next strip hears in the first set
-        for row in range(0, 3 * pitch, pitch):
-            copy_line(m, row, m, this + row, length)
 
 
 @njit(**JIT)
@@ -234,6 +135,7 @@ def backward_items(
     batch, channels, height, width, groups, connection = shape
     in_place = fold.size == grad_x.size
     plane = height * width
+    next_gate = gate_strides[2]
     state = fold.dtype
     size = max((strips[0] + 1) * pitch_of(height), (strips[1] + 1) * pitch_of(width))
     scan = max((width + 1) * pitch_of(height), (height + 1) * pitch_of(width))
@@ -270,18 +172,7 @@ def backward_items(
                 for t0 in range(0, lines, strip):
                     count = min(strip, lines - t0)
                     load_gates(
-                        gate,
-                        k,
-                        pitch,
-                        gates,
-                        gate_plane,
-                        gate_strides[2],
-                        gate_walk,
-                        t0,
-                        count,
-                        length,
-                        connection,
-                        tile,
+                        gate, k, pitch, gates, gate_plane, next_gate, gate_walk, t0, count, length, connection, tile
                     )
                     for c in range(begin, end):
                         x_plane = n * x_strides[0] + c * x_strides[1]
@@ -295,18 +186,7 @@ def backward_items(
                 count = min(strip, lines - t0)
                 if strip_count > 1 or not need_gates:
                     load_gates(
-                        gate,
-                        k,
-                        pitch,
-                        gates,
-                        gate_plane,
-                        gate_strides[2],
-                        gate_walk,
-                        t0,
-                        count,
-                        length,
-                        connection,
-                        tile,
+                        gate, k, pitch, gates, gate_plane, next_gate, gate_walk, t0, count, length, connection, tile
                     )
                 for c in range(begin, end):
                     if need_gates and (strip_count > 1 or end - begin > 1):
@@ -336,21 +216,9 @@ def backward_items(
                     part = (begin - g * (channels // groups)) // run
                     for j in range(connection):
                         to = ((((part * batch + n) * directions.size + d) * connection + j) * groups + g) * plane
+                        at = j * k + pitch
                         store_lines(
-                            gg,
-                            j * k + pitch,
-                            pitch,
-                            PUT,
-                            grad_gates,
-                            to,
-                            out_walk,
-                            t0,
-                            count,
-                            length,
-                            NO_WINNER,
-                            0,
-                            0,
-                            tile,
+                            gg, at, pitch, PUT, grad_gates, to, out_walk, t0, count, length, NO_WINNER, 0, 0, tile
                         )
         if need_x:
             for c in range(begin, end):
