@@ -467,19 +467,41 @@ def test_most_likely_is_argmax():
 
 
 @pytest.mark.parametrize("size", [(18, 22), (23, 25), (37, 90), (9, 11), (9, 30), (5, 7), (40, 6)])
-@pytest.mark.parametrize("rough", [False, True], ids=["smooth", "rough"])
+@pytest.mark.parametrize("voted", [False, True], ids=["", "voted"])
 @pytest.mark.parametrize("parts", [1, 3])
-def test_most_likely_is_argmax_of_enlarged_maps(size, rough, parts):
-    maps = torch.rand(2, 7, 9, 11) if rough else F.interpolate(torch.rand(2, 7, 2, 3), (9, 11), mode="bilinear")
-    enlarged = resize(maps, size)
-    assert (most_likely(maps.tensor_split(parts, dim=1), size) == enlarged.argmax(dim=1)).all()
-    given = enlarged.argmax(dim=1).roll(3, dims=2)  # mostly right, as labels are
-    voted = enlarged + VOTE * F.one_hot(given, 7).movedim(-1, 1)
-    assert (most_likely(maps.tensor_split(parts, dim=1), size, given) == voted.argmax(dim=1)).all()
+def test_most_likely_is_argmax_of_enlarged_maps(size, voted, parts, monkeypatch):
+    monkeypatch.setattr("spatialprop.refiner.maps._MOST_AT_ONCE", 7 * 20)  # so that pixels come in several lots
+    smooth = F.interpolate(torch.rand(1, 7, 2, 3), (9, 11), mode="bilinear")  # most pixels agree with their neighbours
+    maps = torch.cat([smooth, torch.rand(1, 7, 9, 11)])
+    expected = resize(maps, size)
+    given = expected.argmax(dim=1).roll(1, dims=2) if voted else None
+    if given is not None:
+        expected = expected + VOTE * F.one_hot(given, 7).movedim(-1, 1)
+    for images in (slice(0, 1), slice(0, 2)):
+        labels = most_likely(
+            maps[images].tensor_split(parts, dim=1), size, None if given is None else given[images]
+        ).long()
+        reached = expected[images].gather(1, labels[:, None])[:, 0]
+        torch.testing.assert_close(reached, expected[images].amax(dim=1), rtol=0, atol=1e-5)
+
+
+def test_most_likely_looks_only_where_neighbours_disagree(monkeypatch):
+    looked_at = []
+    sample = F.grid_sample
+
+    def counting(maps, at, **options):
+        looked_at.append(at.shape[2])
+        return sample(maps, at, **options)
+
+    monkeypatch.setattr(F, "grid_sample", counting)
+    halves = torch.zeros(1, 5, 8, 10)
+    halves[:, 3, :, :5], halves[:, 4, :, 5:] = 1, 1
+    assert (most_likely([halves], (16, 20)) == resize(halves, (16, 20)).argmax(dim=1)).all()
+    assert looked_at == [16 * 2]  # the two columns between their borders
 
 
 def test_most_likely_of_a_map_that_is_alike_everywhere():
-    maps = torch.tensor([0.2, 0.5, 0.5]).view(1, 3, 1, 1).expand(1, 3, 4, 5)
+    maps = torch.tensor([0.2, 0.5, 0.5, 0.1]).view(1, 4, 1, 1).expand(1, 4, 4, 5)
     assert (most_likely([maps], (9, 9)) == 1).all()
 
 

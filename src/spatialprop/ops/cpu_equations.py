@@ -1,4 +1,4 @@
-"""naive.py's equations over buffered lines, forward and back, a strip of lines at a time.
+"""naive.py's equations over buffered lines, forward and back, and the copies and zeros that lines need.
 
 A strip's lines lie in rows 1 and up, `pitch` apart; row 0 is the line before. The sets of a gate's lines are `k` apart.
 """

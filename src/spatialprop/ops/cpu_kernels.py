@@ -56,7 +56,6 @@ def forward_items(
     plane = height * width
     next_gate = gate_strides[2]
     state = fold.dtype
-    # Lines lie in rows 1 and up; row 0 of h is the line before the strip.
     size = max((strips[0] + 1) * pitch_of(height), (strips[1] + 1) * pitch_of(width))
     gate = np.zeros(connection * size, state)
     own = np.zeros(size, state)

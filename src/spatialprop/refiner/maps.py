@@ -15,6 +15,8 @@ from spatialprop.refiner.inputs import Labels
 SOFTNESS = 2.0  # pixels, see docs/refiner.md
 VOTE = 0.8  # of a label that was given, beside the shares of all classes: a line of one pixel needs 0.6
 _MOST_AT_ONCE = 1 << 25  # numbers, which bounds the memory for many classes
+_MANY, _FEW = 4, 1 / 3  # from how many classes on, and up to what share of pixels, it pays to look at those alone
+_UNSURE = -1
 
 
 class CoarseMaps:
@@ -126,41 +128,47 @@ class CoarseMaps:
 def most_likely(maps: Iterable[Tensor], size: Sequence[int] | None = None, given: Tensor | None = None) -> Tensor:
     """Index of the largest of maps that come class by class, enlarged to `size` if given. (N, H, W)
 
-    It is the argmax over the classes, the first one where they tie, without all classes in memory at once and
-    several times quicker. Where labels were `given` (N, H, W), theirs has a vote more.
+    It is the argmax over the classes, the first one where they tie but for rounding, without all classes in memory at
+    once and several times quicker. Where labels were `given` (N, H, W), theirs has a vote more.
     """
     parts = iter(maps)
     first = list(islice(parts, 2))
-    if len(first) == 1 and size is not None and first[0].shape[2] < size[0] and first[0].shape[3] < size[1]:
-        return _most_likely_between(first[0], size, given)
+    height, width = first[0].shape[2:]
+    if len(first) == 1 and first[0].shape[1] >= _MANY and size is not None and height < size[0] and width < size[1]:
+        labels = _where_neighbours_agree(first[0], size, given)
+        if (labels == _UNSURE).count_nonzero() < _FEW * labels.numel():
+            return _decide(first[0], labels, given)
     values = (one for part in chain(_drained(first), parts) for one in _one_by_one(part))
     return _index_of_largest(((one if size is None else resize(one, size))[:, 0] for one in values), given)
 
 
-def _most_likely_between(maps: Tensor, size: Sequence[int], given: Tensor | None) -> Tensor:
-    """`most_likely` of maps (N, K, h, w) that are enlarged, which looks at all classes only where it must.
+def _where_neighbours_agree(maps: Tensor, size: Sequence[int], given: Tensor | None) -> Tensor:
+    """What `most_likely` says wherever it says the same of the four pixels around, else `_UNSURE`. (N, H, W)
 
     What lies between four pixels is a mean of theirs: where all have the same largest class, it has that one too.
     """
-    coarse = _index_of_largest((one[:, 0] for one in _one_by_one(maps)), None)
-    corner = F.pad(coarse[:, None].to(torch.float32), (0, 1, 0, 1), mode="replicate")[:, 0]
-    here, below = corner[:, :-1], corner[:, 1:]
-    agree = (here[..., :-1] == here[..., 1:]) & (here[..., :-1] == below[..., :-1]) & (here[..., :-1] == below[..., 1:])
+    labels = _index_of_largest((one[:, 0] for one in _one_by_one(maps)), None)
+    below, behind = (torch.arange(1, side + 1, device=maps.device).clamp_max_(side - 1) for side in maps.shape[2:])
+    alike = (labels == labels[:, below]) & (labels == labels[..., behind])
+    alike &= alike[:, below]
     rows, columns = (
-        ((torch.arange(then, device=maps.device) + 0.5) * (now / then) - 0.5).clamp_min_(0).to(torch.int64)
-        for now, then in zip(maps.shape[2:], size, strict=True)
+        ((torch.arange(target, device=maps.device) + 0.5) * (source / target) - 0.5).to(torch.int64)
+        for source, target in zip(maps.shape[2:], size, strict=True)
     )
-    labels, unsure = coarse[:, rows][..., columns], ~agree[:, rows][..., columns]
-    if given is not None:
-        unsure |= labels != given
-    height, width = size
-    for image, asked in enumerate(unsure):
-        for places in asked.nonzero().split(_MOST_AT_ONCE // maps.shape[1]):
-            row, column = places.T
-            grid = torch.stack([(2 * column + 1) / width - 1, (2 * row + 1) / height - 1], dim=-1)
-            between = F.grid_sample(maps[image, None], grid[None, None], padding_mode="border", align_corners=False)
+    labels = labels.masked_fill_(~alike, _UNSURE)[:, rows][..., columns]
+    return labels if given is None else labels.masked_fill_(labels != given, _UNSURE)
+
+
+def _decide(maps: Tensor, labels: Tensor, given: Tensor | None) -> Tensor:
+    """`labels` after a look at all classes of each pixel that is unsure."""
+    height, width = labels.shape[1:]
+    for image in range(len(maps)):
+        for pixels in torch.split((labels[image] == _UNSURE).nonzero(), _MOST_AT_ONCE // maps.shape[1]):
+            row, column = pixels.T
+            at = torch.stack([(2 * column + 1) / width - 1, (2 * row + 1) / height - 1], dim=-1).to(maps.dtype)
+            shares = F.grid_sample(maps[image, None], at[None, None], padding_mode="border", align_corners=False)
             vote = None if given is None else given[image, row, column]
-            labels[image, row, column] = _index_of_largest(between[0, :, 0], vote)
+            labels[image, row, column] = _index_of_largest(shares[0, :, 0], vote)
     return labels
 
 
@@ -174,8 +182,8 @@ def _index_of_largest(values: Iterable[Tensor], given: Tensor | None) -> Tensor:
         if best is None or labels is None:
             best, labels = value.clone(), torch.zeros_like(value, dtype=torch.int32)
         else:
-            # Indices rise; filling by mask would take eight times as long.
-            torch.maximum(labels, (value > best).to(labels.dtype) * index, out=labels)
+            # Indices rise, and a product is quicker than filling by mask where neighbours differ.
+            torch.maximum(labels, (value > best).to(labels.dtype).mul_(index), out=labels)
             torch.maximum(best, value, out=best)
     assert labels is not None  # there is at least one class
     return labels
@@ -183,7 +191,7 @@ def _index_of_largest(values: Iterable[Tensor], given: Tensor | None) -> Tensor:
 
 def _drained(parts: list[Tensor]) -> Iterator[Tensor]:
     while parts:
-        yield parts.pop(0)  # and nothing keeps it in memory
+        yield parts.pop(0)  # so that the list does not keep it alive
 
 
 def _one_by_one(maps: Tensor) -> Iterator[Tensor]:
