@@ -192,6 +192,7 @@ def test_one_command_for_all_real_sets():
         composed("train", "experiment=real_camvid", f"propagation={way}", "data.root=DIR")
         for way in sweep.propagation.split(",")
     )
+    assert (one.optimizer.lr, three.optimizer.lr) == (2e-3, 5e-4)
     one.propagation.connection = "three_way"
     assert one == three
 

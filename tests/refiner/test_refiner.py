@@ -13,6 +13,7 @@ from spatialprop import Refiner
 from spatialprop.nn.guidance import LightGuidance, UNetGuidance
 from spatialprop.nn.refinement import hint_maps, resize
 from spatialprop.refiner import InputError
+from spatialprop.refiner import maps as maps_module
 from spatialprop.refiner.inputs import to_coarse
 from spatialprop.refiner.maps import VOTE, CoarseMaps, most_likely
 from spatialprop.refiner.tiles import spans
@@ -466,23 +467,30 @@ def test_most_likely_is_argmax():
     assert most_likely(ties.split(1, dim=1)).item() == 0
 
 
-@pytest.mark.parametrize("size", [(18, 22), (23, 25), (37, 90), (9, 11), (9, 30), (5, 7), (40, 6)])
+@pytest.mark.parametrize(
+    ("shape", "sizes"),
+    [((33, 40), [(52, 41), (60, 95)]), ((9, 11), [(18, 22), (23, 25), (9, 11), (9, 30), (5, 7), (40, 6)])],
+    ids=["few borders", "many borders"],
+)
 @pytest.mark.parametrize("voted", [False, True], ids=["", "voted"])
 @pytest.mark.parametrize("parts", [1, 3])
-def test_most_likely_is_argmax_of_enlarged_maps(size, voted, parts, monkeypatch):
-    monkeypatch.setattr("spatialprop.refiner.maps._MOST_AT_ONCE", 7 * 20)  # so that pixels come in several lots
-    smooth = F.interpolate(torch.rand(1, 7, 2, 3), (9, 11), mode="bilinear")  # most pixels agree with their neighbours
-    maps = torch.cat([smooth, torch.rand(1, 7, 9, 11)])
-    expected = resize(maps, size)
-    given = expected.argmax(dim=1).roll(1, dims=2) if voted else None
-    if given is not None:
-        expected = expected + VOTE * F.one_hot(given, 7).movedim(-1, 1)
-    for images in (slice(0, 1), slice(0, 2)):
-        labels = most_likely(
-            maps[images].tensor_split(parts, dim=1), size, None if given is None else given[images]
-        ).long()
-        reached = expected[images].gather(1, labels[:, None])[:, 0]
-        torch.testing.assert_close(reached, expected[images].amax(dim=1), rtol=0, atol=1e-5)
+def test_most_likely_is_argmax_of_enlarged_maps(shape, sizes, voted, parts, monkeypatch):
+    decided = []
+    decide = maps_module._decide
+    monkeypatch.setattr(maps_module, "_decide", lambda *given: decided.append(len(given[0])) or decide(*given))
+    monkeypatch.setattr(maps_module, "_MOST_AT_ONCE", 7 * 20)  # so that pixels come in several lots
+    torch.manual_seed(0)
+    maps = F.interpolate(torch.rand(2, 7, 2, 3), shape, mode="bilinear")
+    for size in sizes:
+        expected = resize(maps, size)
+        given = expected.argmax(dim=1).roll(3, dims=2) if voted else None
+        if given is not None:
+            expected = expected + VOTE * F.one_hot(given, 7).movedim(-1, 1)
+        labels = most_likely(maps.tensor_split(parts, dim=1), size, given).long()
+        reached = expected.gather(1, labels[:, None])[:, 0]
+        torch.testing.assert_close(reached, expected.amax(dim=1), rtol=0, atol=1e-5)
+    if shape == (33, 40):
+        assert decided == ([2, 2] if parts == 1 else [])
 
 
 def test_most_likely_looks_only_where_neighbours_disagree(monkeypatch):
@@ -496,8 +504,9 @@ def test_most_likely_looks_only_where_neighbours_disagree(monkeypatch):
     monkeypatch.setattr(F, "grid_sample", counting)
     halves = torch.zeros(1, 5, 8, 10)
     halves[:, 3, :, :5], halves[:, 4, :, 5:] = 1, 1
-    assert (most_likely([halves], (16, 20)) == resize(halves, (16, 20)).argmax(dim=1)).all()
-    assert looked_at == [16 * 2]  # the two columns between their borders
+    for maps, size in ((halves, (16, 20)), (halves.mT, (20, 16))):
+        assert (most_likely([maps], size) == resize(maps, size).argmax(dim=1)).all()
+    assert looked_at == [16 * 2, 16 * 2]  # the two columns, or rows, between their borders
 
 
 def test_most_likely_of_a_map_that_is_alike_everywhere():

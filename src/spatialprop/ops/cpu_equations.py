@@ -1,6 +1,7 @@
 """naive.py's equations over buffered lines, forward and back, and the copies and zeros that lines need.
 
-A strip's lines lie in rows 1 and up, `pitch` apart; row 0 is the line before. The sets of a gate's lines are `k` apart.
+A strip's lines lie in rows 1 and up, `pitch` apart; row 0 is the line before. The gates of connection j lie `j * k`
+further.
 """
 
 from numba import njit
@@ -36,18 +37,18 @@ def zero_outside(lines, k, pitch, t0, count, length, connection):
 
 
 @njit(**JIT)
-def one_way_lines(h, x, g, at, pitch, count, length):
+def one_way_lines(h, x, g, pitch, count, length):
     one = splat(g.dtype.type(1))
-    for line in range(at, at + count * pitch, pitch):
+    for line in range(pitch, (count + 1) * pitch, pitch):
         for i in range(line, line + padded(length), LANES):
             gate = load(g, i)
             store(h, i, multiply_add(one - gate, load(x, i), gate * load(h, i - pitch)))
 
 
 @njit(**JIT)
-def three_way_lines(h, x, g, k, at, pitch, count, length):
+def three_way_lines(h, x, g, k, pitch, count, length):
     one = splat(g.dtype.type(1))
-    for line in range(at, at + count * pitch, pitch):
+    for line in range(pitch, (count + 1) * pitch, pitch):
         for i in range(line, line + padded(length), LANES):
             a, b, c = load(g, i), load(g, i + k), load(g, i + 2 * k)
             above = i - pitch
@@ -59,9 +60,9 @@ def three_way_lines(h, x, g, k, at, pitch, count, length):
 @njit(**JIT)
 def scan_lines(h, x, gates, k, pitch, count, length, connection):
     if connection == 1:
-        one_way_lines(h, x, gates, pitch, pitch, count, length)
+        one_way_lines(h, x, gates, pitch, count, length)
     else:
-        three_way_lines(h, x, gates, k, pitch, pitch, count, length)
+        three_way_lines(h, x, gates, k, pitch, count, length)
 
 
 @njit(**JIT)

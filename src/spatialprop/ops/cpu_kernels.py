@@ -1,4 +1,4 @@
-"""The CPU kernels: the equations over a range of work items.
+"""The CPU kernels: cpu_equations.py over a range of work items.
 
 A work item is a run of channels that share their gates. It takes the directions one after the other and joins each
 scan with the result while the planes are in cache, so that gates are read from memory once. Items touch disjoint
@@ -56,6 +56,7 @@ def forward_items(
     plane = height * width
     next_gate = gate_strides[2]
     state = fold.dtype
+    # Row 0 is the line before the strip.
     size = max((strips[0] + 1) * pitch_of(height), (strips[1] + 1) * pitch_of(width))
     gate = np.zeros(connection * size, state)
     own = np.zeros(size, state)

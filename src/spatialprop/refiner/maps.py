@@ -15,7 +15,8 @@ from spatialprop.refiner.inputs import Labels
 SOFTNESS = 2.0  # pixels, see docs/refiner.md
 VOTE = 0.8  # of a label that was given, beside the shares of all classes: a line of one pixel needs 0.6
 _MOST_AT_ONCE = 1 << 25  # numbers, which bounds the memory for many classes
-_MANY, _FEW = 4, 1 / 3  # from how many classes on, and up to what share of pixels, it pays to look at those alone
+# From how many classes on, and up to what share of pixels, it pays to look at the unsure ones alone.
+_MANY, _FEW = 4, 1 / 3
 _UNSURE = -1
 
 
@@ -143,14 +144,14 @@ def most_likely(maps: Iterable[Tensor], size: Sequence[int] | None = None, given
 
 
 def _where_neighbours_agree(maps: Tensor, size: Sequence[int], given: Tensor | None) -> Tensor:
-    """What `most_likely` says wherever it says the same of the four pixels around, else `_UNSURE`. (N, H, W)
+    """Labels at `size` wherever the four pixels around have the same one, else `_UNSURE`. (N, H, W)
 
     What lies between four pixels is a mean of theirs: where all have the same largest class, it has that one too.
     """
     labels = _index_of_largest((one[:, 0] for one in _one_by_one(maps)), None)
-    below, behind = (torch.arange(1, side + 1, device=maps.device).clamp_max_(side - 1) for side in maps.shape[2:])
-    alike = (labels == labels[:, below]) & (labels == labels[..., behind])
-    alike &= alike[:, below]
+    below, beside = (torch.arange(1, side + 1, device=maps.device).clamp_max_(side - 1) for side in maps.shape[2:])
+    across = labels == labels[..., beside]
+    alike = across & across[:, below] & (labels == labels[:, below])
     rows, columns = (
         ((torch.arange(target, device=maps.device) + 0.5) * (source / target) - 0.5).to(torch.int64)
         for source, target in zip(maps.shape[2:], size, strict=True)
