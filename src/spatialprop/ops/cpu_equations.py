@@ -1,109 +1,183 @@
-"""naive.py's equations over buffered lines, forward and back, and the copies and zeros that lines need.
+"""naive.py's equations over lines, forward and back.
 
-A strip's lines lie in rows 1 and up, `pitch` apart; row 0 is the line before. The gates of connection j lie `j * k`
-further.
+Lines of inputs and results lie anywhere (`Lines`), in a tensor itself or buffered; those of the scan h are buffered,
+`pitch` apart, with zeros right before and behind them. What would point outside the image is not even read: such gates
+count as zero, and so do their gradients.
 """
+
+from typing import NamedTuple
 
 from numba import njit
 
-from spatialprop.ops.cpu_lines import padded
-from spatialprop.ops.cpu_vectors import JIT, LANES, load, multiply_add, splat, store
+from spatialprop.ops.cpu_lines import Lines, line_of
+from spatialprop.ops.cpu_vectors import (
+    INLINE,
+    JIT,
+    LANES,
+    load,
+    load_between,
+    load_lanes,
+    multiply_add,
+    splat,
+    store,
+    store_lanes,
+)
 
 
 @njit(**JIT)
 def copy_line(target, to, source, at, length):
-    for i in range(0, padded(length), LANES):
-        store(target, to + i, load(source, at + i))
+    for i in range(0, length, LANES):
+        store(target, to + i, load_lanes(source, at + i, min(LANES, length - i)))
     target[to + length] = 0
 
 
 @njit(**JIT)
 def zero_line(target, at, length):
-    for i in range(0, padded(length), LANES):
-        store(target, at + i, splat(target.dtype.type(0)))
-    target[at + length] = 0
+    for i in range(at, at + length):
+        target[i] = 0
+
+
+@njit(**INLINE)
+def three_gates(gates, at, i, length):
+    """The gates of sixteen pixels from pixel i on; zeros where there is no pixel or no neighbour."""
+    g, k, at, rest = gates.array, gates.apart, at + i, length - i
+    if i > 0 and rest > LANES:
+        return load(g, at), load(g, at + k), load(g, at + 2 * k)
+    lanes = min(LANES, rest)
+    before = load_between(g, at, 0 if i else 1, lanes)
+    behind = load_between(g, at + 2 * k, 0, min(LANES, rest - 1))
+    return before, load_lanes(g, at + k, lanes), behind
 
 
 @njit(**JIT)
-def zero_outside(lines, k, pitch, t0, count, length, connection):
-    """Zero what belongs to neighbours outside the image: gates on the way in, their gradients on the way out."""
-    if t0 == 0:
+def one_way_line(h, to, before, x, own, gates, gate, length):
+    one = splat(h.dtype.type(1))
+    for i in range(0, length, LANES):
+        lanes = min(LANES, length - i)
+        g = load_lanes(gates.array, gate + i, lanes)
+        store(h, to + i, multiply_add(one - g, load_lanes(x.array, own + i, lanes), g * load(h, before + i)))
+
+
+@njit(**JIT)
+def three_way_line(h, to, before, x, own, gates, gate, length):
+    one = splat(h.dtype.type(1))
+    for i in range(0, length, LANES):
+        a, b, c = three_gates(gates, gate, i, length)
+        above = before + i
+        heard = multiply_add(a, load(h, above - 1), multiply_add(b, load(h, above), c * load(h, above + 1)))
+        mine = load_lanes(x.array, own + i, min(LANES, length - i))
+        store(h, to + i, multiply_add(one - (a + b + c), mine, heard))
+    h[to + length] = 0  # beyond the end nothing is heard, not even a zero times an infinity
+
+
+@njit(**JIT)
+def scan_lines(h, at, before, pitch, x, gates, begins, count, length, connection):
+    """Scan `count` lines into the rows of h from `at` on; the line visited before them, if any, lies at `before`."""
+    for line in range(count):
+        to = at + line * pitch
+        own, gate = line_of(x, line), line_of(gates, line)
+        if begins and line == 0:
+            copy_line(h, to, x.array, own, length)
+        elif connection == 1:
+            one_way_line(h, to, before, x, own, gates, gate, length)
+        else:
+            three_way_line(h, to, before, x, own, gates, gate, length)
+        before = to
+
+
+class Gradients(NamedTuple):
+    """Lines that a reverse scan reads and writes."""
+
+    arriving: Lines
+    x: Lines
+    gates: Lines
+    grad_x: Lines
+    grad_gates: Lines
+
+
+@njit(**INLINE)
+def add_product(sums, at, left, right, fresh, lanes):
+    """Begin a sum of products, or go on with it, in the first `lanes` of a vector."""
+    product = left * right if fresh else multiply_add(left, right, load_lanes(sums, at, lanes))
+    store_lanes(sums, at, product, lanes)
+
+
+@njit(**JIT)
+def first_line_back(to, scale, m, pitch, length, connection, need_gates):
+    """The line visited first, which hears nobody: all of its gradient is its own."""
+    factor = splat(scale)
+    for i in range(0, length, LANES):
+        sent = load(m, i)
+        if connection == 3:
+            sent = load(m, i + 1) + load(m, i + pitch) + load(m, i + 2 * pitch - 1)
+        arriving = load_lanes(to.arriving.array, to.arriving.at + i, min(LANES, length - i))
+        store(to.grad_x.array, to.grad_x.at + i, multiply_add(factor, arriving, sent))
+    if need_gates:
         for j in range(connection):
-            zero_line(lines, j * k + pitch, length)
-    if connection == 3:
-        for at in range(pitch, (count + 1) * pitch, pitch):
-            lines[at] = 0
-            lines[2 * k + at + length - 1] = 0
+            zero_line(to.grad_gates.array, to.grad_gates.at + j * to.grad_gates.apart, length)
 
 
 @njit(**JIT)
-def one_way_lines(h, x, g, pitch, count, length):
-    one = splat(g.dtype.type(1))
-    for line in range(pitch, (count + 1) * pitch, pitch):
-        for i in range(line, line + padded(length), LANES):
-            gate = load(g, i)
-            store(h, i, multiply_add(one - gate, load(x, i), gate * load(h, i - pitch)))
+def one_way_back(to, line, scale, h, before, m, length, fresh, need_gates):
+    """One line of a reverse scan. `m` is what the line scanned after sends back: gate times gradient."""
+    one, factor = splat(h.dtype.type(1)), splat(scale)
+    arriving, own, gate = line_of(to.arriving, line), line_of(to.x, line), line_of(to.gates, line)
+    gx, gg = line_of(to.grad_x, line), line_of(to.grad_gates, line)
+    for i in range(0, length, LANES):
+        lanes = min(LANES, length - i)
+        dh = multiply_add(factor, load_lanes(to.arriving.array, arriving + i, lanes), load(m, i))
+        g = load_lanes(to.gates.array, gate + i, lanes)
+        store(m, i, g * dh)
+        store(to.grad_x.array, gx + i, (one - g) * dh)
+        if need_gates:
+            difference = load(h, before + i) - load_lanes(to.x.array, own + i, lanes)
+            add_product(to.grad_gates.array, gg + i, dh, difference, fresh, lanes)
 
 
 @njit(**JIT)
-def three_way_lines(h, x, g, k, pitch, count, length):
-    one = splat(g.dtype.type(1))
-    for line in range(pitch, (count + 1) * pitch, pitch):
-        for i in range(line, line + padded(length), LANES):
-            a, b, c = load(g, i), load(g, i + k), load(g, i + 2 * k)
-            above = i - pitch
-            heard = multiply_add(a, load(h, above - 1), multiply_add(b, load(h, above), c * load(h, above + 1)))
-            store(h, i, multiply_add(one - (a + b + c), load(x, i), heard))
-        h[line + length] = 0  # beyond the end nothing is heard, not even a zero times an infinity
+def three_way_back(to, line, scale, h, before, m, this, following, pitch, length, fresh, need_gates):
+    """As above; `m` has two sets of three rows: one that is heard, and one that `following` lines will hear."""
+    one, factor = splat(h.dtype.type(1)), splat(scale)
+    arriving, own, gate = line_of(to.arriving, line), line_of(to.x, line), line_of(to.gates, line)
+    gx, gg, k = line_of(to.grad_x, line), line_of(to.grad_gates, line), to.grad_gates.apart
+    sums = to.grad_gates.array
+    for i in range(0, length, LANES):
+        lanes = min(LANES, length - i)
+        back, send, above = this + i, following + i, before + i
+        sent = load(m, back + 1) + load(m, back + pitch) + load(m, back + 2 * pitch - 1)
+        dh = multiply_add(factor, load_lanes(to.arriving.array, arriving + i, lanes), sent)
+        a, b, c = three_gates(to.gates, gate, i, length)
+        store(m, send, a * dh)
+        store(m, send + pitch, b * dh)
+        store(m, send + 2 * pitch, c * dh)
+        store(to.grad_x.array, gx + i, (one - (a + b + c)) * dh)
+        if need_gates:
+            mine = load_lanes(to.x.array, own + i, lanes)
+            add_product(sums, gg + i, dh, load(h, above - 1) - mine, fresh, lanes)
+            add_product(sums, gg + i + k, dh, load(h, above) - mine, fresh, lanes)
+            add_product(sums, gg + i + 2 * k, dh, load(h, above + 1) - mine, fresh, lanes)
+    m[following + length] = 0
+    if need_gates:
+        sums[gg] = 0
+        sums[gg + 2 * k + length - 1] = 0
 
 
 @njit(**JIT)
-def scan_lines(h, x, gates, k, pitch, count, length, connection):
-    if connection == 1:
-        one_way_lines(h, x, gates, pitch, count, length)
-    else:
-        three_way_lines(h, x, gates, k, pitch, count, length)
+def scan_lines_back(to, scale, h, before, pitch, m, begins, count, length, connection, fresh, need_gates):
+    """`count` lines of a reverse scan, the last one first; the line of h before them, if any, lies at `before`.
 
-
-@njit(**JIT)
-def one_way_back(go, scale, h, x, g, m, gx, gg, pitch, count, length, fresh, need_gates):
-    """Lines count .. 1 of a reverse scan. `m` is what the line scanned after sends back: gate times gradient."""
-    one, factor = splat(g.dtype.type(1)), splat(scale)
-    for line in range(count * pitch, 0, -pitch):
-        for i in range(0, padded(length), LANES):
-            at = line + i
-            dh = multiply_add(factor, load(go, at), load(m, i))
-            gate = load(g, at)
-            store(m, i, gate * dh)
-            store(gx, at, (one - gate) * dh)
-            if need_gates:
-                difference = load(h, at - pitch) - load(x, at)
-                store(gg, at, dh * difference if fresh else multiply_add(dh, difference, load(gg, at)))
-
-
-@njit(**JIT)
-def three_way_back(go, scale, h, x, g, k, m, gx, gg, pitch, count, length, fresh, need_gates):
-    """As above; `m` has two sets of three rows, one being read while the other is written."""
-    one, factor = splat(g.dtype.type(1)), splat(scale)
+    `fresh` says whether the gradients of gates begin here or go on with the sums of other channels.
+    """
     this, following = 0, 3 * pitch
-    for line in range(count * pitch, 0, -pitch):
-        for i in range(0, padded(length), LANES):
-            at, back = line + i, this + i
-            heard = load(m, back + 1) + load(m, back + pitch) + load(m, back + 2 * pitch - 1)
-            dh = multiply_add(factor, load(go, at), heard)
-            a, b, c = load(g, at), load(g, at + k), load(g, at + 2 * k)
-            store(m, following + i, a * dh)
-            store(m, following + pitch + i, b * dh)
-            store(m, following + 2 * pitch + i, c * dh)
-            store(gx, at, (one - (a + b + c)) * dh)
-            if need_gates:
-                own, above = load(x, at), at - pitch
-                da, db, dc = load(h, above - 1) - own, load(h, above) - own, load(h, above + 1) - own
-                store(gg, at, dh * da if fresh else multiply_add(dh, da, load(gg, at)))
-                store(gg, at + k, dh * db if fresh else multiply_add(dh, db, load(gg, at + k)))
-                store(gg, at + 2 * k, dh * dc if fresh else multiply_add(dh, dc, load(gg, at + 2 * k)))
-        m[following + length] = 0
-        this, following = following, this
-    if this:  # leave what the next strip hears in the first set
+    for line in range(count - 1, -1 if not begins else 0, -1):
+        above = before + line * pitch
+        if connection == 1:
+            one_way_back(to, line, scale, h, above, m, length, fresh, need_gates)
+        else:
+            three_way_back(to, line, scale, h, above, m, this, following, pitch, length, fresh, need_gates)
+            this, following = following, this
+    if this:  # leave what is heard next in the first set
         for row in range(0, 3 * pitch, pitch):
             copy_line(m, row, m, this + row, length)
+    if begins:
+        first_line_back(to, scale, m, pitch, length, connection, need_gates)

@@ -9,17 +9,19 @@ import numpy as np
 from numba import njit
 
 from spatialprop.ops.contract import MERGES
-from spatialprop.ops.cpu_equations import copy_line, one_way_back, scan_lines, three_way_back, zero_line, zero_outside
+from spatialprop.ops.cpu_equations import Gradients, copy_line, scan_lines, scan_lines_back, zero_line
 from spatialprop.ops.cpu_lines import (
     ADD,
     MAX,
     PUT,
+    Lines,
+    find_lines,
     finish_plane,
-    load_lines,
     narrow,
     padded,
     pitch_of,
     plane_walk,
+    room_for_rows,
     store_lines,
 )
 from spatialprop.ops.cpu_vectors import JIT, LANES, TILE, row_at
@@ -29,11 +31,26 @@ NO_WINNER = np.empty(0, np.uint8)
 
 
 @njit(**JIT)
-def load_gates(buffer, k, pitch, gates, plane, next_gate, walk, t0, count, length, connection, tile):
-    for j in range(connection):
-        start = plane + j * next_gate
-        load_lines(buffer, j * k + pitch, pitch, gates, start, walk, t0, count, length, NO_WINNER, 0, tile)
-    zero_outside(buffer, k, pitch, t0, count, length, connection)
+def find_gates(buffer, gates, plane, next_gate, walk, t0, count, length, connection, tile):
+    found = find_lines(buffer, gates, plane, walk, t0, count, length, NO_WINNER, 0, tile)
+    apart = 0
+    for j in range(1, connection):
+        room = Lines(buffer.array, j * buffer.apart, buffer.step, 0)
+        other = find_lines(room, gates, plane + j * next_gate, walk, t0, count, length, NO_WINNER, 0, tile)
+        if j == 1:
+            apart = other.at - found.at
+    return Lines(found.array, found.at, found.step, apart)
+
+
+@njit(**JIT)
+def room_for_gates(buffer, target, plane, next_gate, walk, t0):
+    """Where gradients of gates are summed: in the result where lines lie ready there, else in the buffer."""
+    first, step, pixel = walk
+    if pixel == 1:
+        room, in_result = room_for_rows(buffer, target, plane + first + t0 * step, step)
+        if in_result:
+            return Lines(room.array, room.at, room.step, next_gate), True
+    return buffer, False
 
 
 @njit(**JIT)
@@ -56,11 +73,11 @@ def forward_items(
     plane = height * width
     next_gate = gate_strides[2]
     state = fold.dtype
-    # Row 0 is the line before the strip.
-    size = max((strips[0] + 1) * pitch_of(height), (strips[1] + 1) * pitch_of(width))
+    size = max(strips[0] * pitch_of(height), strips[1] * pitch_of(width))
     gate = np.zeros(connection * size, state)
     own = np.zeros(size, state)
-    h = np.zeros(LANES + size, state)[LANES:]
+    # Row 0 is the line before the strip, which each channel leaves for its next one.
+    h = np.zeros(LANES + pitch_of(max(height, width)) + size, state)[LANES:]
     carry = np.zeros(run * pitch_of(max(height, width)), state)
     tile = np.zeros(TILE * padded(max(strips[0], strips[1])), state)
     pitch = 0
@@ -74,24 +91,24 @@ def forward_items(
             if pitch != pitch_of(length):  # other places must be zero now
                 pitch = pitch_of(length)
                 h[:] = 0
-            k = (strip + 1) * pitch
+            gate_room, own_room = Lines(gate, 0, pitch, strip * pitch), Lines(own, 0, pitch, 0)
             x_walk = plane_walk(directions[d], x_strides[2], x_strides[3], height, width)
             gate_walk = plane_walk(directions[d], gate_strides[4], gate_strides[5], height, width)
             out_walk = plane_walk(directions[d], width, 1, height, width)
             gate_plane = n * gate_strides[0] + d * gate_strides[1] + g * gate_strides[3]
             for t0 in range(0, lines, strip):
                 count = min(strip, lines - t0)
-                load_gates(gate, k, pitch, gates, gate_plane, next_gate, gate_walk, t0, count, length, connection, tile)
+                weights = find_gates(
+                    gate_room, gates, gate_plane, next_gate, gate_walk, t0, count, length, connection, tile
+                )
                 for c in range(begin, end):
                     x_plane = n * x_strides[0] + c * x_strides[1]
-                    load_lines(own, pitch, pitch, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, tile)
-                    if t0 == 0:
-                        zero_line(h, 0, length)
-                    else:
-                        copy_line(h, 0, carry, (c - begin) * pitch, length)
-                    scan_lines(h, own, gate, k, pitch, count, length, connection)
-                    copy_line(carry, (c - begin) * pitch, h, count * pitch, length)
-
+                    mine = find_lines(own_room, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, tile)
+                    kept = (c - begin) * pitch
+                    if t0 > 0:
+                        copy_line(h, 0, carry, kept, length)
+                    scan_lines(h, pitch, 0, pitch, mine, weights, t0 == 0, count, length, connection)
+                    copy_line(carry, kept, h, count * pitch, length)
                     here = (n * channels + c) * plane
                     if merge == MERGE_NONE:
                         to = ((n * directions.size + d) * channels + c) * plane
@@ -137,8 +154,8 @@ def backward_items(
     plane = height * width
     next_gate = gate_strides[2]
     state = fold.dtype
-    size = max((strips[0] + 1) * pitch_of(height), (strips[1] + 1) * pitch_of(width))
-    scan = max((width + 1) * pitch_of(height), (height + 1) * pitch_of(width))
+    size = max(strips[0] * pitch_of(height), strips[1] * pitch_of(width))
+    scan = max(width * pitch_of(height), height * pitch_of(width))
     gate = np.zeros(connection * size, state)
     own = np.zeros(size, state)
     go = np.zeros(size, state)
@@ -161,64 +178,72 @@ def backward_items(
                 pitch = pitch_of(length)
                 scans[:] = 0
                 sent[:] = 0
-            k = (strip + 1) * pitch
+            gate_room, own_room = Lines(gate, 0, pitch, strip * pitch), Lines(own, 0, pitch, 0)
+            go_room, gx_room = Lines(go, 0, pitch, 0), Lines(gx, 0, pitch, 0)
+            gg_room = Lines(gg, 0, pitch, strip * pitch)
             x_walk = plane_walk(directions[d], x_strides[2], x_strides[3], height, width)
             gate_walk = plane_walk(directions[d], gate_strides[4], gate_strides[5], height, width)
             out_walk = plane_walk(directions[d], width, 1, height, width)
             gate_plane = n * gate_strides[0] + d * gate_strides[1] + g * gate_strides[3]
-            strip_count = (lines + strip - 1) // strip
+            part = (begin - g * (channels // groups)) // run
+            to_gates = (((part * batch + n) * directions.size + d) * connection * groups + g) * plane
+            weights, mine = gate_room, own_room
 
             if need_gates:
                 for t0 in range(0, lines, strip):
                     count = min(strip, lines - t0)
-                    load_gates(
-                        gate, k, pitch, gates, gate_plane, next_gate, gate_walk, t0, count, length, connection, tile
+                    weights = find_gates(
+                        gate_room, gates, gate_plane, next_gate, gate_walk, t0, count, length, connection, tile
                     )
                     for c in range(begin, end):
                         x_plane = n * x_strides[0] + c * x_strides[1]
-                        load_lines(own, pitch, pitch, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, tile)
-                        h = row_at(scans, (c - begin) * scan + t0 * pitch, (count + 1) * pitch)
-                        if t0 == 0:
-                            zero_line(h, 0, length)
-                        scan_lines(h, own, gate, k, pitch, count, length, connection)
+                        mine = find_lines(own_room, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, tile)
+                        at = (c - begin) * scan + t0 * pitch
+                        scan_lines(scans, at, at - pitch, pitch, mine, weights, t0 == 0, count, length, connection)
 
-            for t0 in range((strip_count - 1) * strip, -1, -strip):
+            for t0 in range((lines - 1) // strip * strip, -1, -strip):
                 count = min(strip, lines - t0)
-                if strip_count > 1 or not need_gates:
-                    load_gates(
-                        gate, k, pitch, gates, gate_plane, next_gate, gate_walk, t0, count, length, connection, tile
+                still_there = need_gates and t0 + count == lines  # what was found for the scan just made
+                if not still_there:
+                    weights = find_gates(
+                        gate_room, gates, gate_plane, next_gate, gate_walk, t0, count, length, connection, tile
                     )
+                sums, in_result = room_for_gates(gg_room, grad_gates, to_gates, groups * plane, out_walk, t0)
                 for c in range(begin, end):
-                    if need_gates and (strip_count > 1 or end - begin > 1):
+                    if need_gates and not (still_there and end - begin == 1):
                         x_plane = n * x_strides[0] + c * x_strides[1]
-                        load_lines(own, pitch, pitch, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, tile)
+                        mine = find_lines(own_room, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, tile)
                     here = (n * channels + c) * plane
                     source = ((n * directions.size + d) * channels + c) * plane if merge == MERGE_NONE else here
-                    load_lines(go, pitch, pitch, grad, source, out_walk, t0, count, length, winner, d, tile)
-                    h = row_at(scans, (c - begin) * scan + t0 * pitch, (count + 1) * pitch)
+                    arriving = find_lines(go_room, grad, source, out_walk, t0, count, length, winner, d, tile)
                     back = row_at(sent, (c - begin) * sent_size + LANES, 6 * pitch)
                     if t0 + count == lines:
-                        for row in range(0, 3 * pitch, pitch):
-                            zero_line(back, row, length)
-                    fresh = c == begin
-                    if connection == 1:
-                        one_way_back(go, scale, h, own, gate, back, gx, gg, pitch, count, length, fresh, need_gates)
-                    else:
-                        three_way_back(
-                            go, scale, h, own, gate, k, back, gx, gg, pitch, count, length, fresh, need_gates
-                        )
+                        zero_line(back, 0, 3 * pitch)
+                    before = (c - begin) * scan + (t0 - 1) * pitch
+                    to = Gradients(arriving, mine, weights, gx_room, sums)
+                    scan_lines_back(
+                        to,
+                        scale,
+                        scans,
+                        before,
+                        pitch,
+                        back,
+                        t0 == 0,
+                        count,
+                        length,
+                        connection,
+                        c == begin,
+                        need_gates,
+                    )
                     if need_x:
-                        to = here if in_place else (c - begin) * plane
+                        to_x = here if in_place else (c - begin) * plane
                         how = PUT if d == 0 else ADD
-                        store_lines(gx, pitch, pitch, how, fold, to, out_walk, t0, count, length, NO_WINNER, 0, 0, tile)
-                if need_gates:
-                    zero_outside(gg, k, pitch, t0, count, length, connection)
-                    part = (begin - g * (channels // groups)) // run
+                        store_lines(gx, 0, pitch, how, fold, to_x, out_walk, t0, count, length, NO_WINNER, 0, 0, tile)
+                if need_gates and not in_result:
                     for j in range(connection):
-                        to = ((((part * batch + n) * directions.size + d) * connection + j) * groups + g) * plane
-                        at = j * k + pitch
+                        at, to_gate = j * strip * pitch, to_gates + j * groups * plane
                         store_lines(
-                            gg, at, pitch, PUT, grad_gates, to, out_walk, t0, count, length, NO_WINNER, 0, 0, tile
+                            gg, at, pitch, PUT, grad_gates, to_gate, out_walk, t0, count, length, NO_WINNER, 0, 0, tile
                         )
         if need_x:
             for c in range(begin, end):

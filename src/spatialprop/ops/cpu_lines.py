@@ -1,30 +1,33 @@
 """How the CPU kernels move lines between memory and cache: conversion of halves, transposition, merging.
 
-A scan works on lines: rows for "down" and "up", columns for "right" and "left". Rows lie ready in memory; columns are
-brought into cache as rows by transposing 8 x 8 tiles in registers, which makes horizontal scans nearly as fast as
-vertical ones. Halves travel as 16-bit integers, int16 for bfloat16 and uint16 for float16, since Numba has neither.
+A scan works on lines: rows for "down" and "up", columns for "right" and "left". Rows of the state's type are used where
+they lie. Columns are brought into cache as rows by transposing 8 x 8 tiles in registers, and halves by widening them:
+they travel as 16-bit integers, int16 for bfloat16 and uint16 for float16, since Numba has neither.
 
-Buffered lines are padded to whole vectors, so that the equations run over them without special cases. What lies in the
-padding does not matter, but for the elements right before and right behind a line, which its ends hear: those are zero.
+Buffered lines are padded to whole vectors, so that whole vectors can be written. What lies in the padding does not
+matter, but in lines of the scan for the elements right before and right behind, which its ends hear: those are zero.
 """
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
 from spatialprop.ops.cpu_vectors import (
+    INLINE,
     JIT,
     LANES,
     TILE,
     bits_of,
     float_bits,
     load,
-    load_part,
+    load_lanes,
     prefetch,
     row_at,
     splat,
     store,
-    store_part,
+    store_lanes,
     transpose_tile,
     where_better,
     where_equal,
@@ -34,6 +37,20 @@ from spatialprop.ops.cpu_vectors import (
 PUT, ADD, MAX = 0, 1, 2
 # Rows between asking for a piece of a column and using it: the processor's own prefetching does not follow columns.
 AHEAD = 3 * TILE
+
+
+class Lines(NamedTuple):
+    """Where lines of a map lie, or those of all gates of a direction: line n starts at element at + n * step."""
+
+    array: Any
+    at: int
+    step: int
+    apart: int  # how far further on the gates of the next connection lie
+
+
+@njit(**INLINE)
+def line_of(lines, n):
+    return lines.at + n * lines.step
 
 
 @njit(inline="always", **JIT)
@@ -104,7 +121,7 @@ def _(value, target):
     return lambda value, target: value
 
 
-@njit(**JIT)
+@njit(**INLINE)
 def padded(length):
     return (length + LANES - 1) // LANES * LANES
 
@@ -119,44 +136,55 @@ def pitch_of(length):
     return (length // LANES // 2 * 2 + 3) * LANES
 
 
-def bring_rows(buffer, at, pitch, source, start, step, count, length):
-    """Copy rows into the buffer in the state's type."""
-
-
-@overload(bring_rows)
-def _(buffer, at, pitch, source, start, step, count, length):
-    if source.dtype == buffer.dtype:
-
-        def copy_rows(buffer, at, pitch, source, start, step, count, length):
-            whole = length - length % LANES
-            for _ in range(count):
-                for i in range(0, whole, LANES):
-                    store(buffer, at + i, load(source, start + i))
-                if whole < length:
-                    store(buffer, at + whole, load_part(source, start + whole, length - whole))
-                at += pitch
-                start += step
-
-        return copy_rows
-
-    def widen_rows(buffer, at, pitch, source, start, step, count, length):
-        for s in range(count):
-            target, row = row_at(buffer, at + s * pitch, length), row_at(source, start + s * step, length)
-            for i in range(length):
-                target[i] = widen(row[i])
-
-    return widen_rows
+@njit(**JIT)
+def widen_row(target, at, source, start, length):
+    to, row = row_at(target, at, length), row_at(source, start, length)
+    for i in range(length):
+        to[i] = widen(row[i])
 
 
 @njit(**JIT)
-def keep_won(buffer, at, pitch, winner, start, step, count, length, mark):
+def keep_won(buffer, winner, start, step, count, length, mark):
     """Zero the buffered rows wherever another direction than `mark` won."""
-    for _ in range(count):
+    for s in range(count):
+        at, place = line_of(buffer, s), start + s * step
         for i in range(0, length, LANES):
-            marks = load_part(winner, start + i, min(LANES, length - i))
-            store(buffer, at + i, where_equal(marks, mark, load(buffer, at + i)))
-        at += pitch
-        start += step
+            marks = load_lanes(winner, place + i, min(LANES, length - i))
+            store(buffer.array, at + i, where_equal(marks, mark, load(buffer.array, at + i)))
+
+
+def find_rows(buffer, source, start, step, count, length, winner, mark):
+    """Rows of a source in the state's type: where they lie if that is their type, else `buffer`, filled with them.
+
+    Where `winner` is not empty it is laid out like the source, and only what direction `mark` won is found.
+    """
+
+
+@overload(find_rows)
+def _(buffer, source, start, step, count, length, winner, mark):
+    if source.dtype == buffer.types[0].dtype:
+
+        def won_rows(buffer, source, start, step, count, length, winner, mark):
+            if winner.size == 0:
+                return Lines(source, start, step, 0)
+            for s in range(count):
+                at, place = line_of(buffer, s), start + s * step
+                for i in range(0, length, LANES):
+                    lanes = min(LANES, length - i)
+                    marks, row = load_lanes(winner, place + i, lanes), load_lanes(source, place + i, lanes)
+                    store(buffer.array, at + i, where_equal(marks, mark, row))
+            return buffer
+
+        return won_rows
+
+    def widened_rows(buffer, source, start, step, count, length, winner, mark):
+        for s in range(count):
+            widen_row(buffer.array, line_of(buffer, s), source, start + s * step, length)
+        if winner.size:
+            keep_won(buffer, winner, start, step, count, length, mark)
+        return buffer
+
+    return widened_rows
 
 
 @njit(**JIT)
@@ -202,33 +230,42 @@ def ask_ahead(array, start, step, rows, count):
 
 
 @njit(**JIT)
-def load_lines(buffer, at, pitch, source, plane, walk, t0, count, length, winner, mark, tile):
-    """Bring lines t0 .. t0 + count of the plane at offset `plane` into rows of the buffer, in the state's type.
+def find_lines(buffer, source, plane, walk, t0, count, length, winner, mark, tile):
+    """Lines t0 .. t0 + count of the plane at offset `plane`, as `find_rows` has it.
 
-    `walk` is what `plane_walk` says of the plane. Where `winner` is not empty it is laid out like the source, and only
-    what direction `mark` won is brought.
+    `walk` is what `plane_walk` says of the plane.
     """
     first, step, pixel = walk
     offset = plane + first + t0 * step
     if pixel == 1:
-        bring_rows(buffer, at, pitch, source, offset, step, count, length)
-        if winner.size:
-            keep_won(buffer, at, pitch, winner, offset, step, count, length, mark)
-    elif step == 1 or step == -1:  # columns side by side
+        return find_rows(buffer, source, offset, step, count, length, winner, mark)
+    if step == 1 or step == -1:  # columns side by side
         left = 0 if step == 1 else count - 1
-        width = padded(count)
         for i in range(0, length, TILE):
             rows = min(TILE, length - i)
             start = offset + i * pixel - left
             ask_ahead(source, start, pixel, rows, count)
-            bring_rows(tile, 0, width, source, start, pixel, rows, count)
-            if winner.size:
-                keep_won(tile, 0, width, winner, start, pixel, rows, count, mark)
-            transpose_lines(tile, left, width, step, buffer, at + i, pitch, rows, count)
+            found = find_rows(Lines(tile, 0, padded(count), 0), source, start, pixel, rows, count, winner, mark)
+            transpose_lines(
+                found.array, found.at + left, found.step, step, buffer.array, buffer.at + i, buffer.step, rows, count
+            )
     else:  # scattered, as in channels-last maps
         for s in range(count):
+            at = line_of(buffer, s)
             for i in range(length):
-                buffer[at + s * pitch + i] = widen(source[offset + s * step + i * pixel])
+                buffer.array[at + i] = widen(source[offset + s * step + i * pixel])
+    return buffer
+
+
+def room_for_rows(buffer, target, start, step):
+    """Where to write rows that are to be put into the result: there, if it has the state's type, else `buffer`."""
+
+
+@overload(room_for_rows)
+def _(buffer, target, start, step):
+    if target.dtype == buffer.types[0].dtype:
+        return lambda buffer, target, start, step: (Lines(target, start, step, 0), True)
+    return lambda buffer, target, start, step: (buffer, False)
 
 
 def join_rows(how, target, start, step, buffer, at, pitch, count, length, winner, won_at, mark):
@@ -253,20 +290,17 @@ def _(how, target, start, step, buffer, at, pitch, count, length, winner, won_at
                 lanes = min(LANES, length - i)
                 new = load(buffer, at + i)
                 if how != PUT:
-                    old = load(target, start + i) if lanes == LANES else load_part(target, start + i, lanes)
+                    old = load_lanes(target, start + i, lanes)
                     if how == ADD:
                         new = old + new
                     else:
                         if winner.size:
-                            marks = load_part(winner, won_at + i, lanes)
-                            store_part(winner, won_at + i, where_better(new, old, splat(mark), marks), lanes)
+                            marks = load_lanes(winner, won_at + i, lanes)
+                            store_lanes(winner, won_at + i, where_better(new, old, splat(mark), marks), lanes)
                         new = where_better(new, old, new, old)
                 elif winner.size:
-                    store_part(winner, won_at + i, splat(mark), lanes)
-                if lanes == LANES:
-                    store(target, start + i, new)
-                else:
-                    store_part(target, start + i, new, lanes)
+                    store_lanes(winner, won_at + i, splat(mark), lanes)
+                store_lanes(target, start + i, new, lanes)
             at += pitch
             start += step
             won_at += step
@@ -284,13 +318,20 @@ def store_lines(buffer, at, pitch, how, target, plane, walk, t0, count, length, 
         join_rows(how, target, offset, step, buffer, at, pitch, count, length, winner, won_offset, mark)
         return
     left = 0 if step == 1 else count - 1
-    width = padded(count)
     for i in range(0, length, TILE):
         rows = min(TILE, length - i)
         start = i * pixel - left
         ask_ahead(target, offset + start, pixel, rows, count)
-        transpose_lines(buffer, at + i + left * pitch, step * pitch, 1, tile, 0, width, count, rows)
-        join_rows(how, target, offset + start, pixel, tile, 0, width, rows, count, winner, won_offset + start, mark)
+        turned, ready = Lines(tile, 0, padded(count), 0), False
+        if how == PUT and winner.size == 0:
+            turned, ready = room_for_rows(turned, target, offset + start, pixel)
+        transpose_lines(
+            buffer, at + i + left * pitch, step * pitch, 1, turned.array, turned.at, turned.step, count, rows
+        )
+        if not ready:
+            join_rows(
+                how, target, offset + start, pixel, tile, 0, turned.step, rows, count, winner, won_offset + start, mark
+            )
 
 
 def finish_plane(out, start, fold, at, size, scale):

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from spatialprop.ops.cpu_lines import bring_rows, narrow, padded, widen
-from spatialprop.ops.cpu_vectors import JIT, LANES, load, multiply_add, row_at, splat, store, store_part
+from spatialprop.ops.cpu_lines import narrow, padded, widen, widen_row
+from spatialprop.ops.cpu_vectors import JIT, LANES, load, multiply_add, row_at, splat, store, store_lanes
 
 
 class Layout(NamedTuple):
@@ -29,9 +29,9 @@ class Layout(NamedTuple):
 
 @njit(**JIT)
 def load_row(target, at, source, start, step, length):
-    """Elements of a row, `step` apart, in the state's type. May write zeros up to the end of a vector behind them."""
+    """Elements of a row, `step` apart, in the state's type."""
     if step == 1:
-        bring_rows(target, at, 0, source, start, 0, 1, length)
+        widen_row(target, at, source, start, length)
     else:
         for j in range(length):
             target[at + j] = widen(source[start + j * step])
@@ -160,16 +160,16 @@ def step(target, source, weights, scales, layout, neighbours, first, last):
                     b = multiply_add(w, load(source, at + plane), b)
                     c = multiply_add(w, load(source, at + 2 * plane), c)
                     d = multiply_add(w, load(source, at + 3 * plane), d)
-                store_part(target, start, a, lanes)
-                store_part(target, start + plane, b, lanes)
-                store_part(target, start + 2 * plane, c, lanes)
-                store_part(target, start + 3 * plane, d, lanes)
+                store_lanes(target, start, a, lanes)
+                store_lanes(target, start + plane, b, lanes)
+                store_lanes(target, start + 2 * plane, c, lanes)
+                store_lanes(target, start + 3 * plane, d, lanes)
                 start += 4 * plane
             while start < end:
                 a = scale * load(source, start)
                 for k in range(heard):
                     a = multiply_add(load(weights, weight + places[k]), load(source, start + shifts[k]), a)
-                store_part(target, start, a, lanes)
+                store_lanes(target, start, a, lanes)
                 start += plane
 
 

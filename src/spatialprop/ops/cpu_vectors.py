@@ -25,6 +25,7 @@ def _can_cache() -> bool:
 
 
 JIT = {"nogil": True, "cache": _can_cache(), "error_model": "numpy"}
+INLINE = {**JIT, "forceinline": True}  # for functions of a few instructions
 
 
 class Vector(types.Type):
@@ -64,10 +65,12 @@ def _splat(builder, value):
     return builder.shuffle_vector(single, single, zeros)
 
 
-def _first_lanes(builder, count):
-    """True in the first `count` lanes."""
-    lanes = ir.Constant(_vector_of(ir.IntType(64)), list(range(LANES)))
-    return builder.icmp_signed("<", lanes, _splat(builder, count))
+def _lanes(builder, skip, count):
+    """True in the lanes from `skip` to before `count`."""
+    half = ir.IntType(32)
+    lanes = ir.Constant(_vector_of(half), list(range(LANES)))
+    behind_first = builder.icmp_signed(">=", lanes, _splat(builder, builder.trunc(skip, half)))
+    return builder.and_(behind_first, builder.icmp_signed("<", lanes, _splat(builder, builder.trunc(count, half))))
 
 
 @intrinsic
@@ -105,8 +108,8 @@ def _suffix(context, array):
 
 
 @intrinsic
-def load_part(typingctx, array, at, count):
-    """The `count` (at most sixteen) elements from `at` on, zeros behind them; nothing else is read."""
+def load_between(typingctx, array, at, skip, count):
+    """The elements of `load` in the lanes from `skip` to before `count`, zeros elsewhere; nothing else is read."""
 
     def build(context, builder, signature, args):
         vector = _vector_of(context.get_value_type(array.dtype))
@@ -114,23 +117,39 @@ def load_part(typingctx, array, at, count):
         align = ir.Constant(ir.IntType(32), _itemsize(context, array))
         rest = ir.Constant(vector, None)
         name = f"llvm.masked.load.{_suffix(context, array)}.p0"
-        return _call(builder, name, vector, place, align, _first_lanes(builder, args[2]), rest)
+        return _call(builder, name, vector, place, align, _lanes(builder, *args[2:]), rest)
 
-    return Vector(array.dtype)(array, types.int64, types.int64), build
+    return Vector(array.dtype)(array, types.int64, types.int64, types.int64), build
+
+
+@njit(**INLINE)
+def load_lanes(array, at, count):
+    """The `count` (at most sixteen) elements from `at` on, zeros behind them; nothing else is read."""
+    return load(array, at) if count == LANES else load_between(array, at, 0, count)
 
 
 @intrinsic
-def store_part(typingctx, array, at, vector, count):
-    """Write the first `count` (at most sixteen) elements of a vector; nothing else is touched."""
+def store_before(typingctx, array, at, vector, count):
+    """The elements of `store` in the lanes before `count`; nothing else is touched."""
 
     def build(context, builder, signature, args):
         place = _place(context, builder, array, *args[:2])
         align = ir.Constant(ir.IntType(32), _itemsize(context, array))
         name = f"llvm.masked.store.{_suffix(context, array)}.p0"
-        _call(builder, name, ir.VoidType(), args[2], place, align, _first_lanes(builder, args[3]))
+        mask = _lanes(builder, ir.Constant(args[3].type, 0), args[3])
+        _call(builder, name, ir.VoidType(), args[2], place, align, mask)
         return context.get_dummy_value()
 
     return types.void(array, types.int64, vector, types.int64), build
+
+
+@njit(**INLINE)
+def store_lanes(array, at, vector, count):
+    """Write the first `count` (at most sixteen) elements of a vector; nothing else is touched."""
+    if count == LANES:
+        store(array, at, vector)
+    else:
+        store_before(array, at, vector, count)
 
 
 @intrinsic
@@ -243,27 +262,34 @@ def transpose_tile(typingctx, source, offset, pitch, target, target_offset, targ
     def build(context, builder, signature, args):
         align = _itemsize(context, source)
 
-        def row(array_type, array, start, step, index):
-            at = builder.add(start, builder.mul(step, ir.Constant(step.type, index)))
-            return _place(context, builder, array_type, array, at, TILE)
+        def place(array_type, array, start, step, row, column, lanes):
+            along = ir.Constant(start.type, column)
+            at = builder.add(builder.add(start, along), builder.mul(step, ir.Constant(step.type, row)))
+            return _place(context, builder, array_type, array, at, lanes)
 
-        rows = [builder.load(row(source, *args[:3], i), align=align) for i in range(TILE)]
+        # Of the four quarters, those off the diagonal change places as they are read. What is left is to transpose
+        # each, two of them at a time: first numbers interleave, then pairs of numbers.
         half = TILE // 2
-        while half:  # exchange the off-diagonal blocks of each 2 x 2 block matrix, from the coarsest to the finest
-            swapped = list(rows)
-            for i in range(TILE):
-                if not i & half:
-                    upper, lower = rows[i], rows[i + half]
-                    swapped[i] = _shuffle(
-                        builder, upper, lower, [c if not c & half else TILE + c - half for c in range(TILE)]
-                    )
-                    swapped[i + half] = _shuffle(
-                        builder, upper, lower, [c + half if not c & half else TILE + c for c in range(TILE)]
-                    )
-            rows = swapped
-            half //= 2
+
+        def half_row(row, column):
+            return builder.load(place(source, *args[:3], row, column, half), align=align)
+
+        def interleave(first, second, size, end):
+            lanes = [quarter + end * half // 2 + i for quarter in (0, half) for i in range(half // 2)]
+            pairs = [lanes[i : i + size] for i in range(0, half, size)]
+            return _shuffle(builder, first, second, [j + k for pair in pairs for k in (0, TILE) for j in pair])
+
+        rows = []
+        for column in (0, half):
+            a, b, c, d = (
+                _shuffle(builder, half_row(row, column), half_row(row + half, column), list(range(TILE)))
+                for row in range(half)
+            )
+            for end in (0, 1):
+                ab, cd = (interleave(*two, 1, end) for two in ((a, b), (c, d)))
+                rows += [interleave(ab, cd, 2, 0), interleave(ab, cd, 2, 1)]
         for i, value in enumerate(rows):
-            builder.store(value, row(target, *args[3:], i), align=align)
+            builder.store(value, place(target, *args[3:], i, 0, TILE), align=align)
         return context.get_dummy_value()
 
     return types.void(source, types.int64, types.int64, target, types.int64, types.int64), build
