@@ -30,6 +30,7 @@ from spatialprop.ops import neighbour_labels
 from spatialprop.report.affinity_sweep import net
 from spatialprop.report.tables import Table, percent
 from spatialprop.tasks.dilated_affinity import DilatedAffinity
+from spatialprop.tasks.dilated_affinity_diagnosis import near_border
 from spatialprop.tasks.dilated_affinity_loss import labels_on_grid
 
 SHIFTS = (-4.0, -3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
@@ -56,12 +57,13 @@ def measure(folder: Path, images: int) -> dict[str, Any]:
         size = image.shape[-2:]
         scores, features = network.segment(image)
         pairs = head(features, network.grid(scores, size))
-        truth = neighbour_labels(labels_on_grid(label, pairs.shape[-2:]), head.dilations, head.kernel, VOID)
+        cells = labels_on_grid(label, pairs.shape[-2:])
+        truth, near = neighbour_labels(cells, head.dilations, head.kernel, VOID), near_border(cells)
         x = on_grid(scores, pairs)
         unmoved = as_log_probabilities(x, size).argmax(1)
         before.update(unmoved, label)
         for shift in SHIFTS:
-            affinities[shift].update(both_ends((pairs + shift).sigmoid(), head.dilations, head.kernel), truth)
+            affinities[shift].update(both_ends((pairs + shift).sigmoid(), head.dilations, head.kernel), truth, near)
             refined = as_log_probabilities(propagation(x, pairs + shift), size).argmax(1)
             after[shift].update(refined, label)
             changes[shift].update(unmoved, refined, label)
@@ -79,10 +81,10 @@ def measure(folder: Path, images: int) -> dict[str, Any]:
 
 
 def _mean_over_dilations(scores: dict[str, Any]) -> dict[str, float]:
-    """Precision and recall of "different" near borders; the mean over the dilations that have them."""
+    """Precision and recall of "different" over all pairs; the mean over the dilations that have them."""
     found = {}
     for name in ("precision", "recall"):
-        known = [places["near_border"]["different"][name] for places in scores.values()]
+        known = [places["all"]["different"][name] for places in scores.values()]
         known = [value for value in known if value is not None]
         found[name] = sum(known) / len(known) if known else float("nan")
     return found

@@ -28,7 +28,8 @@ def main(rank: int, processes: int, meeting_point: str, maps: str, result: str) 
         regions.update(pred, pred.roll(1, dims=2), target)
         truth = neighbour_labels(target, (1, 3))
         said = neighbour_labels(pred, (1, 3)).clamp_min(0).float()
-        affinity.update(0.2 + 0.5 * said + 0.1 * (truth == 1), truth)
+        willing = 0.2 + 0.5 * said + 0.1 * (truth == 1)
+        affinity.update(willing, truth, (neighbour_labels(target, (1,), 5) == 0).any(1))
     metrics = {"method": method, "changes": changes, "helen": helen, "regions": regions, "affinity": affinity}
     torch.save({name: metric.compute() for name, metric in metrics.items()}, result)
     if processes > 1:

@@ -10,6 +10,7 @@ from spatialprop.metrics import AffinityScores
 from tests.metrics.maps import DEVICES
 
 BIN = 32 / 4096  # of logits
+NOWHERE = torch.zeros(1, 2, 2, dtype=torch.bool)
 
 
 def make_pairs(seed, dilations=2, batch=2, height=5, width=6, different=0.3, ignored=0.1, each=8):
@@ -20,7 +21,8 @@ def make_pairs(seed, dilations=2, batch=2, height=5, width=6, different=0.3, ign
     pairs[torch.rand(shape, generator=generator) < ignored] = -1
     logits = pairs + 2 * torch.randn(shape, generator=generator).round(decimals=1)  # some alike
     logits = ((logits / BIN).floor() + 0.5) * BIN
-    return logits.sigmoid(), pairs.to(torch.int8)
+    near = torch.rand(batch, height, width, generator=generator) < 0.4
+    return logits.sigmoid(), pairs.to(torch.int8), near
 
 
 def average_precision(wanted, ranking):
@@ -34,20 +36,20 @@ def average_precision(wanted, ranking):
     return average
 
 
-def expected(affinity, pairs, dilations):
+def expected(affinity, pairs, near, dilations):
     """All scores, pair by pair."""
     results = {}
     each = pairs.shape[1] // len(dilations)
     for place, dilation in enumerate(dilations):
         group = slice(place * each, (place + 1) * each)
         truth, share = pairs[:, group], affinity[:, group]
-        near = np.repeat((truth == 0).any(axis=1, keepdims=True), each, axis=1)
+        in_band = np.repeat(near[:, None], each, axis=1)
         results[str(dilation)] = {
             where: {
                 "same": one_question(share[mask] >= 0.5, truth[mask] == 1, share[mask]),
                 "different": one_question(share[mask] < 0.5, truth[mask] == 0, -share[mask]),
             }
-            for where, mask in (("all", truth >= 0), ("near_border", (truth >= 0) & near))
+            for where, mask in (("all", truth >= 0), ("near_border", (truth >= 0) & in_band))
         }
     return results
 
@@ -77,19 +79,19 @@ def compare(found, wanted):
     ignored=st.sampled_from([0.0, 0.3, 1.0]),
 )
 def test_equals_the_definition(seed, size, different, ignored):
-    affinity, pairs = make_pairs(seed, 2, *size, different=different, ignored=ignored)
+    affinity, pairs, near = make_pairs(seed, 2, *size, different=different, ignored=ignored)
     scores = AffinityScores((1, 4))
-    scores.update(affinity, pairs)
-    compare(scores.compute(), expected(affinity.double().numpy(), pairs.numpy(), (1, 4)))
+    scores.update(affinity, pairs, near)
+    compare(scores.compute(), expected(affinity.double().numpy(), pairs.numpy(), near.numpy(), (1, 4)))
 
 
 def test_bins_are_fine_enough():
     """Without logits in the middle of bins, average precision is off by next to nothing, the rest by nothing."""
-    _, pairs = make_pairs(0, 1, height=30, width=30)
+    _, pairs, near = make_pairs(0, 1, height=30, width=30)
     affinity = (pairs + 1.5 * torch.randn(pairs.shape, generator=torch.Generator().manual_seed(1))).sigmoid()
     scores = AffinityScores((1,))
-    scores.update(affinity, pairs)
-    exact = expected(affinity.double().numpy(), pairs.numpy(), (1,))["1"]["all"]
+    scores.update(affinity, pairs, near)
+    exact = expected(affinity.double().numpy(), pairs.numpy(), near.numpy(), (1,))["1"]["all"]
     for question, found in scores.compute()["1"]["all"].items():
         assert found.pop("average_precision") == pytest.approx(exact[question].pop("average_precision"), abs=1e-3)
         assert found == pytest.approx(exact[question])
@@ -97,14 +99,14 @@ def test_bins_are_fine_enough():
 
 def test_half_is_said_to_be_the_same():
     scores = AffinityScores((1,))
-    scores.update(torch.full((1, 8, 2, 2), 0.5), torch.ones(1, 8, 2, 2, dtype=torch.int8))
+    scores.update(torch.full((1, 8, 2, 2), 0.5), torch.ones(1, 8, 2, 2, dtype=torch.int8), NOWHERE)
     assert scores.compute()["1"]["all"]["same"]["recall"] == 1
 
 
 def test_certainty_is_no_trouble():
     pairs = torch.tensor([1, 1, 0, 0]).repeat(2).reshape(1, 8, 1, 1)
     scores = AffinityScores((1,))
-    scores.update(pairs.float(), pairs)
+    scores.update(pairs.float(), pairs, torch.tensor([[[True]]]))
     assert scores.compute()["1"]["all"]["different"] == {
         "share": 0.5, "precision": 1.0, "recall": 1.0, "F1": 1.0, "average_precision": 1.0,
     }  # fmt: skip
@@ -112,24 +114,26 @@ def test_certainty_is_no_trouble():
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_batch_counts_as_its_images_one_by_one(device):
-    affinity, pairs = make_pairs(1, batch=3)
+    affinity, pairs, near = (part.to(device) for part in make_pairs(1, batch=3))
     whole, parts = AffinityScores((1, 2)).to(device), AffinityScores((1, 2)).to(device)
-    whole.update(affinity.to(device), pairs.to(device))
+    whole.update(affinity, pairs, near)
     for image in range(3):
-        parts.update(affinity[image : image + 1].to(device), pairs[image : image + 1].to(device))
+        parts.update(affinity[image : image + 1], pairs[image : image + 1], near[image : image + 1])
     assert parts.compute() == whole.compute()
     parts.reset()
     assert not parts.counts.any()
 
 
 @pytest.mark.parametrize(
-    ("affinity", "pairs", "told"),
+    ("affinity", "pairs", "near", "told"),
     [
-        (torch.rand(1, 8, 2, 2), torch.ones(1, 16, 2, 2), r"got \(1, 8, 2, 2\) and \(1, 16, 2, 2\)"),
-        (torch.rand(1, 9, 2, 2), torch.ones(1, 9, 2, 2), "a multiple of the 2 dilations"),
-        (torch.rand(1, 16, 2, 2) + 1, torch.ones(1, 16, 2, 2), "use .sigmoid"),
+        (torch.rand(1, 8, 2, 2), torch.ones(1, 16, 2, 2), NOWHERE, r"got \(1, 8, 2, 2\) and \(1, 16, 2, 2\)"),
+        (torch.rand(1, 9, 2, 2), torch.ones(1, 9, 2, 2), NOWHERE, "a multiple of the 2 dilations"),
+        (torch.rand(1, 16, 2, 2) + 1, torch.ones(1, 16, 2, 2), NOWHERE, "use .sigmoid"),
+        (torch.rand(1, 16, 2, 2), torch.ones(1, 16, 2, 2), NOWHERE[..., :1], r"got torch.bool, \(1, 2, 1\)"),
+        (torch.rand(1, 16, 2, 2), torch.ones(1, 16, 2, 2), NOWHERE.int(), "must be a mask"),
     ],
 )
-def test_what_does_not_fit_is_refused(affinity, pairs, told):
+def test_what_does_not_fit_is_refused(affinity, pairs, near, told):
     with pytest.raises(ValueError, match=told):
-        AffinityScores((1, 2)).update(affinity, pairs)
+        AffinityScores((1, 2)).update(affinity, pairs, near)

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+# Cells: wide enough for a line two cells across, whose borders the smallest dilations cross, and narrower than the
+# reach of the larger ones, whose pairs can span a border from afar.
+NEAR_BORDER = 2
 _BINS = 4096  # of logits; an even number, so that 0.5 lies between two
 _LIMIT = 16.0  # beyond that, a probability in single precision is 0 or 1
 _DIFFERENT, _SAME = 0, 1
@@ -15,8 +18,8 @@ class AffinityScores(Metric):
     """Precision, recall, F1 and average precision of affinities, for each dilation, over all pairs and near borders.
 
     A pair is predicted to be of one class where its affinity is at least 0.5. Most pairs are, so that the scores are
-    given for both questions: which pairs are the "same" class, and which are "different". A pair is near a border if
-    its pixel has any neighbour of another class at that dilation. Pairs are counted from both their ends.
+    given for both questions: which pairs are the "same" class, and which are "different". Pairs are counted from both
+    their ends; a pair is near a border where the end that it is counted from is, whatever the dilation.
 
     Average precision is the sum of precision times the growth of recall, going down the ranking of pairs; pairs whose
     logits fall into one bin of 1/128 rank alike, so that the whole set fits into a histogram that processes can add up.
@@ -29,7 +32,7 @@ class AffinityScores(Metric):
         >>> scores = AffinityScores(dilations=(1,))
         >>> truth = torch.tensor([1, 1, 0, 0, 1, 1, 1, -1], dtype=torch.int8).reshape(1, 8, 1, 1)
         >>> affinity = torch.tensor([0.9, 0.8, 0.1, 0.6, 0.7, 0.9, 0.4, 0.2]).reshape(1, 8, 1, 1)
-        >>> scores.update(affinity, truth)
+        >>> scores.update(affinity, truth, near=torch.tensor([[[True]]]))
         >>> {name: round(value, 3) for name, value in scores.compute()["1"]["all"]["different"].items()}
         {'share': 0.286, 'precision': 0.5, 'recall': 0.5, 'F1': 0.5, 'average_precision': 0.833}
     """
@@ -45,25 +48,30 @@ class AffinityScores(Metric):
         # By dilation, far from or near to a border, truth, and bin.
         self.add_state("counts", torch.zeros(len(dilations), 2, 2, _BINS, dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, affinity: Tensor, pairs: Tensor) -> None:
+    def update(self, affinity: Tensor, pairs: Tensor, near: Tensor) -> None:
         """Count pairs.
 
         Args:
             affinity: (N, P, H, W), probabilities that the neighbour shares the pixel's class, as `spread` takes them.
             pairs: (N, P, H, W), the truth as `neighbour_labels` gives it; what is -1 does not count.
+            near: (N, H, W), which pixels lie near a border.
         """
         if affinity.shape != pairs.shape or pairs.dim() != 4 or pairs.shape[1] % len(self.dilations):
             raise ValueError(
                 f"affinity and pairs must both be (N, P, H, W), P a multiple of the {len(self.dilations)} dilations; "
                 f"got {tuple(affinity.shape)} and {tuple(pairs.shape)}"
             )
+        if near.dtype != torch.bool or near.shape != (pairs.shape[0], *pairs.shape[2:]):
+            raise ValueError(
+                f"near must be a mask (N, H, W) of the pixels of the pairs {tuple(pairs.shape)}; "
+                f"got {near.dtype}, {tuple(near.shape)}"
+            )
         if affinity.numel() and not (affinity.amin() >= 0 and affinity.amax() <= 1):
             raise ValueError("affinity must hold probabilities from 0 to 1; use .sigmoid() on logits")
         count = len(self.dilations)
         for counts, truth, share in zip(self.counts, pairs.chunk(count, 1), affinity.chunk(count, 1), strict=True):
-            near = (truth == 0).any(1, keepdim=True)
             position = (share.float().logit().nan_to_num() + _LIMIT) * (_BINS / (2 * _LIMIT))
-            place = position.floor().clamp(0, _BINS - 1).long() + _BINS * (truth == 1) + 2 * _BINS * near
+            place = position.floor().clamp(0, _BINS - 1).long() + _BINS * (truth == 1) + 2 * _BINS * near[:, None]
             counts += torch.bincount(place[truth >= 0], minlength=4 * _BINS).view(2, 2, _BINS)
 
     def compute(self) -> dict[str, dict[str, dict[str, dict[str, float | None]]]]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from spatialprop.metrics.affinity import NEAR_BORDER
 from spatialprop.report.tables import MISSING, Table, decimal, is_number, percent
 
 SCORES = {"precision": "precision", "recall": "recall", "F1": "F1", "average_precision": "AP"}
@@ -10,10 +11,13 @@ PLACES = {"all": "all", "near_border": "near a border"}
 ACCURACY = "Accuracy of affinities"
 REGIONS = "Regions of errors"
 COST = "Cost"
+NEAR = (
+    "Pairs are counted from both ends. Near a border: a cell of another class lies within "
+    f"{NEAR_BORDER} cells of the end that a pair is counted from, at all dilations."
+)
 NOTES = {
     ACCURACY: "In percent. Different: of the pairs said to be of different classes, how many are (precision), and how "
-    "many of those that are were said to be (recall), at an affinity of 0.5; AP over all thresholds. Near a border: "
-    "the pixel has a neighbour of another class at that dilation.",
+    "many of those that are were said to be (recall), at an affinity of 0.5; AP over all thresholds. " + NEAR,
     REGIONS: "Wrong pixels before and after propagation, by how many wrong pixels the connected region that they "
     "belong to had before; 0: there was none.",
     COST: "Operations for one image of the size given, a product and a sum counting two; median time over all images.",

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from spatialprop.report.affinity import PLACES, SCORES
+from spatialprop.report.affinity import NEAR, PLACES, SCORES
 from spatialprop.report.canvas import INK, legend, line_colours, percent_axis, plot_grid
 from spatialprop.report.result import Spread
 from spatialprop.report.sweep import Setting, Summary
@@ -20,8 +20,7 @@ REGIONS = "Wrong pixels after propagation, by size of the region of errors"
 COST = "Cost of each part"
 NOTES = {
     ROWS: "In percent; over base: less the score of the segmenter alone, trained from the same seed.",
-    ACCURACY: "In percent, at an affinity of 0.5; AP over all thresholds. Near a border: the pixel has a neighbour of "
-    "another class at that dilation.",
+    ACCURACY: "In percent, at an affinity of 0.5; AP over all thresholds. " + NEAR,
     CHANGES: "In percent. Changed: share of all pixels; rightly and wrongly: shares of those; net: what was changed "
     "rightly less what was changed wrongly, a share of all pixels.",
     REGIONS: "Growth in percent of the wrong pixels of connected regions that had so many of them before.",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from spatialprop.data.example import VOID, LabelSet
 from spatialprop.metrics import AffinityScores, ErrorRegions, RefinementChanges, SegmentationScores
+from spatialprop.metrics.affinity import NEAR_BORDER
 from spatialprop.nn.affinity import both_ends
 from spatialprop.nn.affinity_cost import flops, parameters
 from spatialprop.nn.affinity_network import (
@@ -59,8 +60,9 @@ class Diagnosis(nn.Module):
         if self.affinity is not None and network.head is not None and seen.pairs is not None:
             dilations, kernel = network.head.dilations, network.head.kernel
             affinity = both_ends(seen.pairs.sigmoid(), dilations, kernel)
-            truth = neighbour_labels(labels_on_grid(label, seen.pairs.shape[-2:]), dilations, kernel, VOID)
-            self.affinity.update(affinity, truth)
+            cells = labels_on_grid(label, seen.pairs.shape[-2:])
+            truth = neighbour_labels(cells, dilations, kernel, VOID)
+            self.affinity.update(affinity, truth, near_border(cells))
             nearest = dilations.index(min(dilations))
             each = slice(nearest * (kernel**2 - 1), (nearest + 1) * (kernel**2 - 1))
             missed = torch.where(truth[:, each] == 0, affinity[:, each], 0).amax(1)
@@ -99,6 +101,16 @@ class Diagnosis(nn.Module):
             }
             found["refined"] = {"steps": steps, "error_regions": self.regions.compute()}
         return found
+
+
+def near_border(label: Tensor, radius: int = NEAR_BORDER) -> Tensor:
+    """Which pixels of `label` (N, H, W) have another class, void being none, at a chessboard distance up to `radius`.
+
+    Example:
+        >>> near_border(torch.tensor([[[VOID, 0, 0, 0, 1, VOID]]]))
+        tensor([[[False, False,  True,  True,  True, False]]])
+    """
+    return (neighbour_labels(label, (1,), 2 * radius + 1, VOID) == 0).any(1)
 
 
 class Cost:
