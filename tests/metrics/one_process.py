@@ -7,7 +7,14 @@ import sys
 
 import torch
 
-from spatialprop.metrics import AffinityScores, ErrorRegions, HelenFScores, MethodScores, RefinementChanges
+from spatialprop.metrics import (
+    AffinityScores,
+    ErrorRegions,
+    HelenFScores,
+    ImageEffects,
+    MethodScores,
+    RefinementChanges,
+)
 from spatialprop.ops import neighbour_labels
 
 
@@ -18,7 +25,7 @@ def main(rank: int, processes: int, meeting_point: str, maps: str, result: str) 
         )
     method = MethodScores(11, ignore_index=255, scored_classes=[1, 2, 5])
     changes, helen, regions = RefinementChanges(255), HelenFScores(255), ErrorRegions(255)
-    affinity = AffinityScores((1, 3))
+    affinity, effects = AffinityScores((1, 3)), ImageEffects(255)
     pairs = list(zip(*torch.load(maps), strict=True))
     for pred, target in pairs[rank::processes]:
         pred, target = pred.unsqueeze(0), target.unsqueeze(0)
@@ -30,7 +37,15 @@ def main(rank: int, processes: int, meeting_point: str, maps: str, result: str) 
         said = neighbour_labels(pred, (1, 3)).clamp_min(0).float()
         willing = 0.2 + 0.5 * said + 0.1 * (truth == 1)
         affinity.update(willing, truth, (neighbour_labels(target, (1,), 5) == 0).any(1))
-    metrics = {"method": method, "changes": changes, "helen": helen, "regions": regions, "affinity": affinity}
+        effects.update(pred, pred.roll(1, dims=2), target, willing, truth)
+    metrics = {
+        "method": method,
+        "changes": changes,
+        "helen": helen,
+        "regions": regions,
+        "affinity": affinity,
+        "effects": effects,
+    }
     torch.save({name: metric.compute() for name, metric in metrics.items()}, result)
     if processes > 1:
         torch.distributed.destroy_process_group()

@@ -33,5 +33,6 @@ def test_two_gloo_processes_score_as_one(tmp_path):
 
     alone = torch.load(tmp_path / "alone.pt")
     assert 0 < alone["method"]["mIoU"] < 1
+    assert len(alone["effects"]["pixels"]) == 5
     for rank in range(2):
         torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), alone, rtol=0, atol=0, equal_nan=True)

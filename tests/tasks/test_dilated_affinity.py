@@ -87,6 +87,10 @@ def test_the_curve_meets_the_result_at_its_number_of_steps(kind):
     assert at_steps.pop("mIoU") == pytest.approx(refined["mIoU"])
     assert at_steps == refined["changes"]
     assert list(refined["steps"]) == ["0", "1", "2", "4", "6"]
+    images = refined["images"]
+    net = (sum(images["mended"]) - sum(images["broken"])) / sum(images["pixels"])
+    assert net == pytest.approx(refined["pixel_accuracy"] - task.results["coarse"]["pixel_accuracy"])
+    assert len(images["pixels"]) == 2
     wrong = sum(region["after"] for region in refined["error_regions"].values())
     counted = 2 * 31 * 32  # the first row is void
     assert wrong == round((1 - refined["pixel_accuracy"]) * counted)

@@ -5,6 +5,7 @@ from spatialprop.metrics.boundary import BoundaryIoU, TrimapIoU, distance_to_bor
 from spatialprop.metrics.changes import RefinementChanges
 from spatialprop.metrics.error_regions import ErrorRegion, ErrorRegions, error_regions
 from spatialprop.metrics.helen import HelenFScores, has_faces
+from spatialprop.metrics.image_effects import ImageEffects
 from spatialprop.metrics.method import MethodScores
 from spatialprop.metrics.scores import SegmentationScores
 
@@ -14,6 +15,7 @@ __all__ = [
     "ErrorRegion",
     "ErrorRegions",
     "HelenFScores",
+    "ImageEffects",
     "MethodScores",
     "RefinementChanges",
     "SegmentationScores",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spatialprop.data.example import VOID, LabelSet
-from spatialprop.metrics import AffinityScores, ErrorRegions, RefinementChanges, SegmentationScores
+from spatialprop.metrics import AffinityScores, ErrorRegions, ImageEffects, RefinementChanges, SegmentationScores
 from spatialprop.metrics.affinity import NEAR_BORDER
 from spatialprop.nn.affinity import both_ends
 from spatialprop.nn.affinity_cost import flops, parameters
@@ -27,7 +27,7 @@ from spatialprop.tasks.dilated_affinity_loss import labels_on_grid
 
 
 class Diagnosis(nn.Module):
-    """The accuracy of affinities, what each number of steps changes, and what becomes of regions of errors.
+    """The accuracy of affinities, what each number of steps changes, and what becomes of images and regions of errors.
 
     Args:
         network: What is tested; it is looked at, not kept.
@@ -41,6 +41,7 @@ class Diagnosis(nn.Module):
             raise ValueError(f"task.curve must hold numbers of steps from 1 up; got {list(curve)}")
         self.affinity = None if network.head is None else AffinityScores(network.head.dilations)
         self.regions = None if network.propagation is None else ErrorRegions(VOID)
+        self.images = None if network.propagation is None else ImageEffects(VOID)
         self.steps = [] if network.propagation is None else [0, *sorted(set(curve))]
         self.changes = [RefinementChanges(VOID) for _ in self.steps]
         self.scores = [
@@ -66,6 +67,8 @@ class Diagnosis(nn.Module):
             nearest = dilations.index(min(dilations))
             each = slice(nearest * (kernel**2 - 1), (nearest + 1) * (kernel**2 - 1))
             missed = torch.where(truth[:, each] == 0, affinity[:, each], 0).amax(1)
+            if self.images is not None and seen.refined is not None:
+                self.images.update(seen.coarse.argmax(1), seen.refined.argmax(1), label, affinity, truth)
         if self.regions is not None and seen.refined is not None:
             before = seen.coarse.argmax(1)
             self.regions.update(before, seen.refined.argmax(1), label)
@@ -85,21 +88,22 @@ class Diagnosis(nn.Module):
 
     def reset(self) -> None:
         """Forget all images."""
-        for metric in (self.affinity, self.regions, *self.changes, *self.scores):
+        for metric in (self.affinity, self.regions, self.images, *self.changes, *self.scores):
             if metric is not None:
                 metric.reset()
 
     def compute(self) -> dict[str, dict[str, Any]]:
-        """What is added to `metrics.json`: to "coarse" the affinity, to "refined" steps and regions of errors."""
+        """What is added to `metrics.json`: to "coarse" the affinity, to "refined" steps, regions, images."""
         found: dict[str, dict[str, Any]] = {}
         if self.affinity is not None:
             found["coarse"] = {"affinity": self.affinity.compute()}
-        if self.regions is not None:
+        if self.regions is not None and self.images is not None:
             steps = {
                 str(count): {"mIoU": scores.compute()["mIoU"].item(), **_shares(changes)}
                 for count, changes, scores in zip(self.steps, self.changes, self.scores, strict=True)
             }
-            found["refined"] = {"steps": steps, "error_regions": self.regions.compute()}
+            regions, images = self.regions.compute(), self.images.compute()
+            found["refined"] = {"steps": steps, "error_regions": regions, "images": images}
         return found
 
 
