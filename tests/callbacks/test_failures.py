@@ -42,7 +42,7 @@ def test_the_worst_are_kept_worst_first(tmp_path):
         "border_00_c.npz", "border_01_d.npz", "spread_00_a_b.npz", "spread_01_e.npz",
     ]  # fmt: skip
     with np.load(tmp_path / "spread_00_a_b.npz") as stored:
-        assert stored["size"] == 9
+        assert (stored["size"], stored["before"]) == (9, 1)
         assert stored["where"].sum() == 10
         assert stored["image"].shape == (64, 64, 3)
         assert all(stored[name].shape == (64, 64) for name in ("label", "coarse", "refined", "missed", "where"))
@@ -52,6 +52,7 @@ def test_cut_outs_hold_the_failure_and_lie_in_the_image(tmp_path):
     save(tmp_path, [result("long", 48)])
     with np.load(tmp_path / "border_00_long.npz") as stored:
         assert stored["size"] == 96
+        assert "before" not in stored
         assert stored["label"].shape == (96, 96)  # as high as the image, not twice the failure
         assert stored["where"].sum() == 2 * 96
         assert stored["missed"].max() == 204

@@ -21,6 +21,7 @@ _SIDE = 64  # pixels of a cut-out at least
 
 class _Failure(NamedTuple):
     size: float
+    before: int | None  # only errors have grown from something
     arrays: dict[str, Any]
     name: str
 
@@ -61,42 +62,43 @@ class SaveFailures(pl.Callback):
         missed = outputs["missed_borders"][0].float().cpu().numpy()
         size = (image.shape[1], image.shape[0])
         maps["missed"] = (cv2.resize(missed, size, interpolation=cv2.INTER_NEAREST) * 255).round().astype(np.uint8)
-        found = {"border": _ignored_border(maps["missed"])}
+        found: dict[str, tuple[float, int | None, NDArray[np.bool_]]] = {"border": _ignored_border(maps["missed"])}
         if "refined" in maps:
             found["spread"] = _spread_error(maps)
-        for kind, (extent, mask) in found.items():
+        for kind, (extent, before, mask) in found.items():
             if extent > 0:
                 everything = {"image": image, **maps, "where": mask}
                 arrays = {name: _cut(array, mask) for name, array in everything.items()}
-                self._worst[kind].append(_Failure(extent, arrays, batch["name"][0]))
+                self._worst[kind].append(_Failure(extent, before, arrays, batch["name"][0]))
                 self._worst[kind] = sorted(self._worst[kind], key=lambda failure: -failure.size)[: self._count]
 
     def on_test_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         for kind, failures in self._worst.items():
-            for place, (size, arrays, name) in enumerate(failures):
+            for place, (size, before, arrays, name) in enumerate(failures):
                 self._folder.mkdir(parents=True, exist_ok=True)
+                numbers = {"size": size} if before is None else {"size": size, "before": before}
                 with write_beside(self._folder / f"{kind}_{place:02d}_{name.replace('/', '_')}.npz") as file:
-                    np.savez_compressed(file, size=size, **arrays)
+                    np.savez_compressed(file, **arrays | numbers)
 
 
-def _ignored_border(missed: NDArray[np.uint8]) -> tuple[float, NDArray[np.bool_]]:
+def _ignored_border(missed: NDArray[np.uint8]) -> tuple[float, None, NDArray[np.bool_]]:
     """Pixels of the longest stretch of border that affinity ignores, and where it is."""
     tied = (missed >= round(_TIED * 255)).astype(np.uint8)
     number, places, stats, _ = cv2.connectedComponentsWithStats(tied, connectivity=8)
     if number < 2:
-        return 0, tied.astype(np.bool_)
+        return 0, None, tied.astype(np.bool_)
     extents = stats[1:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1)
     longest = 1 + int(extents.argmax())
-    return float(extents.max()), np.asarray(places == longest)
+    return float(extents.max()), None, np.asarray(places == longest)
 
 
-def _spread_error(maps: Mapping[str, NDArray[np.uint8]]) -> tuple[float, NDArray[np.bool_]]:
-    """Wrong pixels that the region of errors which grew most has won, and where it is."""
+def _spread_error(maps: Mapping[str, NDArray[np.uint8]]) -> tuple[float, int, NDArray[np.bool_]]:
+    """Wrong pixels that the region of errors which grew most has won, those it had before, and where it is."""
     regions = error_regions(maps["coarse"], maps["refined"], maps["label"], VOID)
     most = max(regions, key=lambda region: region.after - region.before, default=None)
     if most is None:
-        return 0, np.zeros(maps["label"].shape, np.bool_)
-    return float(most.after - most.before), most.mask
+        return 0, 0, np.zeros(maps["label"].shape, np.bool_)
+    return float(most.after - most.before), most.before, most.mask
 
 
 def _cut(array: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:

@@ -95,7 +95,8 @@ def draw_failures(failures: Sequence[tuple[str, Arrays]], labels: LabelSet) -> F
 
     shapes = [arrays["label"].shape[:2] for _, arrays in failures]
     foot = legend_height([name for name, _ in entries])
-    figure, rows = picture_grid(shapes, titles, [name for name, _ in failures], foot=foot)
+    names, captions = [name for name, _ in failures], [_extent(arrays) for _, arrays in failures]
+    figure, rows = picture_grid(shapes, titles, names, foot, captions)
     for (_, arrays), row in zip(failures, rows, strict=True):
         pictures = [arrays[key] if key == "image" else labels.palette[arrays[key]] for key, _ in columns]
         pictures.append(error_map(arrays["label"], arrays["coarse"], arrays.get("refined"), arrays["image"]))
@@ -106,6 +107,14 @@ def draw_failures(failures: Sequence[tuple[str, Arrays]], labels: LabelSet) -> F
             axes.contour(arrays["where"], levels=[0.5], colors=[_MARK], linewidths=0.9)
     legend(figure, entries)
     return figure
+
+
+def _extent(arrays: Arrays) -> str:
+    """How long a stretch of border is, or how large a region of errors was, and by how much it grew."""
+    size = int(arrays["size"])
+    if "before" not in arrays:
+        return f"{size:,} px"
+    return f"{int(arrays['before']):,} wrong pixels, {size:+,} by propagation"
 
 
 def _swatch(colour: Sequence[int]) -> Patch:

@@ -36,7 +36,11 @@ def line_colours(count: int) -> list[str]:
 
 
 def picture_grid(
-    shapes: Sequence[tuple[int, int]], titles: Sequence[str], names: Sequence[str], foot: float
+    shapes: Sequence[tuple[int, int]],
+    titles: Sequence[str],
+    names: Sequence[str],
+    foot: float,
+    captions: Sequence[str] = (),
 ) -> tuple[Figure, list[list[Axes]]]:
     """Axes for rows of pictures of one width, with as little room between them as they need.
 
@@ -45,12 +49,14 @@ def picture_grid(
         titles: What stands above each column.
         names: What stands beside each row.
         foot: Room left below, in inches.
+        captions: What stands below each row.
     """
     columns = len(titles)
     width = _picture_width(columns)
     heights = [width * height_px / width_px for height_px, width_px in shapes]
     full_width = _grid_width(columns)
-    full_height = _TITLE + sum(heights) + _GAP * len(heights) + foot
+    gap = _LINE if captions else _GAP
+    full_height = _TITLE + sum(heights) + gap * len(heights) + foot
     figure = Figure(figsize=(full_width, full_height), dpi=_DPI, facecolor="white")
     rows, top = [], full_height - _TITLE
     for name, height in zip(names, heights, strict=True):
@@ -65,7 +71,12 @@ def picture_grid(
             row.append(axes)
         row[0].set_ylabel(_shortened(name, height), fontsize=8, color=INK, labelpad=4, parse_math=False)
         rows.append(row)
-        top -= _GAP
+        top -= gap
+    for row, caption in zip(rows, captions, strict=False):
+        row[0].annotate(
+            caption, (0, 0), (0, -3), xycoords="axes fraction", textcoords="offset points", va="top", fontsize=8,
+            color=INK, annotation_clip=False,
+        )  # fmt: skip
     for axes, title in zip(rows[0], titles, strict=True):
         axes.set_title(title, fontsize=9.5, color=INK, pad=5, parse_math=False)
     return figure, rows
