@@ -8,9 +8,10 @@ import pytest
 from spatialprop.callbacks.failures import KINDS
 from spatialprop.cli import main as spatialprop
 from spatialprop.report.affinity import affinity_tables
+from spatialprop.report.affinity_figures import draw_failures
 from spatialprop.report.affinity_sweep import affinity_sweep_tables, draw_steps_of_settings
 from spatialprop.report.page import write_report
-from spatialprop.report.run import read_kinds
+from spatialprop.report.run import read_kinds, read_run
 from spatialprop.report.sweep import summarise
 from tests.report.folders import arrays, scores, write_job, write_run
 from tests.report.reader import read
@@ -34,9 +35,14 @@ def affinity_metrics(miou=0.7, head=True, gain=0.02):
     steps = {"0": {"mIoU": miou, **nothing}, "5": {"mIoU": miou + gain, **changes}}
     regions = {"0": {"regions": 2, "before": 0, "after": 4}, "1-3": {"regions": 4, "before": 8, "after": 2},
                "4-15": {"regions": 0, "before": 0, "after": 0}}  # fmt: skip
+    images = {
+        "pixels": [100, 100, 100, 0], "wrong": [10, 30, 20, 0], "wrong_in_small_regions": [5, 15, 20, 0],
+        "mended": [1, 15, 4, 0], "broken": [3, 0, 4, 0], "border_pairs": [10, 10, 0, 0],
+        "border_pairs_seen": [9, 8, 0, 0],
+    }  # fmt: skip
     return {
         "coarse": scores(miou, cost=cost, affinity={"1": places, "4": places}),
-        "refined": scores(miou + gain, changes=changes, steps=steps, error_regions=regions),
+        "refined": scores(miou + gain, changes=changes, steps=steps, error_regions=regions, images=images),
     }
 
 
@@ -51,7 +57,9 @@ def write_failures(folder, count=3):
             one |= {"refined": one["coarse"], "missed": np.where(where, 200, 0).astype(np.uint8), "where": where}
             if kind == "border":
                 del one["refined"]
-            np.savez_compressed(folder / f"{kind}_{place:02d}_image_{place}.npz", size=5, **one)
+            if kind == "spread":
+                one["before"] = 5700
+            np.savez_compressed(folder / f"{kind}_{place:02d}_image_{place}.npz", size=126, **one)
 
 
 @pytest.fixture
@@ -66,7 +74,8 @@ def test_a_page_shows_tables_and_figures(run):
     shown = read(write_report(run))
     figures = {path.stem for path in (run / "figures").iterdir()}
     assert {"steps", "failures_border", "failures_spread"} <= figures
-    for text in ("Accuracy of affinities", "near a border", "Regions of errors", "-75.0%", "Cost", "part, 48 x 64"):
+    titles = ("Accuracy of affinities", "When propagation helps", "Regions of errors", "Cost")
+    for text in (*titles, "near a border", "error in small regions", "-75.0", "part, 48 x 64"):
         assert text in shown.text
     assert "4-15" not in shown.text  # no region was so large
     assert "Where a misclassification spreads" in shown.text
@@ -92,6 +101,13 @@ def test_the_segmenter_alone_has_its_cost():
     assert [row[0] for row in tables["Cost"].rows] == ["segmenter"]
 
 
+def test_a_failure_says_how_large_it_is(run):
+    for kind, text in (("border", "126 px"), ("spread", "5,700 wrong pixels, +126 by propagation")):
+        figure = draw_failures(read_kinds(run / "failures", KINDS)[kind], read_run(run).labels)
+        said = [child.get_text() for axes in figure.axes for child in axes.texts]
+        assert said == [text] * 3  # one for each row
+
+
 def test_a_broken_failure_is_left_out(run):
     (run / "failures" / "border_01_image_1.npz").write_bytes(b"PK\x03\x04")
     with pytest.warns(UserWarning, match="border_01_image_1.npz cannot be read"):
@@ -113,23 +129,80 @@ def multirun(tmp_path):
 
 def test_settings_are_compared_with_the_segmenter_of_the_same_seed(multirun):
     rows = affinity_sweep_tables(summarise(multirun))["Against the segmenter alone"].rows
-    assert [row[:5] for row in rows] == [
-        ["base", "coarse", "2", "65.0 ± 7.1", "+0.0 ± 0.0"],
-        ["full", "coarse", "2", "65.0 ± 7.1", "+0.0 ± 0.0"],
-        ["full", "refined", "2", "68.0 ± 5.7", "+3.0 ± 1.4"],
+    assert rows == [
+        ["base", "coarse", "2", "65.0 ± 7.1", "+0.0 ± 0.0", "-", "45.0 ± 7.1", "+0.0 ± 0.0", "-"],
+        ["full", "coarse", "2", "65.0 ± 7.1", "+0.0 ± 0.0", "-", "45.0 ± 7.1", "+0.0 ± 0.0", "-"],
+        ["full", "refined", "2", "68.0 ± 5.7", "+3.0 ± 1.4", "+3.0 ± 1.4", "48.0 ± 5.7", "+3.0 ± 1.4", "+3.0 ± 1.4"],
     ]
+
+
+def test_gains_over_the_own_coarse_output_are_not_those_over_the_base(tmp_path):
+    write_job(tmp_path, 0, ["experiment=base", "seed=1"], affinity_metrics(0.7, head=False))
+    full = affinity_metrics(0.75, gain=0.02)
+    full["coarse"]["boundary_IoU"], full["refined"]["boundary_IoU"] = 0.58, 0.47
+    write_job(tmp_path, 1, ["experiment=full", "seed=1"], full)
+    *_, refined = affinity_sweep_tables(summarise(tmp_path))["Against the segmenter alone"].rows
+    assert refined == ["full", "refined", "1", "77.0", "+7.0", "+2.0", "47.0", "-3.0", "-11.0"]
 
 
 def test_a_multirun_has_means_over_seeds(multirun, capsys):
     assert spatialprop(["report", str(multirun)]) == 0
     printed = capsys.readouterr().out
     assert "| full       | 10.0 ± 0.0 | 70.0 ± 0.0 | 20.0 ± 0.0 | +5.0 ± 0.0 |" in printed
-    assert "| full       | -75.0 ± 0.0 |" in printed
+    assert "| full       | -75.0 ± 0.0 | +50.0 ± 0.0 | -25.0 ± 0.0 |" in printed  # of regions there were, new, all
     assert "| full       | head        |        100 |  10.0 % |" in printed
     page = read(multirun / "report.html")
     assert "Cost of each part" in page.text
     assert "Cost of each part" in (multirun / "report.md").read_text()
     assert (multirun / "figures" / "steps.png").is_file()
+
+
+def test_all_tables_are_written_as_numbers(multirun):
+    assert spatialprop(["report", str(multirun)]) == 0
+    written = json.loads((multirun / "report.json").read_text())
+    tables = written["tables"]
+    assert list(tables) == [
+        "against_segmenter",
+        "affinity",
+        "changes",
+        "steps",
+        "when_it_helps",
+        "error_regions",
+        "cost",
+    ]
+    assert len(tables) == len(affinity_sweep_tables(summarise(multirun)))
+    *_, refined = tables["against_segmenter"]
+    assert refined["overrides"] == {"experiment": "full"}
+    assert refined["method"] == "refined"
+    gain = refined["mIoU_over_coarse"]
+    assert gain["values"] == pytest.approx([0.02, 0.04])
+    assert (gain["mean"], gain["std"], gain["n"]) == pytest.approx((0.03, 0.02 / 2**0.5, 2))
+    assert tables["affinity"][0]["pairs"] == "all"
+    assert tables["affinity"][0]["recall"] is None
+    assert tables["error_regions"][0]["new"]["mean"] == 0.5
+    assert tables["steps"][1]["net"]["mean"] == pytest.approx(0.05)
+    scored = written["settings"][1]["methods"]["refined"]
+    assert {seed: found["mIoU"] for seed, found in scored["by_seed"].items()} == pytest.approx({"1": 0.72, "2": 0.64})
+    assert scored["mIoU"]["mean"] == pytest.approx(0.68)
+
+
+def test_times_of_all_settings_have_one_base(tmp_path):
+    """A segmenter is timed in each job, and what it takes is the same for all of them."""
+    for number, (seed, head, time) in enumerate([(1, False, 4.0), (1, True, 5.0), (2, False, 6.0), (2, True, 90.0)]):
+        metrics = affinity_metrics(head=head)
+        metrics["coarse"]["cost"]["milliseconds"]["segmenter"] = time
+        write_job(tmp_path, number, [f"experiment={'full' if head else 'base'}", f"seed={seed}"], metrics)
+    other = affinity_metrics(head=False)
+    other["coarse"]["cost"] |= {"parameters": {"segmenter": 7}, "milliseconds": {"segmenter": 1.0}}
+    write_job(tmp_path, 4, ["experiment=other", "seed=1"], other)
+    rows = affinity_sweep_tables(summarise(tmp_path))["Cost of each part"].rows
+    assert [[*row[:2], *row[-2:]] for row in rows] == [
+        ["base", "segmenter", "5.0", "90.9 %"],  # the median of four is 5.5 ms
+        ["full", "segmenter", "47.5", "863.6 %"],
+        ["full", "head", "5.0", "90.9 %"],
+        ["full", "propagation", "5.0", "90.9 %"],
+        ["other", "segmenter", "1.0", "100.0 %"],
+    ]
 
 
 def test_a_multirun_of_other_tasks_has_none_of_it(tmp_path):

@@ -7,7 +7,9 @@ from torchmetrics import Metric
 from spatialprop.metrics.confusion import check_label_maps, not_void
 from spatialprop.metrics.error_regions import error_regions
 
-SMALL = 1 / 500  # of the image: a region of errors of no more pixels than that is small
+# Of the image: regions of errors up to that size are small. At the resolutions here that is well inside of what the
+# neighbours of a cell at the default dilations surround, so that a few steps can outvote it.
+SMALL = 1 / 500
 _COUNTS = ("pixels", "wrong", "wrong_in_small_regions", "mended", "broken", "border_pairs", "border_pairs_seen")
 
 

@@ -1,26 +1,33 @@
 """Tables of a run that predicts dilated affinity: accuracy of affinities, regions of errors, cost."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spatialprop.metrics.affinity import NEAR_BORDER
-from spatialprop.report.tables import MISSING, Table, decimal, is_number, percent
+from spatialprop.report import affinity_helps
+from spatialprop.report.tables import MISSING, Table, decimal, is_number, percent, signed_percent
 
 SCORES = {"precision": "precision", "recall": "recall", "F1": "F1", "average_precision": "AP"}
 PLACES = {"all": "all", "near_border": "near a border"}
 ACCURACY = "Accuracy of affinities"
+HELPS = affinity_helps.TITLE
 REGIONS = "Regions of errors"
 COST = "Cost"
 NEAR = (
     "Pairs are counted from both ends. Near a border: a cell of another class lies within "
     f"{NEAR_BORDER} cells of the end that a pair is counted from, at all dilations."
 )
+LEFT_OUT = (
+    "Operations are those of convolutions, of averaging and of scans, a product and a sum counting two; not counted: "
+    "sigmoid and power of affinities, resizing, turning weights into the gates of scans, and logarithms."
+)
 NOTES = {
     ACCURACY: "In percent. Different: of the pairs said to be of different classes, how many are (precision), and how "
     "many of those that are were said to be (recall), at an affinity of 0.5; AP over all thresholds. " + NEAR,
+    HELPS: affinity_helps.NOTE,
     REGIONS: "Wrong pixels before and after propagation, by how many wrong pixels the connected region that they "
-    "belong to had before; 0: there was none.",
-    COST: "Operations for one image of the size given, a product and a sum counting two; median time over all images.",
+    "belong to had before; 0: there was none. Change: of these pixels; of all: of all wrong pixels before.",
+    COST: f"Operations for one image of the size given; median time over all images. {LEFT_OUT}",
 }
 
 
@@ -30,6 +37,8 @@ def affinity_tables(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Table
     tables = {}
     if coarse.get("affinity"):
         tables[ACCURACY] = accuracy_table(coarse["affinity"])
+    if refined.get("images"):
+        tables[HELPS] = affinity_helps.helps_table(refined["images"])
     if refined.get("error_regions"):
         tables[REGIONS] = regions_table(refined["error_regions"])
     if coarse.get("cost"):
@@ -54,29 +63,45 @@ def accuracy_table(affinity: Mapping[str, Any]) -> Table:
 
 
 def regions_table(regions: Mapping[str, Mapping[str, int]]) -> Table:
-    """Wrong pixels by size of region.
+    """Wrong pixels by size of region, and of all regions.
 
     Example:
-        >>> print(regions_table({"1-3": {"regions": 5, "before": 8, "after": 2}}).text())
-        | size | regions | wrong before | after | change |
-        |------|--------:|-------------:|------:|-------:|
-        | 1-3  |       5 |            8 |     2 | -75.0% |
+        >>> new, small = {"regions": 1, "before": 0, "after": 4}, {"regions": 5, "before": 8, "after": 2}
+        >>> print(regions_table({"0": new, "1-3": small}).text())
+        | size | regions | wrong before | after | change | of all |
+        |------|--------:|-------------:|------:|-------:|-------:|
+        | 0    |       1 |            0 |     4 |      - |  +50.0 |
+        | 1-3  |       5 |            8 |     2 |  -75.0 |  -75.0 |
+        | all  |       6 |            8 |     6 |  -25.0 |  -25.0 |
     """
+    sizes = {size: [size] for size, found in regions.items() if found["regions"]} | {"all": list(regions)}
     rows = [
-        [size, *(f"{found[key]:,}" for key in ("regions", "before", "after")), change_text(region_change(found))]
-        for size, found in regions.items()
-        if found["regions"]
+        [
+            name,
+            *(f"{sum(regions[size][key] for size in chosen):,}" for key in ("regions", "before", "after")),
+            signed_percent(region_growth(regions, chosen)),
+            signed_percent(region_growth(regions, chosen, list(regions))),
+        ]
+        for name, chosen in sizes.items()
     ]
-    return Table(["size", "regions", "wrong before", "after", "change"], rows)
+    return Table(["size", "regions", "wrong before", "after", "change", "of all"], rows)
 
 
-def region_change(found: Mapping[str, int]) -> float | None:
-    """How much larger the regions have become, as a share; None where there were none before."""
-    return (found["after"] - found["before"]) / found["before"] if found["before"] else None
+def region_growth(
+    regions: Mapping[str, Mapping[str, int]], chosen: Sequence[str], of: Sequence[str] | None = None
+) -> float | None:
+    """By how many wrong pixels regions of the chosen sizes have grown, as a share of those of the sizes `of`.
 
+    By default that is a share of their own; None where there were none before.
 
-def change_text(change: float | None) -> str:
-    return f"{100 * change:+.1f}%" if is_number(change) else MISSING
+    Example:
+        >>> regions = {"0": {"before": 0, "after": 4}, "1-3": {"before": 8, "after": 2}}
+        >>> region_growth(regions, ["1-3"]), region_growth(regions, ["0"]), region_growth(regions, ["0"], ["0", "1-3"])
+        (-0.75, None, 0.5)
+    """
+    whole = sum(regions[size]["before"] for size in (chosen if of is None else of) if size in regions)
+    grown = sum(regions[size]["after"] - regions[size]["before"] for size in chosen if size in regions)
+    return grown / whole if whole else None
 
 
 def cost_table(cost: Mapping[str, Any]) -> Table:

@@ -6,16 +6,22 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from spatialprop.report.affinity_sweep import NOTES, affinity_sweep_tables, draw_steps_of_settings
+from spatialprop.report.affinity_sweep import (
+    NOTES,
+    affinity_sweep_numbers,
+    affinity_sweep_tables,
+    draw_steps_of_settings,
+)
 from spatialprop.report.canvas import save
 from spatialprop.report.page import figure_html, page
-from spatialprop.report.result import Result, Spread
+from spatialprop.report.result import Result, Spread, scores_of
 from spatialprop.report.run import write_atomically
 from spatialprop.report.sweep import Summary
 from spatialprop.report.sweep_average import GAINS, average_table, averages
 from spatialprop.report.sweep_average import NOTE as AVERAGE_NOTE
 from spatialprop.report.sweep_average import TITLE as AVERAGE
 from spatialprop.report.sweep_figures import draw_sets
+from spatialprop.report.sweep_numbers import plain_spread
 from spatialprop.report.tables import Table
 
 SCORES = "Scores"
@@ -101,18 +107,18 @@ def _plain(summary: Summary) -> dict[str, Any]:
                 "method": average.method,
                 "overrides": average.overrides,
                 "sets": list(average.results),
-                **{key: _plain_spread(gain) for key in GAINS if (gain := average.gain(key))},
+                **{key: plain_spread(gain) for key in GAINS if (gain := average.gain(key))},
             }
             for average in averages(summary)
         ],
+        "tables": affinity_sweep_numbers(summary),
         "failed": [{"job": job, "overrides": given, "reason": reason} for job, given, reason in summary.failed],
     }
 
 
 def _plain_result(result: Result) -> dict[str, Any]:
-    scores = {key: _plain_spread(spread) for key, spread in result.scores().items()}
-    return scores | {"trimap_IoU": {str(radius): _plain_spread(spread) for radius, spread in result.trimap().items()}}
-
-
-def _plain_spread(spread: Spread) -> dict[str, Any]:
-    return {"mean": spread.mean, "std": spread.deviation, "n": len(spread.values)}
+    scores = {key: plain_spread(spread) for key, spread in result.scores().items()}
+    trimaps = {str(radius): plain_spread(spread) for radius, spread in result.trimap().items()}
+    times = {"milliseconds": plain_spread(Spread(result.milliseconds))} if result.milliseconds else {}
+    by_seed = {seed: scores_of(metrics, result.method) for seed, metrics in result.metrics.items()}
+    return {**scores, "trimap_IoU": trimaps, **times, "by_seed": by_seed}

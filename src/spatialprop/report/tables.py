@@ -130,6 +130,16 @@ def percent(value: object) -> str:
     return f"{100 * value:.1f}" if is_number(value) else MISSING
 
 
+def signed_percent(value: object, digits: int = 1) -> str:
+    """A fraction in percent with its sign, a dash if there is none.
+
+    Example:
+        >>> signed_percent(0.8049), signed_percent(-0.1), signed_percent(None)
+        ('+80.5', '-10.0', '-')
+    """
+    return f"{100 * value:+.{digits}f}" if is_number(value) else MISSING
+
+
 def decimal(value: object) -> str:
     """A number with one decimal, a dash if there is none."""
     return f"{value:.1f}" if is_number(value) else MISSING
