@@ -4,14 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.metrics import one_process
 from tests.metrics.maps import make_maps
 
 
-def test_two_gloo_processes_score_as_one(tmp_path):
-    maps = make_maps(0, batch=5, height=60, width=70, num_classes=11, present=10)  # shares of three and of two images
+@pytest.mark.parametrize("images", [5, 1])  # shares of three and of two images, and of one and of none
+def test_two_gloo_processes_score_as_one(images, tmp_path):
+    maps = make_maps(0, batch=images, height=60, width=70, num_classes=11, present=10)
     torch.save((maps.pred, maps.target), tmp_path / "maps.pt")
     arguments = [str(tmp_path / "meeting"), str(tmp_path / "maps.pt")]
     workers = [
@@ -33,6 +35,6 @@ def test_two_gloo_processes_score_as_one(tmp_path):
 
     alone = torch.load(tmp_path / "alone.pt")
     assert 0 < alone["method"]["mIoU"] < 1
-    assert len(alone["effects"]["pixels"]) == 5
+    assert len(alone["effects"]["pixels"]) == images
     for rank in range(2):
         torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), alone, rtol=0, atol=0, equal_nan=True)

@@ -74,4 +74,4 @@ def test_images_sum_up_to_the_changes(device):
     totals = [changes.valid, changes.right, changes.wrong]
     assert [sum(found[name]) for name in ("pixels", "mended", "broken")] == totals
     parts.reset()
-    assert parts.counts == []
+    assert not torch.cat(parts.counts).numel()

@@ -41,6 +41,7 @@ class ImageEffects(Metric):
         super().__init__()
         self.ignore_index = ignore_index
         self.add_state("counts", [], dist_reduce_fx="cat")
+        self._begin()
 
     def update(self, coarse: Tensor, refined: Tensor, target: Tensor, affinity: Tensor, pairs: Tensor) -> None:
         """Add images.
@@ -63,10 +64,18 @@ class ImageEffects(Metric):
 
     def compute(self) -> dict[str, list[int]]:
         """A list for each count, of a number for each image; in an order that no number of processes changes."""
-        nothing = torch.zeros(0, len(_COUNTS), dtype=torch.int64, device=self.device)
-        gathered = torch.cat([nothing, *self.counts]) if isinstance(self.counts, list) else self.counts
+        gathered = torch.cat(self.counts) if isinstance(self.counts, list) else self.counts
         rows = sorted(gathered.tolist())
         return {name: [row[place] for row in rows] for place, name in enumerate(_COUNTS)}
+
+    def reset(self) -> None:
+        """Forget all images."""
+        super().reset()
+        self._begin()
+
+    def _begin(self) -> None:
+        # So that a process without images has something to be gathered, of the shape and type of what others have.
+        self.counts = [torch.zeros(0, len(_COUNTS), dtype=torch.int64, device=self.device)]
 
     def _in_small_regions(self, coarse: Tensor, target: Tensor) -> int:
         maps = coarse.cpu().numpy(), target.cpu().numpy()
