@@ -22,7 +22,7 @@ def expected(coarse, refined, target, ignore_index, affinity, pairs):
         counted = np.ones(truth.shape, bool) if ignore_index is None else truth != ignore_index
         wrong = counted & (before != truth)
         regions = [region for label in range(5) for region in flooded(wrong & (before == label))]
-        small = sum(len(region) for region in regions if 500 * len(region) <= truth.size)
+        small = sum(len(region) for region in regions if 1000 * len(region) <= truth.size)
         mended = (wrong & (after == truth)).sum()
         broken = (counted & ~wrong & (after != truth)).sum()
         border = of_image == 0
@@ -45,15 +45,15 @@ def test_equals_the_definition(height, width, maps):
 
 
 def test_small_is_a_share_of_the_image():
-    target = torch.zeros(1, 50, 100, dtype=torch.int64)
+    target = torch.zeros(1, 100, 100, dtype=torch.int64)
     coarse = target.clone()
-    coarse[0, 2, 1:11], coarse[0, 20, 1:12] = 1, 1  # 10 pixels are one in 500
-    nothing = torch.zeros(1, 1, 50, 100)
+    coarse[0, 2, 1:11], coarse[0, 20, 1:12] = 1, 1  # 10 pixels are one in 1000
+    nothing = torch.zeros(1, 1, 100, 100)
     effects = ImageEffects()
     effects.update(coarse, torch.ones_like(coarse), target, nothing, nothing + 1)
     found = {name: values[0] for name, values in effects.compute().items()}
     assert found == {
-        "pixels": 5000, "wrong": 21, "wrong_in_small_regions": 10, "mended": 0, "broken": 4979, "border_pairs": 0,
+        "pixels": 10_000, "wrong": 21, "wrong_in_small_regions": 10, "mended": 0, "broken": 9979, "border_pairs": 0,
         "border_pairs_seen": 0,
     }  # fmt: skip
 

@@ -9,7 +9,7 @@ from spatialprop.metrics.error_regions import error_regions
 
 # Of the image: regions of errors up to that size are small. At the resolutions here that is well inside of what the
 # neighbours of a cell at the default dilations surround, so that a few steps can outvote it.
-SMALL = 1 / 500
+SMALL = 1 / 1000
 _COUNTS = ("pixels", "wrong", "wrong_in_small_regions", "mended", "broken", "border_pairs", "border_pairs_seen")
 
 

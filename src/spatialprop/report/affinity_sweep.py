@@ -118,7 +118,7 @@ def _rows(summary: Summary) -> Numbers:
                 if method != "coarse":
                     values[f"{key}_over_coarse"] = [_less(now, own["coarse"], key) for now, own, _ in found]
             if found:
-                rows.append(Row(setting, [method, str(len(found))], values))
+                rows.append(Row(setting, [method, len(found)], values))
     columns = {
         name: column
         for key, title in (("mIoU", "mIoU"), ("boundary_IoU", "Boundary IoU"))
@@ -171,7 +171,7 @@ def _steps(summary: Summary) -> Numbers:
         gains, nets = _curve(setting, _gain), _curve(setting, _net_of_step)
         for step in sorted(gains.keys() | nets.keys()):
             values = {key: curve[step].values for key, curve in (("gain", gains), ("net", nets)) if step in curve}
-            rows.append(Row(setting, [str(step)], values))
+            rows.append(Row(setting, [step], values))
     return Numbers(["steps"], {"gain": Column("mIoU over coarse", signed), "net": Column("net", signed)}, rows)
 
 

@@ -22,12 +22,12 @@ class Row(NamedTuple):
 
     Args:
         setting: Where it was found.
-        labels: What tells the row from others of the setting, one for each heading.
+        labels: What tells the row from others of the setting, one for each heading; if a number is among them, last.
         values: For each column what each job found; what is None was not.
     """
 
     setting: Setting
-    labels: Sequence[str]
+    labels: Sequence[str | int]
     values: Mapping[str, Iterable[float | None]]
 
 
@@ -54,8 +54,10 @@ class Numbers:
             texts = [
                 column.text(spread) if (spread := spreads[key]) else MISSING for key, column in self.columns.items()
             ]
-            rows.append([*summary.places(row.setting), *row.labels, *texts])
-        return Table([*heading, *(column.title for column in self.columns.values())], rows, labels=len(heading))
+            rows.append([*summary.places(row.setting), *map(str, row.labels), *texts])
+        numbers = sum(isinstance(label, int) for row in self.rows[:1] for label in row.labels)
+        titles = [column.title for column in self.columns.values()]
+        return Table([*heading, *titles], rows, labels=len(heading) - numbers)
 
     def plain(self) -> list[dict[str, Any]]:
         """As plain numbers, a mapping for each row."""
