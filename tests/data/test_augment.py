@@ -73,6 +73,14 @@ def test_nothing_is_written_to():
         np.testing.assert_array_equal(part, was)
 
 
+@pytest.mark.parametrize("flips", [(1, 0), (0, 1), (1, 1)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1)])
+def test_flips_of_images_of_one_pixel_become_tensors(size, flips):
+    sample = np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8), np.zeros((2, *size), np.float32)
+    for part in Augment(*flips, colour=0)(*sample, seed=0):
+        assert torch.from_numpy(part).shape == part.shape
+
+
 def test_without_a_coarse_map():
     image, label, _ = places()
     augment = Augment(flip=0.5, colour=1)

@@ -63,9 +63,10 @@ class Augment:
         across = slice(None, None, -1 if rng.random() < self.flip else 1)
         # One state for all: `set_random_seed` would give every transform the same draws, and all would act at once.
         self._colours.set_random_state(rng, random.Random(seed))
-        image = self._colours(image=np.ascontiguousarray(image[down, across]))["image"]
+        # Copies, not `ascontiguousarray`: that leaves a side of one pixel its negative stride, which torch refuses.
+        image = self._colours(image=image[down, across].copy())["image"]
         label, coarse = label[down, across], None if coarse is None else coarse[:, down, across]
         if across.step == -1 and in_mirror is not None:
             label = in_mirror[label]
             coarse = None if coarse is None else coarse[in_mirror[: len(coarse)]]
-        return image, np.ascontiguousarray(label), None if coarse is None else np.ascontiguousarray(coarse)
+        return image, label.copy(), None if coarse is None else coarse.copy()

@@ -122,7 +122,7 @@ def _sample(
 ) -> Sample:
     sample: Sample = {
         "name": name,
-        "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(255),
+        "image": torch.from_numpy(image.transpose(2, 0, 1).copy()).float().div_(255),
         "label": torch.from_numpy(label.astype(np.int64)),
     }
     if coarse is not None:
