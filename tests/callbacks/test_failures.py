@@ -53,9 +53,22 @@ def test_cut_outs_hold_the_failure_and_lie_in_the_image(tmp_path):
     with np.load(tmp_path / "border_00_long.npz") as stored:
         assert stored["size"] == 96
         assert "before" not in stored
-        assert stored["label"].shape == (96, 96)  # as high as the image, not twice the failure
+        assert stored["label"].shape == (96, 160)  # as large as the image, not twice the failure
         assert stored["where"].sum() == 2 * 96
         assert stored["missed"].max() == 204
+
+
+def test_a_failure_along_an_elongated_image_is_not_cut_off(tmp_path):
+    outputs, batch = result("wide")
+    outputs = {"labels": {name: labels[:, :8] for name, labels in outputs["labels"].items()}}
+    outputs["missed_borders"] = torch.zeros(1, 4, WIDTH // 2)
+    outputs["missed_borders"][0, 2, 10:60] = 0.8
+    batch |= {"image": batch["image"][..., :8, :], "label": batch["label"][:, :8]}
+    save(tmp_path, [(outputs, batch)])
+    with np.load(tmp_path / "border_00_wide.npz") as stored:
+        assert stored["size"] == 100
+        assert stored["where"].shape == (8, WIDTH)
+        assert stored["where"].sum() == 2 * 100
 
 
 def test_without_propagation_there_are_borders_only(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from spatialprop.callbacks.failures import KINDS
 from spatialprop.cli import main as spatialprop
+from spatialprop.data.example import LabelSet
 from spatialprop.report.affinity import affinity_tables
 from spatialprop.report.affinity_figures import draw_failures
 from spatialprop.report.affinity_sweep import affinity_sweep_tables, draw_steps_of_settings
@@ -106,6 +107,21 @@ def test_a_failure_says_how_large_it_is(run):
         figure = draw_failures(read_kinds(run / "failures", KINDS)[kind], read_run(run).labels)
         said = [child.get_text() for axes in figure.axes for child in axes.texts]
         assert said == [text] * 3  # one for each row
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (6, 8)])
+def test_failures_of_images_of_any_size_are_drawn(size):
+    where = np.zeros(size, np.bool_)
+    where[:, :3] = True
+    failure = {name: np.zeros(size, np.uint8) for name in ("label", "coarse", "refined", "missed")}
+    failure |= {"image": np.zeros((*size, 3), np.uint8), "where": where, "size": np.int64(3)}
+    figure = draw_failures([("thin", failure)], LabelSet("two", ("background", "thing")))
+    figure.canvas.draw()
+    outlined = [axes for axes in figure.axes if axes.collections]
+    assert len(outlined) == 2
+    for axes in outlined:
+        assert axes.get_xlim() == (-0.5, size[1] - 0.5)
+        assert axes.get_ylim() == (size[0] - 0.5, -0.5)
 
 
 def test_a_broken_failure_is_left_out(run):

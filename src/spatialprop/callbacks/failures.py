@@ -105,12 +105,13 @@ def _cut(array: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
     """A square around what the mask marks, with as much again around it, as far as the image reaches."""
     rows, columns = np.nonzero(mask)
     extent = 1 + max(np.ptp(rows), np.ptp(columns))
-    side = min(max(_SIDE, 2 * int(extent)), *mask.shape)
+    wanted = max(_SIDE, 2 * int(extent))
+    height, width = (min(wanted, length) for length in mask.shape)
     top, left = (
         int(np.clip((places.min() + places.max() + 1 - side) // 2, 0, length - side))
-        for places, length in zip((rows, columns), mask.shape, strict=True)
+        for places, side, length in zip((rows, columns), (height, width), mask.shape, strict=True)
     )
-    return array[top : top + side, left : left + side]
+    return array[top : top + height, left : left + width]
 
 
 def _indices(labels: Tensor) -> NDArray[np.uint8]:

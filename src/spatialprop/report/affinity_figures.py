@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from spatialprop.data.example import VOID, LabelSet
 from spatialprop.report.canvas import (
@@ -104,7 +106,7 @@ def draw_failures(failures: Sequence[tuple[str, Arrays]], labels: LabelSet) -> F
         for axes, picture in zip(row, pictures, strict=True):
             axes.imshow(picture, aspect="auto", interpolation="nearest")
         for axes in (row[0], row[-2]):
-            axes.contour(arrays["where"], levels=[0.5], colors=[_MARK], linewidths=0.9)
+            _outline(axes, arrays["where"])
     legend(figure, entries)
     return figure
 
@@ -115,6 +117,14 @@ def _extent(arrays: Arrays) -> str:
     if "before" not in arrays:
         return f"{size:,} px"
     return f"{int(arrays['before']):,} wrong pixels, {size:+,} by propagation"
+
+
+def _outline(axes: Axes, where: NDArray[np.bool_]) -> None:
+    """Mark a region in a picture that is drawn already."""
+    axes.autoscale(False)  # the outline of what reaches the picture's edge must not widen it
+    rows, columns = (np.arange(-1, side + 1) for side in where.shape)
+    # A contour needs two rows and two columns, which a picture of one pixel's width has with what lies around it.
+    axes.contour(columns, rows, np.pad(where, 1), levels=[0.5], colors=[_MARK], linewidths=0.9)
 
 
 def _swatch(colour: Sequence[int]) -> Patch:
