@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from spatialprop.ops import neighbour_labels
+from spatialprop.ops.pairs import neighbour_offsets, neighbours
 from tests.cases import LAYOUTS
 from tests.spread_cases import NEIGHBOURHOODS, neighbour_labels_by_pixel, neighbours_in_words
 
@@ -69,22 +70,33 @@ def test_labels_are_not_written_to():
     assert torch.equal(labels, before)
 
 
+@pytest.mark.parametrize("size", [(4, 4), (1, 6), (7, 1)])
+@pytest.mark.parametrize("dilation", [3, 4, 5, 6, 7, 20_000])
+def test_dilations_beyond_the_image_cost_no_memory(size, dilation):
+    labels = random_labels(1, *size)
+    pairs = neighbour_labels(labels, [1, dilation])
+    assert torch.equal(pairs, neighbour_labels_by_pixel(labels, [1, dilation], 3, 255))
+    found = neighbours(labels, neighbour_offsets([1, dilation], 3))
+    assert all(image.untyped_storage().nbytes() <= 9 * labels.nbytes for image in found)
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-def test_compile_and_export():
+@pytest.mark.parametrize("dilations", [[1, 2], [1, 20]], ids=str)
+def test_compile_and_export(dilations):
     torch.compiler.reset()
     labels = random_labels(2, 9, 10)
-    expected = neighbour_labels(labels, [1, 2])
-    function = torch.compile(lambda labels: neighbour_labels(labels, [1, 2]), fullgraph=True, backend="aot_eager")
+    expected = neighbour_labels(labels, dilations)
+    function = torch.compile(lambda labels: neighbour_labels(labels, dilations), fullgraph=True, backend="aot_eager")
     assert torch.equal(function(labels), expected)
 
     class Pairs(torch.nn.Module):
         def forward(self, labels):
-            return neighbour_labels(labels, [1, 2])
+            return neighbour_labels(labels, dilations)
 
     shapes = ({axis: torch.export.Dim(name, min=2, max=256) for axis, name in enumerate(("batch", "height", "width"))},)
     program = torch.export.export(Pairs(), (labels,), dynamic_shapes=shapes)
-    other = random_labels(3, 17, 5)
-    assert torch.equal(program.module()(other), neighbour_labels(other, [1, 2]))
+    for other in (random_labels(3, 17, 5), random_labels(1, 24, 30)):
+        assert torch.equal(program.module()(other), neighbour_labels(other, dilations))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +107,7 @@ def test_compile_and_export():
         ({"labels": torch.zeros(1, 2, 2, dtype=torch.bool)}, TypeError, r"integers; got torch\.bool"),
         ({"labels": torch.zeros(2, 2).long()}, ValueError, r"\(N, H, W\); got 2 dimensions, \(2, 2\)"),
         ({"labels": torch.zeros(1, 0, 2).long()}, ValueError, r"must not be empty.*got \(1, 0, 2\)"),
-        ({"dilations": 2}, TypeError, r"sequence of integers; got 2\. One dilation d is written \(d,\)"),
+        ({"dilations": 2}, TypeError, r"sequence of integers; got 2\. One dilation d is written \[d\]"),
         ({"dilations": "12"}, TypeError, r"sequence of integers; got '12'"),
         ({"dilations": [1.0]}, TypeError, r"must be integers; got \(1\.0,\)"),
         ({"dilations": []}, ValueError, r"one or more distinct integers from 1 up; got \(\)"),
@@ -104,6 +116,9 @@ def test_compile_and_export():
         ({"kernel": 4}, ValueError, r"kernel must be odd and at least 3.*got 4"),
         ({"kernel": 1}, ValueError, r"kernel must be odd and at least 3.*got 1"),
         ({"kernel": 3.0}, TypeError, r"kernel must be an integer; got 3\.0"),
+        ({"ignore_index": "255"}, TypeError, r"integer, or None if all pixels count; got '255'"),
+        ({"ignore_index": 1.5}, TypeError, r"integer, or None if all pixels count; got 1\.5"),
+        ({"ignore_index": True}, TypeError, r"integer, or None if all pixels count; got True"),
     ],
 )
 def test_wrong_input(wrong, error, message):

@@ -1,6 +1,8 @@
 """What `propagate` and `spread` accept, checked once for every backend, with errors that say how to get there."""
 
 from collections.abc import Sequence
+from math import isfinite
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -55,6 +57,26 @@ def check_connection(gates: Tensor) -> None:
             f"gates must have K = 1 (one-way) or K = 3 (three-way) in dimension 2; got {gates.shape[2]} "
             f"in {tuple(gates.shape)}"
         )
+
+
+def is_integer(value: object) -> bool:
+    """Whether a value is a whole number, which True is not, nor 2.0."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def check_integer(name: str, value: object, least: int) -> None:
+    if not is_integer(value):
+        raise TypeError(f"{name} must be an integer; got {value!r}")
+    if cast(int, value) < least:
+        raise ValueError(f"{name} must be at least {least}; got {value}")
+
+
+def check_number(name: str, value: object, *, positive: bool) -> None:
+    """A finite number above zero, or from zero up."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number; got {value!r}")
+    if not isfinite(value) or value < 0 or (positive and value == 0):
+        raise ValueError(f"{name} must be {'positive' if positive else 'at least 0'} and finite; got {value}")
 
 
 def check_floating(name: str, tensor: Tensor) -> None:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spatialprop.ops.contract import is_integer
+
 
 def neighbour_offsets(dilations: Sequence[int], kernel: int) -> list[tuple[int, int]]:
     """(row, column) of each neighbour relative to its pixel: row-major within a dilation, dilations in their order."""
@@ -17,10 +19,13 @@ def neighbour_offsets(dilations: Sequence[int], kernel: int) -> list[tuple[int, 
 def neighbours(image: Tensor, offsets: Sequence[tuple[int, int]]) -> list[Tensor]:
     """What each pixel of an image (..., H, W) finds at each offset, zero beyond the border: one image per offset."""
     height, width = image.shape[-2:]
-    reach = max(max(abs(row), abs(column)) for row, column in offsets)
-    padded = F.pad(image, (reach,) * 4)
+    if not torch.compiler.is_compiling():  # or the code would hold for sizes on one side of each offset only
+        # Beyond the image an offset finds nothing, however far: the padding need not be wider than the image.
+        offsets = [(_at_most(row, height), _at_most(column, width)) for row, column in offsets]
+    above, beside = (max(map(abs, places)) for places in zip(*offsets, strict=True))
+    padded = F.pad(image, (beside, beside, above, above))
     return [
-        padded[..., reach + row : reach + row + height, reach + column : reach + column + width]
+        padded[..., above + row : above + row + height, beside + column : beside + column + width]
         for row, column in offsets
     ]
 
@@ -61,6 +66,8 @@ def neighbour_labels(
         raise ValueError(f"labels must be (N, H, W); got {labels.dim()} dimensions, {tuple(labels.shape)}")
     if 0 in labels.shape:
         raise ValueError(f"labels must not be empty: every size must be at least 1; got {tuple(labels.shape)}")
+    if ignore_index is not None and not is_integer(ignore_index):
+        raise TypeError(f"ignore_index must be an integer, or None if all pixels count; got {ignore_index!r}")
     labels = labels.long()  # the label to ignore need not fit into a narrow type
     counts = torch.ones_like(labels, dtype=torch.bool) if ignore_index is None else labels != ignore_index
     offsets = neighbour_offsets(dilations, kernel)
@@ -71,18 +78,18 @@ def neighbour_labels(
     return torch.stack(pairs, dim=1)
 
 
+def _at_most(offset: int, side: int) -> int:
+    return max(-side, min(offset, side))
+
+
 def check_neighbourhood(dilations: Sequence[int], kernel: int) -> None:
     if not isinstance(dilations, Sequence) or isinstance(dilations, str):
-        raise TypeError(f"dilations must be a sequence of integers; got {dilations!r}. One dilation d is written (d,)")
-    if not all(_is_integer(dilation) for dilation in dilations):
+        raise TypeError(f"dilations must be a sequence of integers; got {dilations!r}. One dilation d is written [d]")
+    if not all(is_integer(dilation) for dilation in dilations):
         raise TypeError(f"dilations must be integers; got {tuple(dilations)}")
     if not dilations or min(dilations) < 1 or len(set(dilations)) != len(dilations):
         raise ValueError(f"dilations must be one or more distinct integers from 1 up; got {tuple(dilations)}")
-    if not _is_integer(kernel):
+    if not is_integer(kernel):
         raise TypeError(f"kernel must be an integer; got {kernel!r}")
     if kernel < 3 or kernel % 2 == 0:
         raise ValueError(f"kernel must be odd and at least 3, so that a pixel lies in its middle; got {kernel}")
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spatialprop.ops import naive_spread
 from spatialprop.ops.backends import choose_backend
-from spatialprop.ops.contract import autocast, check_affinity
+from spatialprop.ops.contract import autocast, check_affinity, check_integer
 from spatialprop.ops.pairs import check_neighbourhood
 
 
@@ -56,10 +56,7 @@ def spread(
         tensor([[[[1.0000, 0.7500, 0.2500, 0.0000]]]])
     """
     check_neighbourhood(dilations, kernel)
-    if not isinstance(steps, int) or isinstance(steps, bool):
-        raise TypeError(f"steps must be an integer; got {steps!r}")
-    if steps < 0:
-        raise ValueError(f"steps must be at least 0; got {steps}")
+    check_integer("steps", steps, 0)
     x, affinity = autocast(x), autocast(affinity)
     check_affinity(x, affinity, len(dilations) * (kernel**2 - 1))
     chosen = choose_backend(backend, x, affinity)
