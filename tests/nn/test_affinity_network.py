@@ -104,8 +104,7 @@ def test_convolutions_are_counted():
     cells = 8 * 8
     assert counted["segmenter"] == 2 * cells * 9 * (3 * 8 + 8 * 3)
     assert counted["head"] == 2 * cells * (8 * 16 + 2 * (9 * 16 * 16 + 16 * 4))
-    shapes = (1, 3, 8, 8), (1, 16, 8, 8)
-    assert counted["propagation"] == spread_flops(*shapes, DILATIONS, 3, steps=2)
+    assert counted["propagation"] == spread_flops((1, 3, 8, 8), neighbours=16, steps=2)
     assert parameters(network) == {
         "segmenter": 9 * 3 * 8 + 8 + 9 * 8 * 3 + 3,
         "head": sum(p.numel() for p in network.head.parameters()),
@@ -116,3 +115,13 @@ def test_convolutions_are_counted():
 def test_scans_are_counted():
     counted = flops(make(kind="scan"), torch.rand(1, 3, 32, 32))
     assert counted["propagation"] == 2 * propagate_flops((1, 3, 8, 8), (1, 4, 3, 1, 8, 8))
+
+
+@pytest.mark.parametrize("kind", ["spread", "scan"])
+def test_operations_do_not_depend_on_the_backend(kind):
+    network, image = make(kind=kind), torch.rand(1, 3, 32, 32)
+    counted = flops(network, image)["propagation"]
+    network.propagation.backend = "naive"
+    assert flops(network, image)["propagation"] == counted > 0
+    network.propagation.steps = 0
+    assert flops(network, image)["propagation"] == 0

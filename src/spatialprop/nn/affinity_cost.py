@@ -8,28 +8,27 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from spatialprop.nn.affinity import AffinityPropagation
 from spatialprop.nn.affinity_network import DilatedAffinityNetwork, on_grid
+from spatialprop.ops import DIRECTIONS
 
 PARTS = ("segmenter", "head", "propagation")
 
 
-def spread_flops(
-    x: Sequence[int], affinity: Sequence[int], dilations: Sequence[int], kernel: int, steps: int, **_: Any
-) -> int:
+def spread_flops(x: Sequence[int], neighbours: int, steps: int) -> int:
     """Operations of `spread`: P multiplications and additions and one division for each value and step.
 
-    The sum of the weights, P additions a pixel, is taken once.
+    The sum of the weights, P additions a pixel, is taken once, if there is a step at all.
 
     Example:
-        >>> spread_flops((1, 3, 10, 10), (1, 8, 10, 10), (1,), 3, steps=2)
+        >>> spread_flops((1, 3, 10, 10), neighbours=8, steps=2)
         11000
     """
-    neighbours = affinity[1]
-    pixels = x[0] * x[2] * x[3]
-    return int(pixels * (neighbours + steps * x[1] * (2 * neighbours + 1)))
+    batch, channels, height, width = x
+    return batch * height * width * (neighbours * (steps > 0) + steps * channels * (2 * neighbours + 1))
 
 
-def propagate_flops(x: Sequence[int], gates: Sequence[int], *_: Any, **__: Any) -> int:
+def propagate_flops(x: Sequence[int], gates: Sequence[int]) -> int:
     """Operations of `propagate`: for each value and direction K + 1 products, K sums and one for the merge.
 
     The sum of the gates, K operations a pixel, direction and group, comes once.
@@ -39,7 +38,7 @@ def propagate_flops(x: Sequence[int], gates: Sequence[int], *_: Any, **__: Any) 
         10800
     """
     directions, connection = gates[1], gates[2]
-    return int(prod(gates) + prod(x) * directions * (2 * connection + 2))
+    return prod(gates) + prod(x) * directions * (2 * connection + 2)
 
 
 def parameters(network: DilatedAffinityNetwork) -> dict[str, int]:
@@ -51,8 +50,8 @@ def parameters(network: DilatedAffinityNetwork) -> dict[str, int]:
 def flops(network: DilatedAffinityNetwork, image: Tensor) -> dict[str, int]:
     """Floating-point operations of each part for one `image` (1, 3, H, W), a product and a sum counting two.
 
-    Convolutions and matrix products are counted by PyTorch, the propagation by the formulas above. What moves or
-    rectifies values is not counted, as usual.
+    Convolutions and matrix products are counted by PyTorch, the propagation by the formulas above, whichever backend
+    runs it. What moves or rectifies values is not counted, as usual.
 
     Example:
         >>> from spatialprop.nn.segmenters import UNet
@@ -67,15 +66,20 @@ def flops(network: DilatedAffinityNetwork, image: Tensor) -> dict[str, int]:
     head = network.head
     pairs = _counted(lambda: head(features, network.grid(scores, image.shape[-2:])), counted, "head")
     if network.propagation is not None:
-        propagation = network.propagation
-        x = on_grid(scores, pairs)
-        _counted(lambda: propagation(x, pairs), counted, "propagation")
+        counted["propagation"] = _propagation_flops(network.propagation, on_grid(scores, pairs).shape)
     return counted
 
 
+def _propagation_flops(propagation: AffinityPropagation, x: Sequence[int]) -> int:
+    if propagation.kind == "spread":
+        neighbours = len(propagation.dilations) * (propagation.kernel**2 - 1)
+        return spread_flops(x, neighbours, propagation.steps)
+    batch, _, height, width = x
+    return propagation.steps * propagate_flops(x, (batch, len(DIRECTIONS), 3, 1, height, width))
+
+
 def _counted(run: Callable[[], Any], counted: dict[str, int], part: str) -> Any:
-    own = {torch.ops.spatialprop.spread: spread_flops, torch.ops.spatialprop.propagate: propagate_flops}
-    with FlopCounterMode(display=False, custom_mapping=own) as counter:
+    with FlopCounterMode(display=False) as counter:
         result = run()
     counted[part] = counter.get_total_flops()
     return result
