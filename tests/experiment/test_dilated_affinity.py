@@ -6,11 +6,44 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.optim import AdamW
 
 from spatialprop.cli import main as spatialprop
-from tests.experiment.tiny import REPOSITORY, environment, run, tiny_but
+from spatialprop.data import LabelSet
+from spatialprop.experiment.composition import make_task
+from spatialprop.tasks.optimization import Optimization
+from tests.experiment.tiny import REPOSITORY, composed, environment, run, tiny_but
+
+LABELS = LabelSet("three", ("background", "cat", "dog"))
 
 ROWS = ["dilated_affinity_base", "dilated_affinity_loss", "dilated_affinity", "dilated_affinity_scan"]
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("dilations=3", r"dilations must be a sequence of integers; got 3. One dilation d is written \[d\]"),
+        ("dilations=[1.5]", r"dilations must be integers; got \(1\.5,\)"),
+        ("curve=5", r"task.curve must be a list of numbers of steps, such as \[1,2,5\]; got 5"),
+        ("curve=[1.5]", r"integers from 1 up; got \[1\.5\]"),
+        ("propagation=null", "propagation must be one of spread, scan; got None. .* task.propagation=none"),
+        ("affinity_weight=null", "affinity_weight must be a number; got None"),
+        ("affinity_weight=nan", "affinity_weight must be at least 0 and finite; got nan"),
+        ("affinity_weight=much", "affinity_weight must be a number; got 'much'"),
+        ("backend=gpu", "backend must be one of auto, naive, cpu, cuda; got 'gpu'"),
+        ("width=16.0", r"width must be a multiple of 4; got 16\.0"),
+        ("background=99", "task.background must be the index of a class"),
+    ],
+)
+def test_wrong_values_are_refused_before_training(override, told):
+    config = composed("train", "task=dilated_affinity", f"task.{override}")
+    with pytest.raises((TypeError, ValueError), match=told):
+        make_task(config, LABELS, {}, Optimization(AdamW))
+
+
+def test_the_backend_is_a_setting():
+    config = composed("train", "task=dilated_affinity", "task.backend=naive")
+    assert make_task(config, LABELS, {}, Optimization(AdamW)).network.propagation.backend == "naive"
 
 
 @pytest.fixture(scope="module")

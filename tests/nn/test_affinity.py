@@ -183,8 +183,11 @@ def test_autocast_does_not_round_probabilities(kind):
         ({"kind": "scan", "dilations": (2, 4)}, r"dilations must hold 1; got \(2, 4\)"),
         ({"kind": "scan", "merge": "none"}, "use 'mean' or 'max'"),
         ({"steps": -1}, "steps must be at least 0"),
-        ({"power": 0.0}, "power and own_weight must be positive"),
-        ({"own_weight": 0.0}, "power and own_weight must be positive"),
+        ({"power": 0.0}, r"power must be positive and finite; got 0\.0"),
+        ({"power": float("inf")}, "power must be positive and finite; got inf"),
+        ({"own_weight": 0.0}, r"own_weight must be positive and finite; got 0\.0"),
+        ({"own_weight": float("nan")}, "own_weight must be positive and finite; got nan"),
+        ({"backend": "gpu"}, "backend must be one of auto, naive"),
         ({"dilations": (1, 1)}, "distinct"),
     ],
 )
@@ -193,6 +196,22 @@ def test_wrong_options_are_refused(options, told):
         AffinityPropagation(**options)
 
 
-def test_a_head_too_thin_is_refused():
-    with pytest.raises(ValueError, match="width must be a multiple of 4; got 6"):
-        AffinityHead(3, width=6)
+@pytest.mark.parametrize("kind", ["spread", "scan"])
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"steps": 1.5}, r"steps must be an integer; got 1\.5"),
+        ({"steps": None}, "steps must be an integer; got None"),
+        ({"power": "8"}, "power must be a number; got '8'"),
+        ({"own_weight": True}, "own_weight must be a number; got True"),
+    ],
+)
+def test_options_of_another_type_are_refused(kind, options, told):
+    with pytest.raises(TypeError, match=told):
+        AffinityPropagation(kind, **options)
+
+
+@pytest.mark.parametrize("width", [6, 0, 16.0, "16", None])
+def test_a_head_of_another_width_is_refused(width):
+    with pytest.raises(ValueError, match=f"width must be a multiple of 4; got {width!r}"):
+        AffinityHead(3, width=width)

@@ -98,6 +98,11 @@ def test_what_does_not_fit_is_refused(options, told):
         make(**options)
 
 
+def test_a_stride_between_pixels_is_refused():
+    with pytest.raises(TypeError, match=r"stride must be an integer; got 1\.5"):
+        make(stride=1.5)
+
+
 def test_convolutions_are_counted():
     network = make(UNet(3, factor=4, width=8, depth=1))
     counted = flops(network, torch.rand(1, 3, 32, 32))

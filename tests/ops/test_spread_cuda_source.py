@@ -133,7 +133,10 @@ def test_threads_neither_race_nor_stray(tmp_path, dtype):
 
 def test_more_neighbours_than_a_launch_can_name():
     x = torch.rand(1, 1, 4, 4)
-    with pytest.raises(ValueError, match=r"at most 256 neighbours: .* is 264\. Use fewer, or backend='naive'"):
+    with pytest.raises(
+        ValueError,
+        match=r"at most 256 neighbours: .* is 264\. Use fewer dilations, a smaller kernel, or backend='naive'",
+    ):
         cuda_spread.plan_forward(x, torch.rand(1, 264, 4, 4), list(range(1, 34)), 3, 1)
 
 

@@ -145,10 +145,29 @@ def test_weights_of_nothing_are_refused():
         make(None, affinity_weight=0.0)
     with pytest.raises(ValueError, match="needs a network with an affinity head"):
         make(None, head=False, affinity_weight=1.0)
-    with pytest.raises(ValueError, match="affinity_weight must be at least 0"):
-        make(affinity_weight=-1.0)
-    with pytest.raises(ValueError, match="numbers of steps from 1 up"):
-        make(curve=(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "told"),
+    [
+        ({"affinity_weight": -1.0}, ValueError, r"affinity_weight must be at least 0 and finite; got -1\.0"),
+        ({"affinity_weight": float("nan")}, ValueError, "affinity_weight must be at least 0 and finite; got nan"),
+        ({"affinity_weight": None}, TypeError, "affinity_weight must be a number; got None"),
+        ({"coarse_weight": -5}, ValueError, "coarse_weight must be at least 0 and finite; got -5"),
+        ({"coarse_weight": "much"}, TypeError, "coarse_weight must be a number; got 'much'"),
+        ({"train_through": "maybe"}, TypeError, "train_through must be true or false; got 'maybe'"),
+        ({"background": 3}, ValueError, "index of a class, 0 to 2, or null where no class is a background; got 3"),
+        ({"background": -1}, ValueError, "0 to 2, or null .*; got -1"),
+        ({"background": 1.5}, ValueError, r"0 to 2, or null .*; got 1\.5"),
+        ({"background": "abc"}, ValueError, "0 to 2, or null .*; got 'abc'"),
+        ({"curve": (0, 1)}, ValueError, r"numbers of steps, integers from 1 up; got \[0, 1\]"),
+        ({"curve": (1.5,)}, ValueError, r"numbers of steps, integers from 1 up; got \[1\.5\]"),
+        ({"curve": 5}, TypeError, r"a list of numbers of steps, such as \[1,2,5\]; got 5"),
+    ],
+)
+def test_wrong_options_are_refused_before_training(options, error, told):
+    with pytest.raises(error, match=told):
+        make(**options)
 
 
 @pytest.mark.parametrize(("side", "cells"), [(12, 12), (12, 6), (12, 3), (13, 4), (1, 1)])

@@ -290,3 +290,9 @@ def test_baselines_are_restricted_as_the_refined_map_is(restrict):
     assert right.tolist() == pytest.approx(expected[1])
     assert torch.equal(outputs["coarse"], batch["coarse"])
     assert torch.equal(outputs["labels"]["coarse"], batch["coarse"].argmax(dim=1))
+
+
+@pytest.mark.parametrize("weight", [-0.5, float("inf"), "half"])
+def test_a_coarse_weight_that_is_no_weight_is_refused(weight):
+    with pytest.raises((TypeError, ValueError), match=f"task.coarse_weight must be .*; got {weight!r}"):
+        TASKS["joint"](coarse_weight=weight)

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger
 from torch import nn
@@ -65,7 +65,7 @@ def make_task(
             train_through=config.task.train_through,
             coarse_weight=config.task.coarse_weight,
             background=config.task.background,
-            curve=tuple(config.task.curve),
+            curve=_as_tuple(config.task.curve),
             baselines=compared_with,
         )
     guidance = instantiate(config.guidance.network)
@@ -87,19 +87,25 @@ def make_task(
 def _dilated_affinity_network(config: DictConfig, labels: LabelSet) -> DilatedAffinityNetwork:
     """The segmenter with as much on top as the config's losses and tests need."""
     task = config.task
-    neighbourhood: dict[str, Any] = {"dilations": tuple(task.dilations), "kernel": task.kernel}
+    neighbourhood: dict[str, Any] = {"dilations": _as_tuple(task.dilations), "kernel": task.kernel}
     propagation = None
     if task.propagation != "none":
         averaging = {name: task[name] for name in ("steps", "power", "own_weight", "merge")}
-        propagation = AffinityPropagation(task.propagation, **neighbourhood, **averaging)
+        backend = task.get("backend", "auto")  # which runs of before do not name
+        propagation = AffinityPropagation(task.propagation, **neighbourhood, **averaging, backend=backend)
     return DilatedAffinityNetwork(
         make_segmenter(config, labels),
-        head=propagation is not None or task.affinity_weight > 0,
+        head=propagation is not None or task.affinity_weight != 0,
         propagation=propagation,
         width=task.width,
         stride=task.stride,
         **neighbourhood,
     )
+
+
+def _as_tuple(value: Any) -> Any:
+    """A list of the config as Python writes it; what is no list is left to whoever says what is wrong with it."""
+    return tuple(value) if isinstance(value, ListConfig) else value
 
 
 def make_optimization(config: DictConfig) -> Optimization:

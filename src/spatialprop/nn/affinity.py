@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from spatialprop.nn.features import reduced
 from spatialprop.nn.refinement import resize
 from spatialprop.ops import DIRECTIONS, propagate, spread
-from spatialprop.ops.contract import check_merge
+from spatialprop.ops.backends import check_backend
+from spatialprop.ops.contract import check_integer, check_merge, check_number
 from spatialprop.ops.pairs import check_neighbourhood, neighbour_offsets, neighbours
 
 KINDS = ("spread", "scan")
@@ -105,15 +106,17 @@ class AffinityPropagation(nn.Module):
         check_neighbourhood(dilations, kernel)
         check_merge(merge)
         if kind not in KINDS:
-            raise ValueError(f"propagation must be one of {', '.join(KINDS)}, or none at all; got {kind!r}")
+            raise ValueError(
+                f"propagation must be one of {', '.join(KINDS)}; got {kind!r}. For none at all: task.propagation=none"
+            )
         if kind == "scan" and 1 not in dilations:
             raise ValueError(f"a scan goes from pixel to pixel: dilations must hold 1; got {tuple(dilations)}")
         if merge == "none":
             raise ValueError("merge='none' leaves one map a direction, not one result; use 'mean' or 'max'")
-        if steps < 0:
-            raise ValueError(f"steps must be at least 0; got {steps}")
-        if not power > 0 or not own_weight > 0:
-            raise ValueError(f"power and own_weight must be positive; got {power} and {own_weight}")
+        check_integer("steps", steps, 0)
+        check_number("power", power, positive=True)
+        check_number("own_weight", own_weight, positive=True)
+        check_backend(backend)
         self.kind = kind
         self.dilations = tuple(dilations)
         self.kernel = kernel

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from spatialprop.nn.affinity import AffinityHead, AffinityPropagation
 from spatialprop.nn.refinement import resize
+from spatialprop.ops.contract import check_integer
 
 
 class Prediction(NamedTuple):
@@ -58,8 +59,8 @@ class DilatedAffinityNetwork(nn.Module):
                 f"head and propagation must mean the same neighbours; got dilations {tuple(dilations)} and kernel "
                 f"{kernel} for the head, {propagation.dilations} and {propagation.kernel} for the propagation"
             )
-        if stride is not None and stride < 1:
-            raise ValueError(f"stride must be at least 1; got {stride}")
+        if stride is not None:
+            check_integer("stride", stride, 1)
         if head and not hasattr(segmenter, "forward_with_features"):
             raise ValueError(
                 f"{type(segmenter).__name__} does not hand out its features (no method forward_with_features), which "

@@ -129,7 +129,7 @@ def _call(x: Tensor, affinity: Tensor, dilations: Sequence[int], kernel: int) ->
     if len(offsets) > MAX_NEIGHBOURS:
         raise ValueError(
             f"the cuda backend takes at most {MAX_NEIGHBOURS} neighbours: len(dilations) * (kernel**2 - 1) is "
-            f"{len(offsets)}. Use fewer, or backend='naive'"
+            f"{len(offsets)}. Use fewer dilations, a smaller kernel, or backend='naive'"
         )
     call = np.zeros(1, _CALL)
     call["affinity"], call["affinity_strides"] = affinity.data_ptr(), affinity.stride()

@@ -12,6 +12,7 @@ from spatialprop.baselines import Baseline
 from spatialprop.data.example import LabelSet
 from spatialprop.nn.affinity_network import DilatedAffinityNetwork
 from spatialprop.nn.refinement import resize
+from spatialprop.ops.contract import check_number, is_integer
 from spatialprop.tasks.comparison import Comparison, Validation
 from spatialprop.tasks.dilated_affinity_diagnosis import Cost, Diagnosis
 from spatialprop.tasks.dilated_affinity_loss import balanced_affinity_loss, labels_on_grid
@@ -52,8 +53,15 @@ class DilatedAffinity(pl.LightningModule):
     ) -> None:
         super().__init__()
         propagates = network.propagation is not None
-        if affinity_weight < 0:
-            raise ValueError(f"task.affinity_weight must be at least 0; got {affinity_weight}")
+        check_number("task.affinity_weight", affinity_weight, positive=False)
+        check_number("task.coarse_weight", coarse_weight, positive=False)
+        if not isinstance(train_through, bool):
+            raise TypeError(f"task.train_through must be true or false; got {train_through!r}")
+        if background is not None and not (is_integer(background) and 0 <= background < len(labels.classes)):
+            raise ValueError(
+                f"task.background must be the index of a class, 0 to {len(labels.classes) - 1}, or null where no class "
+                f"is a background; got {background!r}"
+            )
         if affinity_weight and network.head is None:
             raise ValueError("a loss on affinities needs a network with an affinity head")
         if not affinity_weight and network.head is not None and not (propagates and train_through):

@@ -23,6 +23,7 @@ from spatialprop.nn.affinity_network import (
     on_grid,
 )
 from spatialprop.ops import neighbour_labels
+from spatialprop.ops.contract import is_integer
 from spatialprop.tasks.dilated_affinity_loss import labels_on_grid
 
 
@@ -37,8 +38,10 @@ class Diagnosis(nn.Module):
 
     def __init__(self, network: DilatedAffinityNetwork, labels: LabelSet, curve: Sequence[int]) -> None:
         super().__init__()
-        if curve and min(curve) < 1:
-            raise ValueError(f"task.curve must hold numbers of steps from 1 up; got {list(curve)}")
+        if not isinstance(curve, Sequence) or isinstance(curve, str):
+            raise TypeError(f"task.curve must be a list of numbers of steps, such as [1,2,5]; got {curve!r}")
+        if not all(is_integer(count) and count >= 1 for count in curve):
+            raise ValueError(f"task.curve must hold numbers of steps, integers from 1 up; got {list(curve)}")
         self.affinity = None if network.head is None else AffinityScores(network.head.dilations)
         self.regions = None if network.propagation is None else ErrorRegions(VOID)
         self.images = None if network.propagation is None else ImageEffects(VOID)

@@ -10,6 +10,7 @@ from torch import Tensor
 from spatialprop.baselines import Baseline
 from spatialprop.data.example import LabelSet
 from spatialprop.nn.joint import JointNetwork
+from spatialprop.ops.contract import check_number
 from spatialprop.tasks.comparison import Comparison, Validation
 from spatialprop.tasks.losses import cross_entropy
 from spatialprop.tasks.optimization import Optimization
@@ -42,6 +43,7 @@ class Joint(pl.LightningModule):
         windows: Windows | None = None,
     ) -> None:
         super().__init__()
+        check_number("task.coarse_weight", coarse_weight, positive=False)
         self.network = network
         self.labels = labels
         self.optimization = optimization
