@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from torch.optim import AdamW
 
@@ -12,7 +13,8 @@ from spatialprop.cli import main as spatialprop
 from spatialprop.data import LabelSet
 from spatialprop.experiment.composition import make_task
 from spatialprop.tasks.optimization import Optimization
-from tests.experiment.tiny import REPOSITORY, composed, environment, run, tiny_but
+from tests.data.tiny_folder import save_label, write_tiny_folder
+from tests.experiment.tiny import REPOSITORY, TINY, composed, environment, run, tiny_but
 
 LABELS = LabelSet("three", ("background", "cat", "dog"))
 
@@ -44,6 +46,20 @@ def test_wrong_values_are_refused_before_training(override, told):
 def test_the_backend_is_a_setting():
     config = composed("train", "task=dilated_affinity", "task.backend=naive")
     assert make_task(config, LABELS, {}, Optimization(AdamW)).network.propagation.backend == "naive"
+
+
+def test_a_run_whose_test_images_are_void_ends_and_says_so(tmp_path):
+    root = write_tiny_folder(tmp_path / "data", splits=("train", "val", "test"), images=2, coarse=False)
+    for path in (root / "test" / "labels").iterdir():
+        save_label(path, np.full((40, 56), 255, np.uint8), palette=False)
+    options = [option for option in TINY if not option.startswith(("data.", "segmenter.fit", "guidance"))]
+    done = run("train.py", "task=dilated_affinity", "data=folder", f"data.root={root}", *options, folder=tmp_path)
+    assert "Nothing in the test images counts for mIoU" in done.stdout + done.stderr
+    text = Path(tmp_path, done.stdout.strip().splitlines()[-1], "metrics.json").read_text()
+    assert "NaN" not in text
+    metrics = json.loads(text)
+    assert metrics["coarse"]["mIoU"] is metrics["refined"]["steps"]["0"]["mIoU"] is None
+    assert metrics["coarse"]["cost"]["milliseconds"]["segmenter"] > 0
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from spatialprop.callbacks.failures import KINDS
 from spatialprop.cli import main as spatialprop
 from spatialprop.data.example import LabelSet
 from spatialprop.report.affinity import affinity_tables
-from spatialprop.report.affinity_figures import draw_failures
+from spatialprop.report.affinity_figures import draw_failures, draw_steps
 from spatialprop.report.affinity_sweep import affinity_sweep_tables, draw_steps_of_settings
 from spatialprop.report.page import write_report
 from spatialprop.report.run import read_kinds, read_run
@@ -122,6 +122,11 @@ def test_failures_of_images_of_any_size_are_drawn(size):
     for axes in outlined:
         assert axes.get_xlim() == (-0.5, size[1] - 0.5)
         assert axes.get_ylim() == (size[0] - 0.5, -0.5)
+
+
+def test_a_curve_of_undefined_scores_is_left_out():
+    nothing = {"mIoU": None, "changed": None, "right": None, "wrong": None, "neutral": None}
+    assert draw_steps({"0": nothing, "5": nothing}, None) is None
 
 
 def test_a_broken_failure_is_left_out(run):

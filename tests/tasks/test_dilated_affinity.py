@@ -1,10 +1,12 @@
 """The task, its loss, and what its test says."""
 
+import json
 from functools import partial
 
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
 from spatialprop.data.example import VOID
 from spatialprop.data.samples import collate
@@ -168,6 +170,17 @@ def test_weights_of_nothing_are_refused():
 def test_wrong_options_are_refused_before_training(options, error, told):
     with pytest.raises(error, match=told):
         make(**options)
+
+
+def test_where_nothing_counts_scores_are_null():
+    task = make()
+    images = [sample(0), sample(1)]
+    for image in images:
+        image["label"][:] = VOID
+    make_trainer().test(task, DataLoader(images, batch_size=1, collate_fn=collate), verbose=False)
+    assert set(task.results["refined"]["steps"]) == {"0", "1", "2", "4", "6"}
+    assert all(found["mIoU"] is None for found in task.results["refined"]["steps"].values())
+    json.dumps(task.results, allow_nan=False)
 
 
 @pytest.mark.parametrize(("side", "cells"), [(12, 12), (12, 6), (12, 3), (13, 4), (1, 1)])

@@ -1,6 +1,7 @@
 """One run of `train.py`: fit, test, report."""
 
 import logging
+import math
 import os
 import warnings
 from pathlib import Path
@@ -137,10 +138,13 @@ def run_job(config: DictConfig) -> float:
             import wandb
 
             wandb.finish()  # or the next job of a multirun would go on in this one's
+    scores = metrics.get("refined", metrics["coarse"])
+    undefined = [name for name, value in scores.items() if value is None]
+    if undefined:
+        log.warning("Nothing in the test images counts for %s: null in metrics.json", ", ".join(undefined))
     log.info("Report: %s", folder / "report.html")
     print(folder, flush=True)
-    scores = metrics.get("refined", metrics["coarse"])
-    return float(scores["mIoU"])
+    return math.nan if scores["mIoU"] is None else float(scores["mIoU"])
 
 
 def _checkpoint(config: DictConfig, run: RunFolder) -> Path | None:

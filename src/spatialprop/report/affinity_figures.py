@@ -56,7 +56,7 @@ def write_affinity_figures(run: Run) -> list[tuple[Path, str]]:
 
 def draw_steps(steps: Mapping[str, Mapping[str, Any]], coarse: float | None) -> Figure | None:
     """mIoU, and the share of all pixels that is changed rightly, wrongly or from wrong to wrong, against the step."""
-    if not steps:
+    if not any(is_number(found["mIoU"]) for found in steps.values()):
         return None
     counts = list(map(int, steps))
     figure, (scores, changes) = plot_grid(["mIoU", "pixels changed"], height=3.2)

@@ -92,9 +92,9 @@ class Comparison(nn.Module):
         """What `metrics.json` holds."""
         results: dict[str, Any] = {method: scores.compute() for method, scores in self.scores.items()}
         for method, faces in self.faces.items():
-            results[method]["helen"] = {kind: _numbers(columns) for kind, columns in faces.compute().items()}
+            results[method]["helen"] = {kind: numbers(columns) for kind, columns in faces.compute().items()}
         for method, changes in self.changes.items():
-            results[method]["changes"] = _numbers(changes.compute())  # where nothing changed, no share of it is right
+            results[method]["changes"] = numbers(changes.compute())  # where nothing changed, no share of it is right
             if self.seconds[method]:
                 results[method]["milliseconds"] = 1000 * median(self.seconds[method])
         return results
@@ -124,7 +124,8 @@ class Validation(nn.Module):
         return results
 
 
-def _numbers(shares: Mapping[str, Tensor]) -> dict[str, float | None]:
+def numbers(shares: Mapping[str, Tensor]) -> dict[str, float | None]:
+    """Shares as `metrics.json` holds them: null where there is nothing to take a share of."""
     return {name: None if share.isnan() else share.item() for name, share in shares.items()}
 
 

@@ -24,6 +24,7 @@ from spatialprop.nn.affinity_network import (
 )
 from spatialprop.ops import neighbour_labels
 from spatialprop.ops.contract import is_integer
+from spatialprop.tasks.comparison import numbers
 from spatialprop.tasks.dilated_affinity_loss import labels_on_grid
 
 
@@ -102,7 +103,7 @@ class Diagnosis(nn.Module):
             found["coarse"] = {"affinity": self.affinity.compute()}
         if self.regions is not None and self.images is not None:
             steps = {
-                str(count): {"mIoU": scores.compute()["mIoU"].item(), **_shares(changes)}
+                str(count): numbers({"mIoU": scores.compute()["mIoU"], **changes.compute()})
                 for count, changes, scores in zip(self.steps, self.changes, self.scores, strict=True)
             }
             regions, images = self.regions.compute(), self.images.compute()
@@ -163,10 +164,6 @@ class Cost:
         """Size of the first image, for which operations are counted; median time over all images, of whatever size."""
         milliseconds = {part: 1000 * median(seconds) for part, seconds in self.seconds.items()}
         return {**self._counted, "milliseconds": milliseconds}
-
-
-def _shares(changes: RefinementChanges) -> dict[str, float | None]:
-    return {name: None if share.isnan() else share.item() for name, share in changes.compute().items()}
 
 
 def _now(device: torch.device) -> float:
