@@ -11,7 +11,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from tests.experiment.tiny import REPOSITORY, TINY, run, tiny_but, trained
+from spatialprop.experiment.evaluation import evaluate
+from spatialprop.experiment.training import train
+from tests.experiment.tiny import REPOSITORY, TINY, composed, run, tiny_but, trained
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,35 @@ def test_a_segmenter_that_was_trained_before_is_taken_over(tmp_path):
     )
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not (refined / "checkpoints" / "segmenter").exists()
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory) -> Path:
+    return trained(tmp_path_factory.mktemp("segmenter"), "task=segment", "patches=full")
+
+
+@pytest.mark.parametrize("task", ["segment", "joint", "dilated_affinity"])
+def test_training_goes_on_from_a_segmenter_that_was_trained_before(segmenter, task, tmp_path):
+    still = ["optimizer.lr=0", "optimizer.weight_decay=0", "trainer.max_epochs=1"]
+    run = trained(tmp_path, f"task={task}", f"segmenter.checkpoint={segmenter}", *still)
+    before, after = (load_file(folder / "checkpoints" / "network.safetensors") for folder in (segmenter, run))
+    inside = "" if task == "segment" else "segmenter."
+    assert all(torch.equal(value, after[inside + name]) for name, value in before.items())
+
+
+@pytest.mark.parametrize("task", ["segment", "joint", "dilated_affinity"])
+def test_weights_of_another_segmenter_are_refused(segmenter, task, tmp_path):
+    options = tiny_but(f"task={task}", f"segmenter.checkpoint={segmenter}", "segmenter.network.depth=2")
+    with pytest.raises(ValueError, match="the weights do not fit the network"):
+        train(composed("train", *options), tmp_path / "run")
+    with pytest.raises(FileNotFoundError, match="checkpoint = nowhere does not exist"):
+        train(composed("train", *options, "segmenter.checkpoint=nowhere"), tmp_path / "run")
+
+
+def test_another_segmenter_is_no_part_of_evaluating_a_run_that_trained_its_own(segmenter):
+    options = [f"run={segmenter}", "segmenter=unet"]
+    with pytest.raises(ValueError, match="trained with task=segment, whose own segmenter"):
+        evaluate(composed("evaluate", *options), segmenter / "evaluations" / "refused")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from spatialprop.data import CoarseFiles, Splits, WholeImages, WithCoarse
 from spatialprop.data.example import Example, Examples, LabelSet
 from spatialprop.data.files import write_beside
 from spatialprop.experiment.composition import (
+    Task,
     keep_checkpoints,
     load_weights_of,
     make_data,
@@ -26,7 +27,7 @@ from spatialprop.experiment.composition import (
     with_stored_coarse,
 )
 from spatialprop.experiment.run_folder import RunFolder
-from spatialprop.tasks import Segment
+from spatialprop.tasks import Refine, Segment
 from spatialprop.tasks.optimization import Optimization, freeze, restore
 from spatialprop.tasks.schedules import cosine
 
@@ -73,6 +74,15 @@ def loaded_segmenter(config: DictConfig, labels: LabelSet) -> nn.Module:
     _load(config, network)
     freeze(network)
     return network
+
+
+def start_segmenter(task: Task, source: str) -> None:
+    """Give the segmenter that a task trains the weights of a run or a file. A refinement trains none."""
+    if isinstance(task, Refine):
+        return
+    network = task.network if isinstance(task, Segment) else task.network.segmenter
+    restore(network, _weights_at(Path(source)))
+    log.info("The segmenter starts from %s", source)
 
 
 def _load(config: DictConfig, network: nn.Module) -> None:

@@ -53,13 +53,18 @@ def read_config(run: RunFolder, *, trust: bool) -> DictConfig:
 
 def take_over(options: DictConfig, config: DictConfig) -> None:
     """Change a run's config to what the command line of evaluate.py asks for."""
+    kind = config.task.kind
+    if options.get("segmenter") is not None and kind != "refine":
+        raise ValueError(
+            f"segmenter chooses the coarse maps of a run of task=refine; this run was trained with task={kind}, whose "
+            f"own segmenter is what is evaluated: leave it out"
+        )
     for group in ("data", "segmenter"):
         if options.get(group) is not None:
             config[group] = options[group]
     for group in ("trainer", "callbacks"):
         config[group] = options[group]
     config.loader.workers = options.workers
-    kind = config.task.kind
     for option, kinds in {"restrict": ("refine",), "window": WINDOWED, "overlap": WINDOWED}.items():
         if options[option] is not None:
             if kind not in kinds:

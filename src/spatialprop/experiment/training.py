@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import WandbLogger
 from spatialprop.callbacks import SaveExamples, SaveFailures, SaveRanked
 from spatialprop.data import Splits
 from spatialprop.data.files import write_beside
-from spatialprop.experiment.coarse import frozen_segmenter, keep_weights, with_coarse
+from spatialprop.experiment.coarse import frozen_segmenter, keep_weights, start_segmenter, with_coarse
 from spatialprop.experiment.composition import (
     Task,
     check_lengths,
@@ -69,8 +69,11 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
     checkpoint = _checkpoint(config, run)
     if checkpoint is not None:
         _refuse_another_network(task, checkpoint)
-    elif config.guidance.get("checkpoint") is not None:
-        start_guidance(task.network, config.guidance.checkpoint)
+    else:
+        if config.segmenter.get("checkpoint") is not None:
+            start_segmenter(task, config.segmenter.checkpoint)
+        if config.guidance.get("checkpoint") is not None:
+            start_guidance(task.network, config.guidance.checkpoint)
     if config.ckpt_path == "last" and run.config.exists():
         log.info("Going on with %s%s", folder, ", which had finished" if run.metrics.exists() else "")
         _say_what_changed(cast(DictConfig, OmegaConf.load(run.config)), config)
