@@ -1,20 +1,25 @@
 """Models of other libraries as segmenters, on stand-ins with the interfaces that those libraries publish."""
 
 import ast
+import copy
 import json
 import re
 import sys
 from textwrap import dedent
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch.optim import AdamW
 
 from spatialprop.data import ImageFolder, LabelSet
-from spatialprop.experiment.composition import make_segmenter
+from spatialprop.experiment.composition import make_segmenter, make_task
 from spatialprop.experiment.evaluation import evaluate
 from spatialprop.experiment.training import train
+from spatialprop.nn import DilatedAffinityNetwork
 from spatialprop.nn.segmenters import External, OnFeatures
+from spatialprop.tasks.optimization import Optimization
 from tests.data.tiny_folder import write_tiny_folder
 from tests.experiment.tiny import REPOSITORY, TINY, composed
 
@@ -143,6 +148,152 @@ def test_each_config_makes_a_segmenter(libraries, library):
     logits.sum().backward()
     assert image.grad.any()
     assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("features", ["null", "named"])
+@pytest.mark.parametrize("library", OVERRIDES)
+def test_affinities_are_predicted_on_top_of_each(libraries, library, features):
+    named = {"torchvision": "classifier", "timm": "backbone.stages.2", "huggingface": "head", "mmseg": "decode_head"}
+    chosen = [f"segmenter.network.features={named[library]}"] if features == "named" else []
+    config = composed("train", "task=dilated_affinity", f"segmenter={library}", *OVERRIDES[library], *chosen)
+    network = make_task(config, LABELS, {}, Optimization(AdamW)).network
+    prediction = network(torch.rand(2, 3, 40, 50))
+    assert prediction.pairs.shape == (2, 16, *SIZES[library])
+    assert prediction.refined.shape == (2, 3, 40, 50)
+    (prediction.refined.sum() + prediction.pairs.sum()).backward()
+    assert all(parameter.grad is not None for parameter in network.segmenter.parameters())
+
+
+class Model(torch.nn.Module):
+    """Looks at eight times eight pixels, and returns its features as `wrap` has them."""
+
+    def __init__(self, num_classes, wrap=None):
+        super().__init__()
+        self.stem = torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.BatchNorm2d(3, affine=False))
+        self.backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 1), Wrapped(wrap or as_it_is))
+        self.head = torch.nn.Conv2d(3, num_classes, 1)
+        self.spare = torch.nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        x = self.stem(x)
+        self.backbone(x)
+        return self.head(x)
+
+
+class Wrapped(torch.nn.Module):
+    def __init__(self, wrap):
+        super().__init__()
+        self.wrap = wrap
+
+    def forward(self, x):
+        return self.wrap(x)
+
+
+def as_it_is(maps):
+    return maps
+
+
+def in_a_tuple(maps):
+    return None, maps, maps[:, :1]
+
+
+def in_a_mapping(maps):
+    return {"pooled": maps.mean(dim=(2, 3)), "out": maps}
+
+
+def in_an_object(maps):
+    return SimpleNamespace(pooled=maps.mean(dim=(2, 3)), last_hidden_state=maps)
+
+
+@pytest.mark.parametrize("wrap", [as_it_is, in_a_tuple, in_a_mapping, in_an_object])
+def test_features_are_the_first_map_that_the_named_module_returns(wrap):
+    network = External(3, lambda num_classes: Model(num_classes, wrap), features="backbone")
+    image = torch.rand(2, 3, 32, 48)
+    logits, features = network.eval().forward_with_features(image)
+    assert network.feature_channels == 5
+    convolution = network.model.backbone[0]
+    torch.testing.assert_close(features, convolution(network.model.stem((image - network.mean) / network.std)))
+    assert torch.equal(logits, network(image))
+
+
+def test_without_a_named_module_features_are_the_logits():
+    network = External(3, Model).eval()
+    image = torch.rand(1, 3, 16, 24)
+    logits, features = network.forward_with_features(image)
+    assert torch.equal(features, network(image))
+    assert features is logits
+    assert network.feature_channels == 3
+
+
+def test_reading_features_leaves_a_model_as_it_was(tmp_path):
+    network = External(3, Model, features="backbone").train()
+    before = copy.deepcopy(network.state_dict())
+    assert network.feature_channels == 5
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(module.training for module in network.modules())
+    network.forward_with_features(torch.rand(1, 3, 16, 16))
+    assert not any(module._forward_hooks for module in network.modules())
+    torch.save(copy.deepcopy(network), tmp_path / "model.pth")
+
+
+def test_no_hook_is_left_where_a_model_fails():
+    network = External(3, Model, features="backbone")
+    with pytest.raises(RuntimeError):
+        network.forward_with_features(torch.rand(1, 3, 2, 2))
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+@pytest.mark.parametrize("size", [(64, 96), (33, 70), (40, 31)])
+def test_padding_is_cut_off_features_too(size):
+    """The model copies brightness at a stride of 8: features hold the ramp at the middles of their cells."""
+
+    class Copies(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shrink = torch.nn.AvgPool2d(8)
+
+        def forward(self, x):
+            return self.shrink(x)
+
+    colours = {"mean": (0, 0, 0), "std": (1, 1, 1)}
+    network = External(3, Copies, classes_argument=None, multiple=32, features="shrink", **colours)
+    ramp = torch.arange(float(size[1])).expand(1, 3, *size)
+    _, features = network.forward_with_features(ramp)
+    cells = [-(-side // 8) for side in size]
+    assert features.shape == (1, 3, *cells)
+    middle = (torch.arange(cells[1]) + 0.5) * size[1] / cells[1] - 0.5
+    inner = slice(0, cells[1] - 1)  # the last cell reaches into the padding, where the last pixel is repeated
+    torch.testing.assert_close(features[0, 0, 0, inner], middle[inner], rtol=0, atol=0.6)
+
+
+@pytest.mark.parametrize(
+    ("features", "told"),
+    [
+        ("bakbone", r"'bakbone' is no module of Model; it has backbone.*segmenter\.network\.features=NAME, or null"),
+        ("zzz", "'zzz' is no module of Model; it has stem, backbone, head, spare, and others"),
+        (3, "features = 3 is no module of Model"),
+    ],
+)
+def test_a_module_that_the_model_lacks_is_named_with_those_near_it(features, told):
+    with pytest.raises(ValueError, match=told):
+        External(3, Model, features=features)
+
+
+def no_map(maps):
+    return {"pooled": maps.mean(dim=(2, 3))}
+
+
+@pytest.mark.parametrize(
+    ("features", "told"),
+    [
+        ("backbone", "backbone in Model gives a dict with pooled, which holds no map"),
+        ("spare", r"spare in Model gives nothing \(it is not run\), which holds no map"),
+    ],
+)
+def test_a_module_without_a_map_is_refused_before_training(features, told):
+    network = External(3, lambda num_classes: Model(num_classes, no_map), features=features)
+    with pytest.raises(TypeError, match=told):
+        DilatedAffinityNetwork(network)
 
 
 def test_a_model_sees_the_colours_that_it_was_trained_on():

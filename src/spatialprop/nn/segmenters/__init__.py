@@ -2,7 +2,7 @@
 
 All of them take RGB images (N, 3, H, W) from 0 to 1 of any size, and give logits (N, K, h, w) that tile the image: h is
 H / `stride`, rounded up. `forward_with_features` gives, besides, what the logits are computed from: `feature_channels`
-at `feature_stride`.
+at `feature_stride`. The strides of `External` are those of its model.
 """
 
 from spatialprop.nn.segmenters.deeplab import DeepLabResNet101, DeepLabVGG

@@ -35,6 +35,22 @@ def read_at_cells(
     return rows @ scores @ columns.T
 
 
+def read_inside(maps: Tensor, padded: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
+    """What `maps` that tile an image of size `padded` hold of the image of `size` in its upper left, at their stride.
+
+    Example:
+        >>> import torch
+        >>> ramp = torch.arange(4.0).reshape(1, 1, 1, 4)  # cells of 8 pixels
+        >>> read_inside(ramp, (8, 32), (8, 18))  # three cells of 6
+        tensor([[[[0.0000, 0.6250, 1.3750]]]])
+    """
+    rows, columns = (
+        _reading(side, -(-side * samples // whole), samples, (whole / samples - 1) / 2, whole / samples).to(maps)
+        for side, whole, samples in zip(size, padded, maps.shape[-2:], strict=True)
+    )
+    return rows @ maps @ columns.T
+
+
 def _reading(side: int, number: int, samples: int, first: float, step: float) -> Tensor:
     """The weights of each sample in each cell. (number, samples)"""
     centres = (torch.arange(number, dtype=torch.float64) + 0.5) * side / number - 0.5

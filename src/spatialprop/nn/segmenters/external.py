@@ -1,15 +1,21 @@
 """Models of other libraries as segmenters: torchvision, Hugging Face, mmseg, timm. None of them is imported here."""
 
+import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import cached_property
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spatialprop.nn.segmenters.cells import read_inside
 from spatialprop.nn.segmenters.pixels import IMAGENET_MEAN, IMAGENET_STD, check_image
 from spatialprop.nn.weights import load_weights
+
+_TRIAL = (128, 128)  # pixels of the image on which features are counted
 
 
 class External(nn.Module):
@@ -22,6 +28,9 @@ class External(nn.Module):
         output: Where the logits are in what the model returns, a key or an attribute; None if it returns them.
         mean, std: Of the colours that the model was trained on, RGB from 0 to 1.
         multiple: Images are padded to sides that divide by this, and the logits cut back.
+        features: The module of the model, such as "backbone.layer4", whose output is handed out as features: the first
+            map (N, C, h, w) in what it returns, be that a tensor, a sequence, a mapping or an object. None hands out
+            the logits.
         weights: A file or an address (see `load_weights`) of the model's state dict.
 
     Example:
@@ -43,6 +52,7 @@ class External(nn.Module):
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         multiple: int = 1,
+        features: str | None = None,
         weights: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
@@ -51,11 +61,23 @@ class External(nn.Module):
         self.num_classes = num_classes
         self.output = output
         self.multiple = multiple
+        self.features = features
         self.register_buffer("mean", torch.tensor(tuple(mean)).reshape(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(tuple(std)).reshape(3, 1, 1), persistent=False)
         self.model = model(**({} if classes_argument is None else {classes_argument: num_classes}))
+        if features is not None:
+            _check_module(self.model, features)
         if weights is not None:
             load_weights(self.model, weights)
+
+    @cached_property
+    def feature_channels(self) -> int:
+        """Channels of the features; what a module of the model gives is known once it has run."""
+        if self.features is None:
+            return self.num_classes
+        trial = copy.deepcopy(self).eval()  # a run in training would change running statistics
+        with torch.no_grad():
+            return trial.forward_with_features(self.mean.new_zeros(1, 3, *_TRIAL))[1].shape[1]
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (N, K, h, w) of RGB images (N, 3, H, W) from 0 to 1, at the model's own resolution."""
@@ -69,6 +91,27 @@ class External(nn.Module):
             logits = F.interpolate(logits, size=padded.shape[-2:], mode="bilinear", align_corners=False)
             logits = logits[..., :height, :width]
         return logits
+
+    def forward_with_features(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits, and the features (N, feature_channels, h, w) at their own resolution."""
+        if self.features is None:
+            logits = self(image)
+            return logits, logits
+        returned: list[Any] = []
+        module = self.model.get_submodule(self.features)
+        # For this call alone: a hook that stayed could neither be copied nor saved.
+        with module.register_forward_hook(lambda _module, _inputs, output: returned.append(output)):
+            logits = self(image)
+        features = _first_map(returned[-1]) if returned else None
+        if features is None:
+            got = f"a {type(returned[-1]).__name__}{_named(returned[-1])}" if returned else "nothing (it is not run)"
+            raise TypeError(
+                f"{self.features} in {type(self.model).__name__} gives {got}, which holds no map (N, C, h, w); name "
+                f"a module that gives one, segmenter.network.features=NAME, or null for the class scores"
+            )
+        height, width = image.shape[-2:]
+        padded = (height + -height % self.multiple, width + -width % self.multiple)
+        return logits, features if padded == (height, width) else read_inside(features, padded, (height, width))
 
     def _logits(self, returned: Any) -> Tensor:
         if self.output is not None:
@@ -129,6 +172,27 @@ class OnFeatures(nn.Module):
             for reduction, score in self.scores.items()
         ]
         return torch.stack(scored).sum(dim=0)
+
+
+def _check_module(model: nn.Module, name: str) -> None:
+    names = [known for known, _ in model.named_modules() if known]
+    if name not in names:
+        near = get_close_matches(str(name), names, n=5, cutoff=0.4) or [known for known, _ in model.named_children()]
+        raise ValueError(
+            f"features = {name!r} is no module of {type(model).__name__}; it has {', '.join(near) or 'none'}"
+            f"{', and others' if len(near) < len(names) else ''}. Name one, segmenter.network.features=NAME, or null "
+            f"for the class scores"
+        )
+
+
+def _first_map(returned: Any) -> Tensor | None:
+    if isinstance(returned, Mapping):
+        returned = returned.values()
+    elif isinstance(returned, Tensor):
+        returned = [returned]
+    elif not isinstance(returned, Sequence):
+        returned = getattr(returned, "__dict__", {}).values()
+    return next((part for part in returned if isinstance(part, Tensor) and part.dim() == 4), None)
 
 
 def _named(returned: Any) -> str:
