@@ -63,7 +63,7 @@ def test_lines_are_transposed(rows, columns, step, dtype):
     image = np.arange(rows * 50, dtype=dtype)
     turned = np.full(columns * 30, -1, dtype)
     first = 3 if step == 1 else 3 + columns - 1
-    transpose_lines(image, first, 50, step, turned, 2, 30, rows, columns)
+    transpose_lines(image, first, 50, step, turned, 2, 30, rows, columns, True)
     expected = np.full((columns, 30), -1, dtype)
     expected[:, 2 : 2 + rows] = image.reshape(rows, 50)[:, 3 : 3 + columns].T[::step]
     np.testing.assert_array_equal(turned.reshape(columns, 30), expected)

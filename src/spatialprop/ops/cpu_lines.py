@@ -153,47 +153,70 @@ def keep_won(buffer, winner, start, step, count, length, mark):
             store(buffer.array, at + i, where_equal(marks, mark, load(buffer.array, at + i)))
 
 
-def find_rows(buffer, source, start, step, count, length, winner, mark):
-    """Rows of a source in the state's type: where they lie if that is their type, else `buffer`, filled with them.
+def bring_rows(buffer, source, start, step, count, length, winner, mark):
+    """Fill a buffer with rows in the state's type.
 
-    Where `winner` is not empty it is laid out like the source, and only what direction `mark` won is found.
+    Where `winner` is not empty it is laid out like the source, and only what direction `mark` won is brought.
     """
 
 
-@overload(find_rows)
+@overload(bring_rows)
 def _(buffer, source, start, step, count, length, winner, mark):
     if source.dtype == buffer.types[0].dtype:
 
-        def won_rows(buffer, source, start, step, count, length, winner, mark):
-            if winner.size == 0:
-                return Lines(source, start, step, 0)
+        def copy_rows(buffer, source, start, step, count, length, winner, mark):
             for s in range(count):
                 at, place = line_of(buffer, s), start + s * step
                 for i in range(0, length, LANES):
                     lanes = min(LANES, length - i)
-                    marks, row = load_lanes(winner, place + i, lanes), load_lanes(source, place + i, lanes)
-                    store(buffer.array, at + i, where_equal(marks, mark, row))
-            return buffer
+                    row = load_lanes(source, place + i, lanes)
+                    if winner.size:
+                        row = where_equal(load_lanes(winner, place + i, lanes), mark, row)
+                    store(buffer.array, at + i, row)
 
-        return won_rows
+        return copy_rows
 
-    def widened_rows(buffer, source, start, step, count, length, winner, mark):
+    def widen_rows(buffer, source, start, step, count, length, winner, mark):
         for s in range(count):
             widen_row(buffer.array, line_of(buffer, s), source, start + s * step, length)
         if winner.size:
             keep_won(buffer, winner, start, step, count, length, mark)
+
+    return widen_rows
+
+
+def find_rows(buffer, source, start, step, count, length, winner, mark):
+    """Where rows lie in the state's type: in the source if that is theirs, else in the buffer, which is filled."""
+
+
+@overload(find_rows)
+def _(buffer, source, start, step, count, length, winner, mark):
+    def in_place_or_brought(buffer, source, start, step, count, length, winner, mark):
+        if winner.size == 0:
+            return Lines(source, start, step, 0)
+        bring_rows(buffer, source, start, step, count, length, winner, mark)
         return buffer
 
-    return widened_rows
+    def brought(buffer, source, start, step, count, length, winner, mark):
+        bring_rows(buffer, source, start, step, count, length, winner, mark)
+        return buffer
+
+    return in_place_or_brought if source.dtype == buffer.types[0].dtype else brought
 
 
 @njit(**JIT)
-def transpose_lines(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns):
-    """target[j, i] = source[i, j] for i < rows, j < columns; with step -1 columns run to the left from `offset`."""
+def transpose_lines(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, ask):
+    """target[j, i] = source[i, j] for i < rows, j < columns; with step -1 columns run to the left from `offset`.
+
+    `ask` says whether the source lies so far away that rows must be asked for ahead.
+    """
     whole_rows, whole_columns = rows - rows % TILE, columns - columns % TILE
     shift = 0 if step == 1 else TILE - 1
     for i in range(0, whole_rows, TILE):
         for j in range(0, whole_columns, TILE):
+            if ask and j % LANES == 0:
+                for ahead in range(i + AHEAD, i + AHEAD + TILE):
+                    prefetch(source, offset + ahead * pitch + step * j)
             transpose_tile(
                 source,
                 offset + i * pitch + step * (j + shift),
@@ -208,6 +231,22 @@ def transpose_lines(source, offset, pitch, step, target, target_offset, target_p
     for ii in range(whole_rows, rows):
         for j in range(columns):
             target[target_offset + j * target_pitch + ii] = source[offset + ii * pitch + step * j]
+
+
+def turn_rows(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, ask):
+    """`transpose_lines` if both arrays are of one type, else False."""
+
+
+@overload(turn_rows)
+def _(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, ask):
+    if source.dtype != target.dtype:
+        return lambda source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, ask: False
+
+    def turn(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, ask):
+        transpose_lines(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, ask)
+        return True
+
+    return turn
 
 
 @njit(**JIT)
@@ -239,21 +278,22 @@ def find_lines(buffer, source, plane, walk, t0, count, length, winner, mark, til
     offset = plane + first + t0 * step
     if pixel == 1:
         return find_rows(buffer, source, offset, step, count, length, winner, mark)
+    target, at, pitch = buffer.array, buffer.at, buffer.step  # once: taking an array out of a tuple counts a reference
     if step == 1 or step == -1:  # columns side by side
+        if winner.size == 0 and turn_rows(source, offset, pixel, step, target, at, pitch, length, count, True):
+            return buffer
         left = 0 if step == 1 else count - 1
+        brought = Lines(tile, 0, padded(count), 0)
         for i in range(0, length, TILE):
             rows = min(TILE, length - i)
             start = offset + i * pixel - left
             ask_ahead(source, start, pixel, rows, count)
-            found = find_rows(Lines(tile, 0, padded(count), 0), source, start, pixel, rows, count, winner, mark)
-            transpose_lines(
-                found.array, found.at + left, found.step, step, buffer.array, buffer.at + i, buffer.step, rows, count
-            )
+            bring_rows(brought, source, start, pixel, rows, count, winner, mark)
+            transpose_lines(tile, left, brought.step, step, target, at + i, pitch, rows, count, False)
     else:  # scattered, as in channels-last maps
         for s in range(count):
-            at = line_of(buffer, s)
             for i in range(length):
-                buffer.array[at + i] = widen(source[offset + s * step + i * pixel])
+                target[at + s * pitch + i] = widen(source[offset + s * step + i * pixel])
     return buffer
 
 
@@ -318,20 +358,16 @@ def store_lines(buffer, at, pitch, how, target, plane, walk, t0, count, length, 
         join_rows(how, target, offset, step, buffer, at, pitch, count, length, winner, won_offset, mark)
         return
     left = 0 if step == 1 else count - 1
+    width = padded(count)
     for i in range(0, length, TILE):
         rows = min(TILE, length - i)
         start = i * pixel - left
         ask_ahead(target, offset + start, pixel, rows, count)
-        turned, ready = Lines(tile, 0, padded(count), 0), False
-        if how == PUT and winner.size == 0:
-            turned, ready = room_for_rows(turned, target, offset + start, pixel)
-        transpose_lines(
-            buffer, at + i + left * pitch, step * pitch, 1, turned.array, turned.at, turned.step, count, rows
-        )
-        if not ready:
-            join_rows(
-                how, target, offset + start, pixel, tile, 0, turned.step, rows, count, winner, won_offset + start, mark
-            )
+        row, across = at + i + left * pitch, step * pitch
+        put = how == PUT and winner.size == 0
+        if not (put and turn_rows(buffer, row, across, 1, target, offset + start, pixel, count, rows, False)):
+            transpose_lines(buffer, row, across, 1, tile, 0, width, count, rows, False)
+            join_rows(how, target, offset + start, pixel, tile, 0, width, rows, count, winner, won_offset + start, mark)
 
 
 def finish_plane(out, start, fold, at, size, scale):
