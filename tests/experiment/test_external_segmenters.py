@@ -266,6 +266,18 @@ def test_padding_is_cut_off_features_too(size):
     torch.testing.assert_close(features[0, 0, 0, inner], middle[inner], rtol=0, atol=0.6)
 
 
+@pytest.mark.parametrize("error", [AttributeError("no such thing"), ValueError("224 wanted, got 128")])
+def test_why_features_cannot_be_counted_is_said(error):
+    class Fails(Model):
+        def forward(self, image):
+            raise error
+
+    with pytest.raises(
+        RuntimeError, match=rf"Fails fails on an image of 128 x 128 .* backbone .*: {error}.*features=null"
+    ):
+        External(3, Fails, features="backbone").feature_channels  # noqa: B018
+
+
 @pytest.mark.parametrize(
     ("features", "told"),
     [

@@ -102,7 +102,7 @@ def _spread_error(maps: Mapping[str, NDArray[np.uint8]]) -> tuple[float, int, ND
 
 
 def _cut(array: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
-    """A square around what the mask marks, with as much again around it, as far as the image reaches."""
+    """A square around what the mask marks, twice as wide, as much of it as lies in the image."""
     rows, columns = np.nonzero(mask)
     extent = 1 + max(np.ptp(rows), np.ptp(columns))
     wanted = max(_SIDE, 2 * int(extent))

@@ -38,9 +38,9 @@ def zero_line(target, at, length):
 
 
 @njit(**INLINE)
-def three_gates(gates, at, i, length):
+def three_gates(g, k, at, i, length):
     """The gates of sixteen pixels from pixel i on; zeros where there is no pixel or no neighbour."""
-    g, k, at, rest = gates.array, gates.apart, at + i, length - i
+    at, rest = at + i, length - i
     if i > 0 and rest > LANES:
         return load(g, at), load(g, at + k), load(g, at + 2 * k)
     lanes = min(LANES, rest)
@@ -51,21 +51,21 @@ def three_gates(gates, at, i, length):
 
 @njit(**JIT)
 def one_way_line(h, to, before, x, own, gates, gate, length):
-    one = splat(h.dtype.type(1))
+    one, xs, gs = splat(h.dtype.type(1)), x.array, gates.array
     for i in range(0, length, LANES):
         lanes = min(LANES, length - i)
-        g = load_lanes(gates.array, gate + i, lanes)
-        store(h, to + i, multiply_add(one - g, load_lanes(x.array, own + i, lanes), g * load(h, before + i)))
+        g = load_lanes(gs, gate + i, lanes)
+        store(h, to + i, multiply_add(one - g, load_lanes(xs, own + i, lanes), g * load(h, before + i)))
 
 
 @njit(**JIT)
 def three_way_line(h, to, before, x, own, gates, gate, length):
-    one = splat(h.dtype.type(1))
+    one, xs, gs, k = splat(h.dtype.type(1)), x.array, gates.array, gates.apart
     for i in range(0, length, LANES):
-        a, b, c = three_gates(gates, gate, i, length)
+        a, b, c = three_gates(gs, k, gate, i, length)
         above = before + i
         heard = multiply_add(a, load(h, above - 1), multiply_add(b, load(h, above), c * load(h, above + 1)))
-        mine = load_lanes(x.array, own + i, min(LANES, length - i))
+        mine = load_lanes(xs, own + i, min(LANES, length - i))
         store(h, to + i, multiply_add(one - (a + b + c), mine, heard))
     h[to + length] = 0  # beyond the end nothing is heard, not even a zero times an infinity
 
@@ -105,13 +105,13 @@ def add_product(sums, at, left, right, fresh, lanes):
 @njit(**JIT)
 def first_line_back(to, scale, m, pitch, length, connection, need_gates):
     """The line visited first, which hears nobody: all of its gradient is its own."""
-    factor = splat(scale)
+    factor, es, gxs = splat(scale), to.arriving.array, to.grad_x.array
     for i in range(0, length, LANES):
         sent = load(m, i)
         if connection == 3:
             sent = load(m, i + 1) + load(m, i + pitch) + load(m, i + 2 * pitch - 1)
-        arriving = load_lanes(to.arriving.array, to.arriving.at + i, min(LANES, length - i))
-        store(to.grad_x.array, to.grad_x.at + i, multiply_add(factor, arriving, sent))
+        arriving = load_lanes(es, to.arriving.at + i, min(LANES, length - i))
+        store(gxs, to.grad_x.at + i, multiply_add(factor, arriving, sent))
     if need_gates:
         for j in range(connection):
             zero_line(to.grad_gates.array, to.grad_gates.at + j * to.grad_gates.apart, length)
@@ -123,15 +123,16 @@ def one_way_back(to, line, scale, h, before, m, length, fresh, need_gates):
     one, factor = splat(h.dtype.type(1)), splat(scale)
     arriving, own, gate = line_of(to.arriving, line), line_of(to.x, line), line_of(to.gates, line)
     gx, gg = line_of(to.grad_x, line), line_of(to.grad_gates, line)
+    es, xs, gs, gxs, sums = to.arriving.array, to.x.array, to.gates.array, to.grad_x.array, to.grad_gates.array
     for i in range(0, length, LANES):
         lanes = min(LANES, length - i)
-        dh = multiply_add(factor, load_lanes(to.arriving.array, arriving + i, lanes), load(m, i))
-        g = load_lanes(to.gates.array, gate + i, lanes)
+        dh = multiply_add(factor, load_lanes(es, arriving + i, lanes), load(m, i))
+        g = load_lanes(gs, gate + i, lanes)
         store(m, i, g * dh)
-        store(to.grad_x.array, gx + i, (one - g) * dh)
+        store(gxs, gx + i, (one - g) * dh)
         if need_gates:
-            difference = load(h, before + i) - load_lanes(to.x.array, own + i, lanes)
-            add_product(to.grad_gates.array, gg + i, dh, difference, fresh, lanes)
+            difference = load(h, before + i) - load_lanes(xs, own + i, lanes)
+            add_product(sums, gg + i, dh, difference, fresh, lanes)
 
 
 @njit(**JIT)
@@ -140,19 +141,19 @@ def three_way_back(to, line, scale, h, before, m, this, following, pitch, length
     one, factor = splat(h.dtype.type(1)), splat(scale)
     arriving, own, gate = line_of(to.arriving, line), line_of(to.x, line), line_of(to.gates, line)
     gx, gg, k = line_of(to.grad_x, line), line_of(to.grad_gates, line), to.grad_gates.apart
-    sums = to.grad_gates.array
+    es, xs, gs, gxs, sums = to.arriving.array, to.x.array, to.gates.array, to.grad_x.array, to.grad_gates.array
     for i in range(0, length, LANES):
         lanes = min(LANES, length - i)
         back, send, above = this + i, following + i, before + i
         sent = load(m, back + 1) + load(m, back + pitch) + load(m, back + 2 * pitch - 1)
-        dh = multiply_add(factor, load_lanes(to.arriving.array, arriving + i, lanes), sent)
-        a, b, c = three_gates(to.gates, gate, i, length)
+        dh = multiply_add(factor, load_lanes(es, arriving + i, lanes), sent)
+        a, b, c = three_gates(gs, to.gates.apart, gate, i, length)
         store(m, send, a * dh)
         store(m, send + pitch, b * dh)
         store(m, send + 2 * pitch, c * dh)
-        store(to.grad_x.array, gx + i, (one - (a + b + c)) * dh)
+        store(gxs, gx + i, (one - (a + b + c)) * dh)
         if need_gates:
-            mine = load_lanes(to.x.array, own + i, lanes)
+            mine = load_lanes(xs, own + i, lanes)
             add_product(sums, gg + i, dh, load(h, above - 1) - mine, fresh, lanes)
             add_product(sums, gg + i + k, dh, load(h, above) - mine, fresh, lanes)
             add_product(sums, gg + i + 2 * k, dh, load(h, above + 1) - mine, fresh, lanes)

@@ -40,7 +40,10 @@ AHEAD = 3 * TILE
 
 
 class Lines(NamedTuple):
-    """Where lines of a map lie, or those of all gates of a direction: line n starts at element at + n * step."""
+    """Where lines of a map lie, or those of all gates of a direction: line n starts at element at + n * step.
+
+    Kernels take the array out before they loop: every time counts a reference.
+    """
 
     array: Any
     at: int
@@ -146,17 +149,19 @@ def widen_row(target, at, source, start, length):
 @njit(**JIT)
 def keep_won(buffer, winner, start, step, count, length, mark):
     """Zero the buffered rows wherever another direction than `mark` won."""
+    rows = buffer.array
     for s in range(count):
         at, place = line_of(buffer, s), start + s * step
         for i in range(0, length, LANES):
             marks = load_lanes(winner, place + i, min(LANES, length - i))
-            store(buffer.array, at + i, where_equal(marks, mark, load(buffer.array, at + i)))
+            store(rows, at + i, where_equal(marks, mark, load(rows, at + i)))
 
 
 def bring_rows(buffer, source, start, step, count, length, winner, mark):
     """Fill a buffer with rows in the state's type.
 
-    Where `winner` is not empty it is laid out like the source, and only what direction `mark` won is brought.
+    Where `winner` is not empty it is laid out like the source, and only what direction `mark` won is brought. Rows that
+    have that type already, and are not masked so, need not be brought.
     """
 
 
@@ -164,21 +169,21 @@ def bring_rows(buffer, source, start, step, count, length, winner, mark):
 def _(buffer, source, start, step, count, length, winner, mark):
     if source.dtype == buffer.types[0].dtype:
 
-        def copy_rows(buffer, source, start, step, count, length, winner, mark):
+        def won_rows(buffer, source, start, step, count, length, winner, mark):
+            rows = buffer.array
             for s in range(count):
                 at, place = line_of(buffer, s), start + s * step
                 for i in range(0, length, LANES):
                     lanes = min(LANES, length - i)
-                    row = load_lanes(source, place + i, lanes)
-                    if winner.size:
-                        row = where_equal(load_lanes(winner, place + i, lanes), mark, row)
-                    store(buffer.array, at + i, row)
+                    marks, row = load_lanes(winner, place + i, lanes), load_lanes(source, place + i, lanes)
+                    store(rows, at + i, where_equal(marks, mark, row))
 
-        return copy_rows
+        return won_rows
 
     def widen_rows(buffer, source, start, step, count, length, winner, mark):
+        rows = buffer.array
         for s in range(count):
-            widen_row(buffer.array, line_of(buffer, s), source, start + s * step, length)
+            widen_row(rows, line_of(buffer, s), source, start + s * step, length)
         if winner.size:
             keep_won(buffer, winner, start, step, count, length, mark)
 
@@ -278,7 +283,7 @@ def find_lines(buffer, source, plane, walk, t0, count, length, winner, mark, til
     offset = plane + first + t0 * step
     if pixel == 1:
         return find_rows(buffer, source, offset, step, count, length, winner, mark)
-    target, at, pitch = buffer.array, buffer.at, buffer.step  # once: taking an array out of a tuple counts a reference
+    target, at, pitch = buffer.array, buffer.at, buffer.step
     if step == 1 or step == -1:  # columns side by side
         if winner.size == 0 and turn_rows(source, offset, pixel, step, target, at, pitch, length, count, True):
             return buffer

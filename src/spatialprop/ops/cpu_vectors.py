@@ -67,10 +67,10 @@ def _splat(builder, value):
 
 def _lanes(builder, skip, count):
     """True in the lanes from `skip` to before `count`."""
-    half = ir.IntType(32)
-    lanes = ir.Constant(_vector_of(half), list(range(LANES)))
-    behind_first = builder.icmp_signed(">=", lanes, _splat(builder, builder.trunc(skip, half)))
-    return builder.and_(behind_first, builder.icmp_signed("<", lanes, _splat(builder, builder.trunc(count, half))))
+    narrow = ir.IntType(32)
+    lanes = ir.Constant(_vector_of(narrow), list(range(LANES)))
+    behind_first = builder.icmp_signed(">=", lanes, _splat(builder, builder.trunc(skip, narrow)))
+    return builder.and_(behind_first, builder.icmp_signed("<", lanes, _splat(builder, builder.trunc(count, narrow))))
 
 
 @intrinsic

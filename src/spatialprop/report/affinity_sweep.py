@@ -1,6 +1,6 @@
 """What a multirun found about dilated affinity: the ablation, affinities, what propagation changed, and the cost."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from statistics import median
 from typing import Any
@@ -111,7 +111,7 @@ def _rows(summary: Summary) -> Numbers:
         ]
         for method in ("coarse", "refined"):
             found = [(metrics[method], metrics, before) for metrics, before in jobs if method in metrics]
-            values: dict[str, Iterable[float | None]] = {}
+            values: dict[str, Sequence[float | None]] = {}
             for key in ("mIoU", "boundary_IoU"):
                 values[key] = [now.get(key) for now, _, _ in found]
                 values[f"{key}_over_base"] = [_less(now, before["coarse"], key) for now, _, before in found]

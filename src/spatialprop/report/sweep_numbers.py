@@ -1,6 +1,6 @@
 """A multirun's numbers before they are text: rounded for `report.md`, in full for `report.json`."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ class Row(NamedTuple):
 
     setting: Setting
     labels: Sequence[str | int]
-    values: Mapping[str, Iterable[float | None]]
+    values: Mapping[str, Sequence[float | None]]
 
 
 @dataclass(frozen=True)

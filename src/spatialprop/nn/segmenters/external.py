@@ -4,7 +4,6 @@ import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -62,6 +61,7 @@ class External(nn.Module):
         self.output = output
         self.multiple = multiple
         self.features = features
+        self._feature_channels: int | None = None if features is not None else num_classes
         self.register_buffer("mean", torch.tensor(tuple(mean)).reshape(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(tuple(std)).reshape(3, 1, 1), persistent=False)
         self.model = model(**({} if classes_argument is None else {classes_argument: num_classes}))
@@ -70,14 +70,22 @@ class External(nn.Module):
         if weights is not None:
             load_weights(self.model, weights)
 
-    @cached_property
+    @property
     def feature_channels(self) -> int:
         """Channels of the features; what a module of the model gives is known once it has run."""
-        if self.features is None:
-            return self.num_classes
-        trial = copy.deepcopy(self).eval()  # a run in training would change running statistics
-        with torch.no_grad():
-            return trial.forward_with_features(self.mean.new_zeros(1, 3, *_TRIAL))[1].shape[1]
+        if self._feature_channels is None:
+            trial = copy.deepcopy(self).eval()  # a run in training would change running statistics
+            try:
+                with torch.no_grad():
+                    _, features = trial.forward_with_features(self.mean.new_zeros(1, 3, *_TRIAL))
+            except (AttributeError, RuntimeError, ValueError) as error:
+                raise RuntimeError(
+                    f"{type(self.model).__name__} fails on an image of {_TRIAL[0]} x {_TRIAL[1]} pixels, on which the "
+                    f"channels of {self.features} are counted: {error}. A model that takes images of one size only "
+                    f"hands out its class scores, segmenter.network.features=null"
+                ) from error
+            self._feature_channels = features.shape[1]
+        return self._feature_channels
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (N, K, h, w) of RGB images (N, 3, H, W) from 0 to 1, at the model's own resolution."""
