@@ -220,9 +220,9 @@ def backward_items(
                     if t0 + count == lines:
                         zero_line(back, 0, 3 * pitch)
                     before = (c - begin) * scan + (t0 - 1) * pitch
-                    to = Gradients(arriving, mine, weights, gx_room, sums)
+                    strip_lines = Gradients(arriving, mine, weights, gx_room, sums)
                     scan_lines_back(
-                        to,
+                        strip_lines,
                         scale,
                         scans,
                         before,
@@ -236,9 +236,9 @@ def backward_items(
                         need_gates,
                     )
                     if need_x:
-                        to_x = here if in_place else (c - begin) * plane
+                        to = here if in_place else (c - begin) * plane
                         how = PUT if d == 0 else ADD
-                        store_lines(gx, 0, pitch, how, fold, to_x, out_walk, t0, count, length, NO_WINNER, 0, 0, tile)
+                        store_lines(gx, 0, pitch, how, fold, to, out_walk, t0, count, length, NO_WINNER, 0, 0, tile)
                 if need_gates and not in_result:
                     for j in range(connection):
                         at, to_gate = j * strip * pitch, to_gates + j * groups * plane

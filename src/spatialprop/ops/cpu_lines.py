@@ -139,7 +139,7 @@ def pitch_of(length):
     return (length // LANES // 2 * 2 + 3) * LANES
 
 
-@njit(**JIT)
+@njit(**INLINE)
 def widen_row(target, at, source, start, length):
     to, row = row_at(target, at, length), row_at(source, start, length)
     for i in range(length):
