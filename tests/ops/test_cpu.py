@@ -15,7 +15,8 @@ from numba import njit
 import spatialprop
 from spatialprop import propagate
 from spatialprop.ops import cpu
-from spatialprop.ops.cpu_lines import narrow, transpose_lines, widen
+from spatialprop.ops.cpu_halves import narrow, widen
+from spatialprop.ops.cpu_lines import transpose_lines
 from tests.cases import ALL_DTYPES, MERGES, random_case
 
 CODES = {torch.bfloat16: torch.int16, torch.float16: torch.uint16}

@@ -10,6 +10,7 @@ from numba import njit
 
 from spatialprop.ops.contract import MERGES
 from spatialprop.ops.cpu_equations import Gradients, copy_line, scan_lines, scan_lines_back, zero_line
+from spatialprop.ops.cpu_halves import narrow
 from spatialprop.ops.cpu_lines import (
     ADD,
     MAX,
@@ -17,7 +18,6 @@ from spatialprop.ops.cpu_lines import (
     Lines,
     find_lines,
     finish_plane,
-    narrow,
     padded,
     pitch_of,
     plane_walk,

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from spatialprop.ops.cpu_lines import narrow, padded, widen, widen_row
+from spatialprop.ops.cpu_halves import narrow, widen, widen_row
+from spatialprop.ops.cpu_lines import padded
 from spatialprop.ops.cpu_vectors import JIT, LANES, load, multiply_add, row_at, splat, store, store_lanes
 
 
