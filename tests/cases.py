@@ -6,7 +6,7 @@ from torch import Tensor
 from spatialprop.ops import DIRECTIONS
 from spatialprop.ops.contract import DTYPES, state_dtype
 
-SIZES = [(1, 1), (1, 7), (7, 1), (2, 2), (3, 5), (17, 33), (33, 17), (64, 64), (40, 129)]
+SIZES = [(1, 1), (1, 7), (7, 1), (2, 2), (3, 5), (17, 33), (33, 17), (64, 64), (70, 129)]
 MERGES = ["max", "mean", "none"]
 HALVES = [torch.bfloat16, torch.float16]
 ALL_DTYPES = list(DTYPES)

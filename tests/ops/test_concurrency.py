@@ -193,11 +193,11 @@ def child_ends_well(function):
 def test_after_fork(merge, groups):
     # With the backend's threads already running in the parent, none of which the child has.
     x, gates = random_case(2, 8, 64, 65, groups=groups, dtype=torch.float32)
-    directions, keep = [0, 1, 2, 3], merge == "max"
+    directions = [0, 1, 2, 3]
 
     def work():
-        out, winner = torch.ops.spatialprop.propagate(x, gates, directions, merge, keep)
-        return [out, *torch.ops.spatialprop.propagate_backward(out, x, gates, winner, directions, merge, True, True)]
+        out, *kept = torch.ops.spatialprop.propagate(x, gates, directions, merge, True)
+        return [out, *torch.ops.spatialprop.propagate_backward(out, x, gates, *kept, directions, merge, True, True)]
 
     expected = [result.numpy().tobytes() for result in work()]
 

@@ -73,7 +73,7 @@ def test_lines_are_transposed(rows, columns, step, dtype):
 @pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
 @pytest.mark.parametrize("groups", [5, 1])
 @pytest.mark.parametrize("merge", MERGES)
-def test_strips_change_nothing(merge, groups, dtype, monkeypatch):
+def test_blocks_and_strips_change_nothing(merge, groups, dtype, monkeypatch):
     x, gates = (tensor.requires_grad_() for tensor in random_case(1, 5, 21, 38, groups=groups, dtype=dtype))
 
     def run():
@@ -81,8 +81,9 @@ def test_strips_change_nothing(merge, groups, dtype, monkeypatch):
         return [out, *torch.autograd.grad(out, (x, gates), torch.ones_like(out))]
 
     whole = run()
-    for strips in [(16, 16), (7, 3), (1, 1)]:
-        monkeypatch.setattr(cpu, "_strips", lambda *_, strips=strips: strips)
+    for block, *strips in [(64, 16, 16), (16, 2, 16), (7, 7, 1), (1, 1, 1)]:
+        monkeypatch.setattr(cpu, "_BLOCK", block)
+        monkeypatch.setattr(cpu, "_strips", lambda *_, strips=tuple(strips): strips)
         assert all(map(torch.equal, run(), whole))
 
 
@@ -99,15 +100,23 @@ def test_infinities_stay_where_they_belong():
         )
 
 
+def test_what_backward_needs_must_have_been_kept():
+    x, gates = random_case(1, 2, 5, 70)
+    out, *kept = torch.ops.spatialprop.propagate(x, gates, [0, 1, 2, 3], "mean", False)
+    with pytest.raises(ValueError, match="keep=True"):
+        torch.ops.spatialprop.propagate_backward(out, x, gates, *kept, [0, 1, 2, 3], "mean", True, True)
+
+
 def test_gradients_take_no_memory_beyond_themselves(monkeypatch):
     allocated = []
     empty = cpu.empty
     monkeypatch.setattr(cpu, "empty", lambda shape, dtype: allocated.append(empty(shape, dtype)) or allocated[-1])
-    x, gates = random_case(2, 4, 30, 40, dtype=torch.float32)
+    x, gates = random_case(2, 4, 130, 40, dtype=torch.float32)
     x.requires_grad_(), gates.requires_grad_()
     propagate(x, gates, backend="cpu").sum().backward()
     map_bytes = x.numel() * x.itemsize
     expected = map_bytes + map_bytes // 4 + map_bytes + gates.numel() * gates.itemsize  # out, winner, gradients
+    expected += 2 * (map_bytes * 3 // 130 + map_bytes // 40)  # of every scan a line for each 64 begun
     assert sum(tensor.numel() * tensor.itemsize for tensor in allocated) == expected
 
 

@@ -33,8 +33,8 @@ def leaves(backend, *args, **options):
 @pytest.mark.parametrize("connection", [1, 3])
 @pytest.mark.parametrize("merge", MERGES)
 def test_opcheck_of_the_forward_operator(compiled, merge, connection, dtype):
-    x, gates = leaves(compiled, 2, 4, 5, 6, groups=2, connection=connection, directions=["down", "left"], dtype=dtype)
-    torch.library.opcheck(torch.ops.spatialprop.propagate.default, (x, gates, [1, 2], merge, merge == "max"))
+    x, gates = leaves(compiled, 2, 4, 70, 6, groups=2, connection=connection, directions=["down", "left"], dtype=dtype)
+    torch.library.opcheck(torch.ops.spatialprop.propagate.default, (x, gates, [1, 2], merge, True))
     torch.library.opcheck(torch.ops.spatialprop.propagate.default, (x.detach(), gates.detach(), [1, 2], merge, False))
 
 
@@ -42,11 +42,11 @@ def test_opcheck_of_the_forward_operator(compiled, merge, connection, dtype):
 @pytest.mark.parametrize("connection", [1, 3])
 @pytest.mark.parametrize("merge", MERGES)
 def test_opcheck_of_the_backward_operator(compiled, merge, connection, needed):
-    x, gates = (t.detach() for t in leaves(compiled, 2, 4, 5, 6, groups=2, connection=connection))
-    out, winner = torch.ops.spatialprop.propagate(x, gates, [0, 1, 2, 3], merge, merge == "max")
+    x, gates = (t.detach() for t in leaves(compiled, 2, 4, 5, 70, groups=2, connection=connection))
+    out, *kept = torch.ops.spatialprop.propagate(x, gates, [0, 1, 2, 3], merge, True)
     torch.library.opcheck(
         torch.ops.spatialprop.propagate_backward.default,
-        (torch.ones_like(out), x, gates, winner, [0, 1, 2, 3], merge, *needed),
+        (torch.ones_like(out), x, gates, *kept, [0, 1, 2, 3], merge, *needed),
     )
 
 
@@ -112,7 +112,7 @@ def test_compile_once_for_all_sizes(compiled, compiler):
         return torch._dynamo.lookup_backend(compiler)(graph, inputs)
 
     function = torch.compile(step, fullgraph=True, dynamic=True, backend=count)
-    for height, width in [(9, 10), (17, 33), (4, 7)]:
+    for height, width in [(9, 10), (17, 133), (4, 7)]:
         x, gates = leaves(compiled, 2, 4, height, width, groups=2)
         expected = values_and_gradients(step, x, gates, "max", compiled.name)
         actual = values_and_gradients(function, x, gates, "max", compiled.name)

@@ -14,23 +14,24 @@ from spatialprop.ops import cpu_kernels
 from spatialprop.ops.contract import MERGES, state_dtype
 from spatialprop.ops.cpu_work import Flat, empty, flat, share
 
-_STRIP_BYTES = 640 * 1024  # what the buffers of one strip may take: they should stay in a core's own cache
+_BLOCK = 64  # lines from one that is kept for the backward pass to the next
+_STRIP_BYTES = 704 * 1024  # what the buffers of one strip may take: they should stay in a core's own cache
 _LARGEST_STRIP_BYTES = 8 << 20  # and what they may take so that a strip is at least a cache line wide
-_MAX_STRIP = 64
 
 
 def forward(
-    x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep_winner: bool
-) -> tuple[Tensor, Tensor]:
+    x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     batch, channels, height, width = x.shape
     groups, connection = gates.shape[3], gates.shape[2]
     maps = (len(directions),) if merge == "none" else ()
     out = empty((batch, *maps, channels, height, width), x.dtype)
-    winner = empty(x.shape if keep_winner else (0,), torch.uint8)
+    winner = empty(x.shape if keep and merge == "max" else (0,), torch.uint8)
+    kept = empty((kept_numbers(x.shape, directions) if keep else 0,), state_dtype(x.dtype))
     shared = channels // groups
     run = _forward_run(batch * groups, shared)
     shape = (batch, channels, height, width, groups, connection)
-    flat_x, flat_gates, flat_out, flat_winner = flat(x), flat(gates), flat(out), flat(winner)
+    flat_x, flat_gates, flat_out, flat_winner, flat_kept = flat(x), flat(gates), flat(out), flat(winner), flat(kept)
 
     def work(first: int, last: int) -> None:
         fold = _fold(x.dtype, flat_out, run * height * width if merge != "none" else 0)
@@ -42,17 +43,19 @@ def forward(
             fold,
             flat_out,
             flat_winner,
+            flat_kept,
             np.array(directions),
             MERGES.index(merge),
             shape,
             run,
+            _BLOCK,
             _strips(height, width, connection, x.dtype),
             first,
             last,
         )
 
     share(work, batch * groups * -(-shared // run))
-    return out, winner
+    return out, winner, kept
 
 
 def backward(
@@ -60,6 +63,7 @@ def backward(
     x: Tensor,
     gates: Tensor,
     winner: Tensor,
+    kept: Tensor,
     directions: Sequence[int],
     merge: str,
     need_x: bool,
@@ -68,6 +72,8 @@ def backward(
     batch, channels, height, width = x.shape
     groups, connection = gates.shape[3], gates.shape[2]
     shared = channels // groups
+    if need_gates and kept.numel() != kept_numbers(x.shape, directions):
+        raise ValueError(f"backward needs what forward keeps with keep=True; got {kept.numel()} numbers of scans")
     # Channels that share gates add up their gradients. To occupy several threads even at one group they do so in a
     # few parts, and these in order: how many depends on the shape alone, so that threads never change the result.
     parts = max(1, min(4, shared // 4))
@@ -78,7 +84,7 @@ def backward(
     part_dtype = gates.dtype if parts == 1 else state_dtype(gates.dtype)
     grad_gates = empty((parts, *gates.shape) if need_gates else (0,), part_dtype)
     shape = (batch, channels, height, width, groups, connection)
-    flat_grad, flat_x, flat_gates, flat_winner = flat(grad), flat(x), flat(gates), flat(winner)
+    flat_grad, flat_x, flat_gates, flat_winner, flat_kept = map(flat, (grad, x, gates, winner, kept))
     flat_grad_x, flat_grad_gates = flat(grad_x), flat(grad_gates)
 
     def work(first: int, last: int) -> None:
@@ -90,6 +96,7 @@ def backward(
             flat_gates,
             gates.stride(),
             flat_winner,
+            flat_kept,
             fold,
             flat_grad_x,
             flat_grad_gates,
@@ -97,6 +104,7 @@ def backward(
             MERGES.index(merge),
             shape,
             run,
+            _BLOCK,
             _strips(height, width, connection, x.dtype),
             need_x,
             need_gates,
@@ -127,11 +135,22 @@ def _forward_run(sharers: int, shared: int) -> int:
 
 
 def _strips(height: int, width: int, connection: int, dtype: torch.dtype) -> tuple[int, int]:
-    """Lines to bring into cache at once, where lines are columns and where they are rows."""
+    """Lines to bring into cache at once, where lines are columns and where they are rows: parts of a block."""
 
     def lines(length: int) -> int:
         line = (length + 32) * state_dtype(dtype).itemsize * (connection + 2)
         wanted = max(_STRIP_BYTES // line, min(16, _LARGEST_STRIP_BYTES // line), 1)
-        return min(_MAX_STRIP, wanted if wanted < 16 else wanted // 16 * 16)
+        return 1 << min(_BLOCK, wanted).bit_length() - 1
 
     return min(lines(height), width), min(lines(width), height)
+
+
+def kept_numbers(shape: Sequence[int], directions: Sequence[int]) -> int:
+    """How many numbers `forward` keeps for `backward`: of every scan the last line of each block.
+
+    That of the last block is kept only so that the number is never zero: torch.compile would make a graph of its own
+    for the sizes at which it is.
+    """
+    batch, channels, height, width = shape
+    scans = [(width, height) if direction % 2 == 0 else (height, width) for direction in directions]
+    return batch * channels * sum(-(-lines // _BLOCK) * length for lines, length in scans)

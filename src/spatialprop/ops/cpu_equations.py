@@ -27,8 +27,8 @@ from spatialprop.ops.cpu_vectors import (
 @njit(**JIT)
 def copy_line(target, to, source, at, length):
     for i in range(0, length, LANES):
-        store(target, to + i, load_lanes(source, at + i, min(LANES, length - i)))
-    target[to + length] = 0
+        lanes = min(LANES, length - i)
+        store_lanes(target, to + i, load_lanes(source, at + i, lanes), lanes)
 
 
 @njit(**JIT)
@@ -78,6 +78,7 @@ def scan_lines(h, at, before, pitch, x, gates, begins, count, length, connection
         own, gate = line_of(x, line), line_of(gates, line)
         if begins and line == 0:
             copy_line(h, to, x.array, own, length)
+            h[to + length] = 0
         elif connection == 1:
             one_way_line(h, to, before, x, own, gates, gate, length)
         else:
@@ -180,5 +181,6 @@ def scan_lines_back(to, scale, h, before, pitch, m, begins, count, length, conne
     if this:  # leave what is heard next in the first set
         for row in range(0, 3 * pitch, pitch):
             copy_line(m, row, m, this + row, length)
+            m[row + length] = 0
     if begins:
         first_line_back(to, scale, m, pitch, length, connection, need_gates)

@@ -65,10 +65,28 @@ def channels_of(item, groups, shared, run):
 
 @njit(**JIT)
 def forward_items(
-    x, x_strides, gates, gate_strides, fold, out, winner, directions, merge, shape, run, strips, first, last
+    x,
+    x_strides,
+    gates,
+    gate_strides,
+    fold,
+    out,
+    winner,
+    kept,
+    directions,
+    merge,
+    shape,
+    run,
+    block,
+    strips,
+    first,
+    last,
 ):
-    """Items `first` to `last`. `fold` keeps the planes merged so far: `out` itself, or scratch of the state's type."""
-    _batch, channels, height, width, groups, connection = shape
+    """Items `first` to `last`. `fold` holds the planes merged so far: `out` itself, or scratch of the state's type.
+
+    `kept`, unless it is empty, gets what `backward_items` starts from: of every scan the last line of each block.
+    """
+    batch, channels, height, width, groups, connection = shape
     in_place = fold.size == out.size
     plane = height * width
     next_gate = gate_strides[2]
@@ -80,10 +98,12 @@ def forward_items(
     h = np.zeros(LANES + pitch_of(max(height, width)) + size, state)[LANES:]
     carry = np.zeros(run * pitch_of(max(height, width)), state)
     tile = np.zeros(TILE * padded(max(strips[0], strips[1])), state)
+    kept_per_plane = kept.size // (batch * channels)
     pitch = 0
 
     for item in range(first, last):
         n, g, begin, end = channels_of(item, groups, channels // groups, run)
+        keep = 0
         for d in range(directions.size):
             across = directions[d] % 2  # 0: a line is a column, 1: a row
             lines, length = (width, height) if across == 0 else (height, width)
@@ -104,11 +124,15 @@ def forward_items(
                 for c in range(begin, end):
                     x_plane = n * x_strides[0] + c * x_strides[1]
                     mine = find_lines(own_room, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, tile)
-                    kept = (c - begin) * pitch
+                    carried = (c - begin) * pitch
                     if t0 > 0:
-                        copy_line(h, 0, carry, kept, length)
+                        copy_line(h, 0, carry, carried, length)
+                        h[length] = 0
                     scan_lines(h, pitch, 0, pitch, mine, weights, t0 == 0, count, length, connection)
-                    copy_line(carry, kept, h, count * pitch, length)
+                    copy_line(carry, carried, h, count * pitch, length)
+                    if kept.size and ((t0 + count) % block == 0 or t0 + count == lines):
+                        to = (n * channels + c) * kept_per_plane + keep + t0 // block * length
+                        copy_line(kept, to, h, count * pitch, length)
                     here = (n * channels + c) * plane
                     if merge == MERGE_NONE:
                         to = ((n * directions.size + d) * channels + c) * plane
@@ -117,6 +141,7 @@ def forward_items(
                         how = PUT if d == 0 else (MAX if merge == MERGE_MAX else ADD)
                         to = here if in_place else (c - begin) * plane
                         store_lines(h, pitch, pitch, how, fold, to, out_walk, t0, count, length, winner, here, d, tile)
+            keep += (lines + block - 1) // block * length
         if merge != MERGE_NONE:
             scale = state.type(1) / state.type(directions.size if merge == MERGE_MEAN else 1)
             for c in range(begin, end):
@@ -132,6 +157,7 @@ def backward_items(
     gates,
     gate_strides,
     winner,
+    kept,
     fold,
     grad_x,
     grad_gates,
@@ -139,6 +165,7 @@ def backward_items(
     merge,
     shape,
     run,
+    block,
     strips,
     need_x,
     need_gates,
@@ -147,7 +174,8 @@ def backward_items(
 ):
     """Items `first` to `last` of the gradient. `grad` is contiguous; `fold` gathers grad_x as in `forward_items`.
 
-    `grad_gates` has one slice for each run of channels in a group. The scan itself is made again rather than kept.
+    `grad_gates` has one slice for each run of channels in a group. Scans are made again, block by block from the lines
+    that `forward_items` kept, so that the second time gates come from the cache.
     """
     batch, channels, height, width, groups, connection = shape
     in_place = fold.size == grad_x.size
@@ -155,7 +183,8 @@ def backward_items(
     next_gate = gate_strides[2]
     state = fold.dtype
     size = max(strips[0] * pitch_of(height), strips[1] * pitch_of(width))
-    scan = max(width * pitch_of(height), height * pitch_of(width))
+    # Row 0 is the line before the block.
+    scan = max((1 + min(block, width)) * pitch_of(height), (1 + min(block, height)) * pitch_of(width))
     gate = np.zeros(connection * size, state)
     own = np.zeros(size, state)
     go = np.zeros(size, state)
@@ -165,11 +194,13 @@ def backward_items(
     sent_size = LANES + 6 * pitch_of(max(height, width))
     sent = np.zeros(run * sent_size, state)
     tile = np.zeros(TILE * padded(max(strips[0], strips[1])), state)
+    kept_per_plane = kept.size // (batch * channels)
     pitch = 0
     scale = state.type(1) / state.type(directions.size if merge == MERGE_MEAN else 1)
 
     for item in range(first, last):
         n, g, begin, end = channels_of(item, groups, channels // groups, run)
+        keep = 0
         for d in range(directions.size):
             across = directions[d] % 2
             lines, length = (width, height) if across == 0 else (height, width)
@@ -189,62 +220,70 @@ def backward_items(
             to_gates = (((part * batch + n) * directions.size + d) * connection * groups + g) * plane
             weights, mine = gate_room, own_room
 
-            if need_gates:
-                for t0 in range(0, lines, strip):
-                    count = min(strip, lines - t0)
-                    weights = find_gates(
-                        gate_room, gates, gate_plane, next_gate, gate_walk, t0, count, length, connection, tile
-                    )
-                    for c in range(begin, end):
-                        x_plane = n * x_strides[0] + c * x_strides[1]
-                        mine = find_lines(own_room, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, tile)
-                        at = (c - begin) * scan + t0 * pitch
-                        scan_lines(scans, at, at - pitch, pitch, mine, weights, t0 == 0, count, length, connection)
-
-            for t0 in range((lines - 1) // strip * strip, -1, -strip):
-                count = min(strip, lines - t0)
-                still_there = need_gates and t0 + count == lines  # what was found for the scan just made
-                if not still_there:
-                    weights = find_gates(
-                        gate_room, gates, gate_plane, next_gate, gate_walk, t0, count, length, connection, tile
-                    )
-                sums, in_result = room_for_gates(gg_room, grad_gates, to_gates, groups * plane, out_walk, t0)
-                for c in range(begin, end):
-                    if need_gates and not (still_there and end - begin == 1):
-                        x_plane = n * x_strides[0] + c * x_strides[1]
-                        mine = find_lines(own_room, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, tile)
-                    here = (n * channels + c) * plane
-                    source = ((n * directions.size + d) * channels + c) * plane if merge == MERGE_NONE else here
-                    arriving = find_lines(go_room, grad, source, out_walk, t0, count, length, winner, d, tile)
-                    back = row_at(sent, (c - begin) * sent_size + LANES, 6 * pitch)
-                    if t0 + count == lines:
-                        zero_line(back, 0, 3 * pitch)
-                    before = (c - begin) * scan + (t0 - 1) * pitch
-                    strip_lines = Gradients(arriving, mine, weights, gx_room, sums)
-                    scan_lines_back(
-                        strip_lines,
-                        scale,
-                        scans,
-                        before,
-                        pitch,
-                        back,
-                        t0 == 0,
-                        count,
-                        length,
-                        connection,
-                        c == begin,
-                        need_gates,
-                    )
-                    if need_x:
-                        to = here if in_place else (c - begin) * plane
-                        how = PUT if d == 0 else ADD
-                        store_lines(gx, 0, pitch, how, fold, to, out_walk, t0, count, length, NO_WINNER, 0, 0, tile)
-                if need_gates and not in_result:
-                    for j in range(connection):
-                        at, to_gate = j * strip * pitch, to_gates + j * groups * plane
-                        store_lines(
-                            gg, at, pitch, PUT, grad_gates, to_gate, out_walk, t0, count, length, NO_WINNER, 0, 0, tile
+            for b0 in range((lines - 1) // block * block, -1, -block):
+                b1 = min(b0 + block, lines)
+                if need_gates:
+                    for t0 in range(b0, b1, strip):
+                        count = min(strip, b1 - t0)
+                        weights = find_gates(
+                            gate_room, gates, gate_plane, next_gate, gate_walk, t0, count, length, connection, tile
                         )
+                        for c in range(begin, end):
+                            x_plane = n * x_strides[0] + c * x_strides[1]
+                            mine = find_lines(own_room, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, tile)
+                            before = (c - begin) * scan + (t0 - b0) * pitch
+                            if t0 == b0 > 0:
+                                at = (n * channels + c) * kept_per_plane + keep + (b0 // block - 1) * length
+                                copy_line(scans, before, kept, at, length)
+                                scans[before + length] = 0
+                            at = before + pitch
+                            scan_lines(scans, at, before, pitch, mine, weights, t0 == 0, count, length, connection)
+
+                for t0 in range(b0 + (b1 - b0 - 1) // strip * strip, b0 - 1, -strip):
+                    count = min(strip, b1 - t0)
+                    still_there = need_gates and t0 + count == b1  # what was found for the scan just made
+                    if not still_there:
+                        weights = find_gates(
+                            gate_room, gates, gate_plane, next_gate, gate_walk, t0, count, length, connection, tile
+                        )
+                    sums, in_result = room_for_gates(gg_room, grad_gates, to_gates, groups * plane, out_walk, t0)
+                    for c in range(begin, end):
+                        if need_gates and not (still_there and end - begin == 1):
+                            x_plane = n * x_strides[0] + c * x_strides[1]
+                            mine = find_lines(own_room, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, tile)
+                        here = (n * channels + c) * plane
+                        source = ((n * directions.size + d) * channels + c) * plane if merge == MERGE_NONE else here
+                        arriving = find_lines(go_room, grad, source, out_walk, t0, count, length, winner, d, tile)
+                        back = row_at(sent, (c - begin) * sent_size + LANES, 6 * pitch)
+                        if t0 + count == lines:
+                            zero_line(back, 0, 3 * pitch)
+                        before = (c - begin) * scan + (t0 - b0) * pitch
+                        strip_lines = Gradients(arriving, mine, weights, gx_room, sums)
+                        scan_lines_back(
+                            strip_lines,
+                            scale,
+                            scans,
+                            before,
+                            pitch,
+                            back,
+                            t0 == 0,
+                            count,
+                            length,
+                            connection,
+                            c == begin,
+                            need_gates,
+                        )
+                        if need_x:
+                            to = here if in_place else (c - begin) * plane
+                            how = PUT if d == 0 else ADD
+                            store_lines(gx, 0, pitch, how, fold, to, out_walk, t0, count, length, NO_WINNER, 0, 0, tile)
+                    if need_gates and not in_result:
+                        for j in range(connection):
+                            at, to = j * strip * pitch, to_gates + j * groups * plane
+                            store_lines(
+                                gg, at, pitch, PUT, grad_gates, to, out_walk, t0, count, length, NO_WINNER, 0, 0, tile
+                            )
+            keep += (lines + block - 1) // block * length
         if need_x:
             for c in range(begin, end):
                 to = (n * channels + c) * plane

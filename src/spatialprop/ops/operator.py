@@ -1,7 +1,8 @@
 """The registered operator `spatialprop::propagate` and its gradient, one for every compiled backend.
 
 Each backend module offers the same two functions, `forward` and `backward`, with the signatures below.
-What is kept for the backward pass is the two inputs and, for "max", one byte a pixel: which direction won.
+What is kept for the backward pass is the two inputs; for "max" one byte a pixel, which direction won; and, on the CPU,
+a few lines of every scan.
 Directions travel as indices into `contract.DIRECTIONS`, since operator schemas know no list of strings.
 """
 
@@ -11,42 +12,47 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spatialprop.ops.contract import state_dtype
+
 
 @torch.library.custom_op(
     "spatialprop::propagate",
     mutates_args=(),
     device_types="cpu",
-    schema="(Tensor x, Tensor gates, int[] directions, str merge, bool keep_winner) -> (Tensor, Tensor)",
+    schema="(Tensor x, Tensor gates, int[] directions, str merge, bool keep) -> (Tensor, Tensor, Tensor)",
 )
 def propagate(
-    x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep_winner: bool
-) -> tuple[Tensor, Tensor]:
-    """The merged map, and the index of the winning direction (uint8; empty unless `keep_winner`)."""
+    x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The merged map and, for a backward pass if `keep`: the index of the winning direction (uint8), lines of scans."""
     from spatialprop.ops import cpu
 
-    return cpu.forward(x, gates, directions, merge, keep_winner)
+    return cpu.forward(x, gates, directions, merge, keep)
 
 
 @propagate.register_kernel("cuda")
-def _(x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep_winner: bool) -> tuple[Tensor, Tensor]:
+def _(x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
     from spatialprop.ops import cuda
 
-    return cuda.forward(x, gates, directions, merge, keep_winner)
+    out, winner = cuda.forward(x, gates, directions, merge, keep and merge == "max")
+    return out, winner, x.new_empty((0,), dtype=state_dtype(x.dtype))
 
 
 @propagate.register_fake
-def _(x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep_winner: bool) -> tuple[Tensor, Tensor]:
-    batch, channels, height, width = x.shape
-    out = (batch, len(directions), channels, height, width) if merge == "none" else (batch, channels, height, width)
-    winner = (batch, channels, height, width) if keep_winner else (0,)
-    return x.new_empty(out), x.new_empty(winner, dtype=torch.uint8)
+def _(x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
+    from spatialprop.ops import cpu
+
+    out = x.shape if merge != "none" else (x.shape[0], len(directions), *x.shape[1:])
+    winner = x.shape if keep and merge == "max" else (0,)
+    kept = cpu.kept_numbers(x.shape, directions) if keep and x.device.type == "cpu" else 0
+    return x.new_empty(out), x.new_empty(winner, dtype=torch.uint8), x.new_empty((kept,), dtype=state_dtype(x.dtype))
 
 
 @torch.library.custom_op(
     "spatialprop::propagate_backward",
     mutates_args=(),
     device_types="cpu",
-    schema="(Tensor grad, Tensor x, Tensor gates, Tensor winner, int[] directions, str merge, "
+    schema="(Tensor grad, Tensor x, Tensor gates, Tensor winner, Tensor kept, int[] directions, str merge, "
     "bool need_x, bool need_gates) -> (Tensor, Tensor)",
 )
 def propagate_backward(
@@ -54,6 +60,7 @@ def propagate_backward(
     x: Tensor,
     gates: Tensor,
     winner: Tensor,
+    kept: Tensor,
     directions: Sequence[int],
     merge: str,
     need_x: bool,
@@ -62,7 +69,7 @@ def propagate_backward(
     """Gradients with respect to `x` and `gates`; one that is not needed comes back empty, shape (0,)."""
     from spatialprop.ops import cpu
 
-    return cpu.backward(grad, x, gates, winner, directions, merge, need_x, need_gates)
+    return cpu.backward(grad, x, gates, winner, kept, directions, merge, need_x, need_gates)
 
 
 @propagate_backward.register_kernel("cuda")
@@ -71,6 +78,7 @@ def _(
     x: Tensor,
     gates: Tensor,
     winner: Tensor,
+    kept: Tensor,
     directions: Sequence[int],
     merge: str,
     need_x: bool,
@@ -87,6 +95,7 @@ def _(
     x: Tensor,
     gates: Tensor,
     winner: Tensor,
+    kept: Tensor,
     directions: Sequence[int],
     merge: str,
     need_x: bool,
@@ -95,22 +104,21 @@ def _(
     return x.new_empty(x.shape if need_x else (0,)), gates.new_empty(gates.shape if need_gates else (0,))
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, gates, directions, merge, _ = inputs
-    ctx.directions, ctx.merge = directions, merge
-    ctx.mark_non_differentiable(output[1])
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    x, gates, ctx.directions, ctx.merge, ctx.kept = inputs
+    ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)  # a gradient of zeros for the winner would cost as much as the real ones
-    ctx.save_for_backward(x, gates, output[1])
+    ctx.save_for_backward(x, gates, *output[1:])
 
 
-def _differentiate(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
     if grad is None:
         return (None,) * 5
-    x, gates, winner = ctx.saved_tensors
-    if ctx.merge == "max" and winner.numel() == 0:  # the call was recorded where no gradient was wanted, as by export
-        _, winner = propagate(x, gates, ctx.directions, ctx.merge, True)
+    x, gates, winner, kept = ctx.saved_tensors
+    if not ctx.kept:  # the call was recorded where no gradient was wanted, as by export
+        _, winner, kept = propagate(x, gates, ctx.directions, ctx.merge, True)
     need_x, need_gates = ctx.needs_input_grad[:2]
-    grad_x, grad_gates = propagate_backward(grad, x, gates, winner, ctx.directions, ctx.merge, need_x, need_gates)
+    grad_x, grad_gates = propagate_backward(grad, x, gates, winner, kept, ctx.directions, ctx.merge, need_x, need_gates)
     return grad_x if need_x else None, grad_gates if need_gates else None, None, None, None
 
 

@@ -53,7 +53,7 @@ def propagate(
     chosen = choose_backend(backend, x, gates)
     if chosen == "naive":
         return naive.propagate(x, gates, names, merge)
-    keep_winner = merge == "max" and torch.is_grad_enabled() and (x.requires_grad or gates.requires_grad)
+    keep = torch.is_grad_enabled() and (x.requires_grad or gates.requires_grad)
     out: Tensor
-    out, _ = operator.propagate(x, gates, [DIRECTIONS.index(name) for name in names], merge, keep_winner)
+    out, *_ = operator.propagate(x, gates, [DIRECTIONS.index(name) for name in names], merge, keep)
     return out

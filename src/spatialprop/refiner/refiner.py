@@ -255,7 +255,7 @@ def _propagate(layer: SpatialPropagation, x: Tensor, gates: list[Tensor]) -> Ten
 
     directions = [DIRECTIONS.index(name) for name in layer.directions]
     for unit in range(layer.units):
-        x, _ = cpu.forward(x, gates[unit % len(gates)], directions, layer.merge, False)
+        x, *_ = cpu.forward(x, gates[unit % len(gates)], directions, layer.merge, False)
     return x
 
 
