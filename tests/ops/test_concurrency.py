@@ -182,7 +182,7 @@ def child_ends_well(function):
         if ended:
             return os.waitstatus_to_exitcode(status) == 0
         time.sleep(0.01)
-    os.kill(pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGABRT)  # where faulthandler is on, that says where the child hangs
     os.waitpid(pid, 0)
     return False
 
@@ -194,10 +194,13 @@ def test_after_fork(merge, groups):
     # With the backend's threads already running in the parent, none of which the child has.
     x, gates = random_case(2, 8, 64, 65, groups=groups, dtype=torch.float32)
     directions = [0, 1, 2, 3]
+    upstream = torch.randn(2, 4, 8, 64, 65) if merge == "none" else torch.randn(2, 8, 64, 65)
+    upstreams = (upstream, upstream.mT.contiguous().mT, upstream[..., :1].expand_as(upstream))
 
     def work():
         out, *kept = torch.ops.spatialprop.propagate(x, gates, directions, merge, True)
-        return [out, *torch.ops.spatialprop.propagate_backward(out, x, gates, *kept, directions, merge, True, True)]
+        inputs = (x, gates, *kept, directions, merge, True, True)
+        return [out, *(g for e in upstreams for g in torch.ops.spatialprop.propagate_backward(e, *inputs))]
 
     expected = [result.numpy().tobytes() for result in work()]
 

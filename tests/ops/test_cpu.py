@@ -17,7 +17,7 @@ from spatialprop import propagate
 from spatialprop.ops import cpu
 from spatialprop.ops.cpu_halves import narrow, widen
 from spatialprop.ops.cpu_lines import transpose_lines
-from tests.cases import ALL_DTYPES, MERGES, random_case
+from tests.cases import ALL_DTYPES, LAYOUTS, MERGES, random_case
 
 CODES = {torch.bfloat16: torch.int16, torch.float16: torch.uint16}
 
@@ -87,17 +87,36 @@ def test_blocks_and_strips_change_nothing(merge, groups, dtype, monkeypatch):
         assert all(map(torch.equal, run(), whole))
 
 
-def test_infinities_stay_where_they_belong():
-    # Zero times infinity must not arise from gates that point outside, nor from the padding of lines.
-    x, gates = random_case(1, 1, 16, 16, dtype=torch.float32)
+@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+@pytest.mark.parametrize("groups", [4, 1])
+@pytest.mark.parametrize("merge", MERGES)
+def test_strides_of_the_upstream_gradient_change_nothing(merge, groups, dtype):
+    x, gates = (tensor.requires_grad_() for tensor in random_case(2, 4, 70, 19, groups=groups, dtype=dtype))
+    out = propagate(x, gates, merge=merge, backend="cpu")
+    upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+    for lay_out in [*LAYOUTS.values(), lambda tensor: tensor.flatten()[0].expand_as(tensor)]:
+        ways = lay_out(upstream), lay_out(upstream).contiguous()
+        results = [torch.autograd.grad(out, (x, gates), way, retain_graph=True) for way in ways]
+        assert all(map(torch.equal, *results))
+
+
+@pytest.mark.parametrize("spoilt", [..., (..., -3, slice(-4, None)), (..., slice(-4, None), -3)], ids=str)
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (20, 40), (40, 20), (66, 70), (70, 66)])
+def test_infinities_stay_where_they_belong(height, width, spoilt):
+    # Nothing of one channel may be left where a thread's next one looks, nor beyond the end of shorter lines or of the
+    # line before a block, where a gate of zero would meet it.
+    x, gates = random_case(1, 2, height, width, groups=1)
     gates = gates.abs()
-    x[..., :, 15] = torch.inf
-    x[..., 15, :] = torch.inf
-    for merge in MERGES:
-        assert torch.equal(
-            propagate(x, gates, merge=merge, backend="cpu").isposinf(),
-            propagate(x, gates, merge=merge, backend="naive").isposinf(),
-        )
+    x[:, 0][spoilt] = torch.inf
+    upstream = torch.ones(1, 4, 2, height, width, dtype=torch.float64)
+    results = []
+    for backend in ("cpu", "naive"):
+        leaves = x.clone().requires_grad_(), gates.clone().requires_grad_()
+        out = propagate(*leaves, merge="none", backend=backend)
+        results.append([out, *torch.autograd.grad(out, leaves, upstream)])
+    for actual, expected in zip(*results, strict=True):
+        torch.testing.assert_close(actual, expected, equal_nan=True)
+    assert results[0][0][:, :, 1].isfinite().all()
 
 
 def test_what_backward_needs_must_have_been_kept():

@@ -180,13 +180,22 @@ def test_nan_spreads_and_border_gates_do_not(host, gpu):
 
 
 @pytest.mark.parametrize("gpu", GPUS)
-def test_infinity_stays_what_it_is(host, gpu):
+def test_infinity_spreads_as_in_the_naive_form(host, gpu):
     x, gates = random_case(1, 2, 14, 21)
     x[0, 0, 5, :] = -torch.inf
     x[0, 1, [0, 3, 13], [20, 0, 7]] = torch.inf
     out, _ = host(torch.float64, 3).forward(x, gates.abs() / 2, DIRECTIONS, "none", False, GPUS[gpu])
-    torch.testing.assert_close(out, naive.propagate(x, gates.abs() / 2, DIRECTIONS, "none"))
-    assert not out.isnan().any()
+    torch.testing.assert_close(out, naive.propagate(x, gates.abs() / 2, DIRECTIONS, "none"), equal_nan=True)
+
+
+@pytest.mark.parametrize("gpu", GPUS)
+@pytest.mark.parametrize("connection", [1, 3])
+def test_constant_maps_tie_everywhere(host, connection, gpu):
+    x, gates = random_case(1, 2, 14, 21, connection=connection, dtype=torch.float32)
+    x = torch.full_like(x, 0.7)
+    out, winner = host(torch.float32, connection).forward(x, gates, DIRECTIONS, "max", True, GPUS[gpu])
+    assert torch.equal(out, x)
+    assert winner.count_nonzero() == 0
 
 
 @pytest.mark.parametrize("gpu", GPUS)

@@ -79,18 +79,20 @@ def backward(
     parts = max(1, min(4, shared // 4))
     run = -(-shared // parts)
     parts = -(-shared // run)
-    grad = grad.contiguous()
     grad_x = empty(x.shape if need_x else (0,), x.dtype)
     part_dtype = gates.dtype if parts == 1 else state_dtype(gates.dtype)
     grad_gates = empty((parts, *gates.shape) if need_gates else (0,), part_dtype)
     shape = (batch, channels, height, width, groups, connection)
     flat_grad, flat_x, flat_gates, flat_winner, flat_kept = map(flat, (grad, x, gates, winner, kept))
     flat_grad_x, flat_grad_gates = flat(grad_x), flat(grad_gates)
+    # Of (n, d, c, h, w): where directions were merged, all of them receive the same gradient.
+    grad_strides = grad.stride() if merge == "none" else (grad.stride(0), 0, *grad.stride()[1:])
 
     def work(first: int, last: int) -> None:
         fold = _fold(x.dtype, flat_grad_x, run * height * width if need_x else 0)
         cpu_kernels.backward_items(
             flat_grad,
+            grad_strides,
             flat_x,
             x.stride(),
             flat_gates,
@@ -148,8 +150,8 @@ def _strips(height: int, width: int, connection: int, dtype: torch.dtype) -> tup
 def kept_numbers(shape: Sequence[int], directions: Sequence[int]) -> int:
     """How many numbers `forward` keeps for `backward`: of every scan the last line of each block.
 
-    That of the last block is kept only so that the number is never zero: torch.compile would make a graph of its own
-    for the sizes at which it is.
+    That of the last block is of no use but one: torch.compile would make a graph of its own for sizes at which nothing
+    is kept.
     """
     batch, channels, height, width = shape
     scans = [(width, height) if direction % 2 == 0 else (height, width) for direction in directions]

@@ -51,22 +51,23 @@ def three_gates(g, k, at, i, length):
 
 @njit(**JIT)
 def one_way_line(h, to, before, x, own, gates, gate, length):
-    one, xs, gs = splat(h.dtype.type(1)), x.array, gates.array
+    xs, gs = x.array, gates.array
     for i in range(0, length, LANES):
         lanes = min(LANES, length - i)
-        g = load_lanes(gs, gate + i, lanes)
-        store(h, to + i, multiply_add(one - g, load_lanes(xs, own + i, lanes), g * load(h, before + i)))
+        mine = load_lanes(xs, own + i, lanes)
+        store(h, to + i, multiply_add(load_lanes(gs, gate + i, lanes), load(h, before + i) - mine, mine))
 
 
 @njit(**JIT)
 def three_way_line(h, to, before, x, own, gates, gate, length):
-    one, xs, gs, k = splat(h.dtype.type(1)), x.array, gates.array, gates.apart
+    xs, gs, k = x.array, gates.array, gates.apart
     for i in range(0, length, LANES):
         a, b, c = three_gates(gs, k, gate, i, length)
-        above = before + i
-        heard = multiply_add(a, load(h, above - 1), multiply_add(b, load(h, above), c * load(h, above + 1)))
         mine = load_lanes(xs, own + i, min(LANES, length - i))
-        store(h, to + i, multiply_add(one - (a + b + c), mine, heard))
+        above = before + i
+        value = multiply_add(a, load(h, above - 1) - mine, mine)
+        value = multiply_add(b, load(h, above) - mine, value)
+        store(h, to + i, multiply_add(c, load(h, above + 1) - mine, value))
     h[to + length] = 0  # beyond the end nothing is heard, not even a zero times an infinity
 
 
@@ -181,6 +182,5 @@ def scan_lines_back(to, scale, h, before, pitch, m, begins, count, length, conne
     if this:  # leave what is heard next in the first set
         for row in range(0, 3 * pitch, pitch):
             copy_line(m, row, m, this + row, length)
-            m[row + length] = 0
     if begins:
         first_line_back(to, scale, m, pitch, length, connection, need_gates)

@@ -16,6 +16,7 @@ from spatialprop.ops.cpu_lines import (
     MAX,
     PUT,
     Lines,
+    copy_plane,
     find_lines,
     finish_plane,
     padded,
@@ -32,11 +33,11 @@ NO_WINNER = np.empty(0, np.uint8)
 
 @njit(**JIT)
 def find_gates(buffer, gates, plane, next_gate, walk, t0, count, length, connection, tile):
-    found = find_lines(buffer, gates, plane, walk, t0, count, length, NO_WINNER, 0, tile)
+    found = find_lines(buffer, gates, plane, walk, t0, count, length, NO_WINNER, 0, 0, tile)
     apart = 0
     for j in range(1, connection):
         room = Lines(buffer.array, j * buffer.apart, buffer.step, 0)
-        other = find_lines(room, gates, plane + j * next_gate, walk, t0, count, length, NO_WINNER, 0, tile)
+        other = find_lines(room, gates, plane + j * next_gate, walk, t0, count, length, NO_WINNER, 0, 0, tile)
         if j == 1:
             apart = other.at - found.at
     return Lines(found.array, found.at, found.step, apart)
@@ -123,7 +124,7 @@ def forward_items(
                 )
                 for c in range(begin, end):
                     x_plane = n * x_strides[0] + c * x_strides[1]
-                    mine = find_lines(own_room, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, tile)
+                    mine = find_lines(own_room, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, 0, tile)
                     carried = (c - begin) * pitch
                     if t0 > 0:
                         copy_line(h, 0, carry, carried, length)
@@ -152,6 +153,7 @@ def forward_items(
 @njit(**JIT)
 def backward_items(
     grad,
+    grad_strides,
     x,
     x_strides,
     gates,
@@ -172,8 +174,10 @@ def backward_items(
     first,
     last,
 ):
-    """Items `first` to `last` of the gradient. `grad` is contiguous; `fold` gathers grad_x as in `forward_items`.
+    """Items `first` to `last` of the gradient. `fold` gathers grad_x as in `forward_items`.
 
+    `grad` has strides (n, d, c, h, w); planes of it that are not contiguous are copied, one direction of an item at a
+    time, since `winner`, which masks them, is laid out so.
     `grad_gates` has one slice for each run of channels in a group. Scans are made again, block by block from the lines
     that `forward_items` kept, so that the second time gates come from the cache.
     """
@@ -195,6 +199,9 @@ def backward_items(
     sent = np.zeros(run * sent_size, state)
     tile = np.zeros(TILE * padded(max(strips[0], strips[1])), state)
     kept_per_plane = kept.size // (batch * channels)
+    ready = (grad_strides[3] == width or height == 1) and (grad_strides[4] == 1 or width == 1)
+    copied = np.empty(0 if ready else run * plane, grad.dtype)
+    source = grad if ready else copied
     pitch = 0
     scale = state.type(1) / state.type(directions.size if merge == MERGE_MEAN else 1)
 
@@ -219,6 +226,10 @@ def backward_items(
             part = (begin - g * (channels // groups)) // run
             to_gates = (((part * batch + n) * directions.size + d) * connection * groups + g) * plane
             weights, mine = gate_room, own_room
+            if not ready and (d == 0 or grad_strides[1] != 0):
+                for c in range(begin, end):
+                    at = n * grad_strides[0] + d * grad_strides[1] + c * grad_strides[2]
+                    copy_plane(copied, (c - begin) * plane, grad, at, grad_strides[3], grad_strides[4], height, width)
 
             for b0 in range((lines - 1) // block * block, -1, -block):
                 b1 = min(b0 + block, lines)
@@ -230,7 +241,7 @@ def backward_items(
                         )
                         for c in range(begin, end):
                             x_plane = n * x_strides[0] + c * x_strides[1]
-                            mine = find_lines(own_room, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, tile)
+                            mine = find_lines(own_room, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, 0, tile)
                             before = (c - begin) * scan + (t0 - b0) * pitch
                             if t0 == b0 > 0:
                                 at = (n * channels + c) * kept_per_plane + keep + (b0 // block - 1) * length
@@ -250,10 +261,12 @@ def backward_items(
                     for c in range(begin, end):
                         if need_gates and not (still_there and end - begin == 1):
                             x_plane = n * x_strides[0] + c * x_strides[1]
-                            mine = find_lines(own_room, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, tile)
+                            mine = find_lines(own_room, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, 0, tile)
                         here = (n * channels + c) * plane
-                        source = ((n * directions.size + d) * channels + c) * plane if merge == MERGE_NONE else here
-                        arriving = find_lines(go_room, grad, source, out_walk, t0, count, length, winner, d, tile)
+                        at = (c - begin) * plane
+                        if ready:
+                            at = n * grad_strides[0] + d * grad_strides[1] + c * grad_strides[2]
+                        arriving = find_lines(go_room, source, at, out_walk, t0, count, length, winner, here, d, tile)
                         back = row_at(sent, (c - begin) * sent_size + LANES, 6 * pitch)
                         if t0 + count == lines:
                             zero_line(back, 0, 3 * pitch)

@@ -70,63 +70,63 @@ def pitch_of(length):
 
 
 @njit(**JIT)
-def keep_won(buffer, winner, start, step, count, length, mark):
+def keep_won(buffer, winner, won_start, step, count, length, mark):
     """Zero the buffered rows wherever another direction than `mark` won."""
     rows = buffer.array
     for s in range(count):
-        at, place = line_of(buffer, s), start + s * step
+        at, place = line_of(buffer, s), won_start + s * step
         for i in range(0, length, LANES):
             marks = load_lanes(winner, place + i, min(LANES, length - i))
             store(rows, at + i, where_equal(marks, mark, load(rows, at + i)))
 
 
-def bring_rows(buffer, source, start, step, count, length, winner, mark):
+def bring_rows(buffer, source, start, step, count, length, winner, won_start, mark):
     """Fill a buffer with rows in the state's type.
 
-    Where `winner` is not empty it is laid out like the source, and only what direction `mark` won is brought. Rows that
-    have that type already, and are not masked so, need not be brought.
+    Where `winner` is not empty, its rows lie as those of the source do, from `won_start` on, and only what direction
+    `mark` won is brought. Rows that have that type already, and are not masked so, need not be brought.
     """
 
 
 @overload(bring_rows)
-def _(buffer, source, start, step, count, length, winner, mark):
+def _(buffer, source, start, step, count, length, winner, won_start, mark):
     if source.dtype == buffer.types[0].dtype:
 
-        def won_rows(buffer, source, start, step, count, length, winner, mark):
+        def won_rows(buffer, source, start, step, count, length, winner, won_start, mark):
             rows = buffer.array
             for s in range(count):
-                at, place = line_of(buffer, s), start + s * step
+                at, place, won_place = line_of(buffer, s), start + s * step, won_start + s * step
                 for i in range(0, length, LANES):
                     lanes = min(LANES, length - i)
-                    marks, row = load_lanes(winner, place + i, lanes), load_lanes(source, place + i, lanes)
+                    marks, row = load_lanes(winner, won_place + i, lanes), load_lanes(source, place + i, lanes)
                     store(rows, at + i, where_equal(marks, mark, row))
 
         return won_rows
 
-    def widen_rows(buffer, source, start, step, count, length, winner, mark):
+    def widen_rows(buffer, source, start, step, count, length, winner, won_start, mark):
         rows = buffer.array
         for s in range(count):
             widen_row(rows, line_of(buffer, s), source, start + s * step, length)
         if winner.size:
-            keep_won(buffer, winner, start, step, count, length, mark)
+            keep_won(buffer, winner, won_start, step, count, length, mark)
 
     return widen_rows
 
 
-def find_rows(buffer, source, start, step, count, length, winner, mark):
+def find_rows(buffer, source, start, step, count, length, winner, won_start, mark):
     """Where rows lie in the state's type: in the source if that is theirs, else in the buffer, which is filled."""
 
 
 @overload(find_rows)
-def _(buffer, source, start, step, count, length, winner, mark):
-    def in_place_or_brought(buffer, source, start, step, count, length, winner, mark):
+def _(buffer, source, start, step, count, length, winner, won_start, mark):
+    def in_place_or_brought(buffer, source, start, step, count, length, winner, won_start, mark):
         if winner.size == 0:
             return Lines(source, start, step, 0)
-        bring_rows(buffer, source, start, step, count, length, winner, mark)
+        bring_rows(buffer, source, start, step, count, length, winner, won_start, mark)
         return buffer
 
-    def brought(buffer, source, start, step, count, length, winner, mark):
-        bring_rows(buffer, source, start, step, count, length, winner, mark)
+    def brought(buffer, source, start, step, count, length, winner, won_start, mark):
+        bring_rows(buffer, source, start, step, count, length, winner, won_start, mark)
         return buffer
 
     return in_place_or_brought if source.dtype == buffer.types[0].dtype else brought
@@ -197,15 +197,15 @@ def ask_ahead(array, start, step, rows, count):
 
 
 @njit(**JIT)
-def find_lines(buffer, source, plane, walk, t0, count, length, winner, mark, tile):
+def find_lines(buffer, source, plane, walk, t0, count, length, winner, won_plane, mark, tile):
     """Lines t0 .. t0 + count of the plane at offset `plane`, as `find_rows` has it.
 
-    `walk` is what `plane_walk` says of the plane.
+    `walk` is what `plane_walk` says of the plane, and of that of the winners at `won_plane`, if there are any.
     """
     first, step, pixel = walk
-    offset = plane + first + t0 * step
+    offset, won_offset = plane + first + t0 * step, won_plane + first + t0 * step
     if pixel == 1:
-        return find_rows(buffer, source, offset, step, count, length, winner, mark)
+        return find_rows(buffer, source, offset, step, count, length, winner, won_offset, mark)
     target, at, pitch = buffer.array, buffer.at, buffer.step
     if step == 1 or step == -1:  # columns side by side
         if winner.size == 0 and turn_rows(source, offset, pixel, step, target, at, pitch, length, count, True):
@@ -214,15 +214,23 @@ def find_lines(buffer, source, plane, walk, t0, count, length, winner, mark, til
         brought = Lines(tile, 0, padded(count), 0)
         for i in range(0, length, TILE):
             rows = min(TILE, length - i)
-            start = offset + i * pixel - left
+            start, won_start = offset + i * pixel - left, won_offset + i * pixel - left
             ask_ahead(source, start, pixel, rows, count)
-            bring_rows(brought, source, start, pixel, rows, count, winner, mark)
+            bring_rows(brought, source, start, pixel, rows, count, winner, won_start, mark)
             transpose_lines(tile, left, brought.step, step, target, at + i, pitch, rows, count, False)
     else:  # scattered, as in channels-last maps
         for s in range(count):
             for i in range(length):
                 target[at + s * pitch + i] = widen(source[offset + s * step + i * pixel])
     return buffer
+
+
+@njit(**JIT)
+def copy_plane(target, at, source, start, row, column, height, width):
+    """Make a plane contiguous whose pixels lie `row` and `column` apart."""
+    for i in range(height):
+        for j in range(width):
+            target[at + i * width + j] = source[start + i * row + j * column]
 
 
 def room_for_rows(buffer, target, start, step):

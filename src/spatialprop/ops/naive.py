@@ -3,7 +3,8 @@
 Nothing here is fast. It runs on every device and can be differentiated twice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -14,37 +15,41 @@ from spatialprop.ops.contract import state_dtype
 
 def propagate(x: Tensor, gates: Tensor, directions: Sequence[str], merge: str) -> Tensor:
     """Scan `x` (N, C, H, W) along each direction under `gates` (N, D, K, G, H, W) and merge the results."""
-    dtype, state = x.dtype, state_dtype(x.dtype)
-    x, gates = x.to(state), gates.to(state)  # once, so that gradients too are rounded once
-    maps = [scan(x, gates[:, d], direction) for d, direction in enumerate(directions)]
+    dtype = x.dtype
+    x = x.to(state_dtype(dtype))  # once, so that its gradient too is rounded once
+    maps = (scan(x, gates[:, d], direction) for d, direction in enumerate(directions))  # one at a time
     if merge == "none":
-        return torch.stack(maps, dim=1).to(dtype)  # (N, D, C, H, W)
+        return torch.stack(list(maps), dim=1).to(dtype)  # (N, D, C, H, W)
     if merge == "mean":
-        return (sum(maps[1:], maps[0]) / len(maps)).to(dtype)
+        return (reduce(torch.add, maps) / len(directions)).to(dtype)
     return first_maximum(maps).to(dtype)
 
 
 def scan(x: Tensor, gates: Tensor, direction: str) -> Tensor:
-    """One direction: x (N, C, H, W), gates (N, K, G, H, W) -> h (N, C, H, W).
+    """One direction: x (N, C, H, W), gates (N, K, G, H, W) -> h (N, C, H, W), in the type of x.
 
-    h_t = (1 - sum_k g_k) * x_t + sum_k g_k * h_{t-1} shifted by k, line after line (the paper's Eq. 9 and 10).
+    h_t = (1 - sum_k g_k) * x_t + sum_k g_k * h_{t-1} shifted by k, line after line (the paper's Eq. 9 and 10). Taken as
+    x_t + sum_k g_k * (h_{t-1} shifted by k - x_t), which leaves a constant map as it is to the last bit.
     """
-    x, gates = to_rightward(x, direction), to_rightward(gates, direction)
-    connection, groups, length = gates.shape[1], gates.shape[2], x.shape[-2]
-    inside = neighbour_inside(connection, length, x.device)  # (K, 1, L)
+    connection, groups, _, _ = gates.shape[1:]
+    x = to_rightward(
+        x.reshape(x.shape[0], groups, -1, *x.shape[2:]), direction
+    )  # (N, G, S, L, T): S channels share a group's gates
+    gates = to_rightward(gates.unsqueeze(3), direction)  # (N, K, G, 1, L, T)
+    inside = neighbour_inside(connection, x.shape[-2], x.device).unsqueeze(1)  # (K, 1, 1, L)
 
-    line = torch.zeros_like(x[..., 0])  # (N, C, L)
+    line = torch.zeros_like(x[..., 0])  # (N, G, S, L)
     lines = []
     for t, (own, gate) in enumerate(zip(x.unbind(-1), gates.unbind(-1), strict=True)):
-        gate = torch.where(inside & (t > 0), gate, 0)  # (N, K, G, L); the first line hears nobody
-        gate = gate.repeat_interleave(x.shape[1] // groups, dim=2)  # (N, K, C, L)
-        line = (1 - gate.sum(1)) * own + (gate * neighbours(line, connection)).sum(1)
+        hears = inside & (t > 0)  # the first line hears nobody
+        difference = torch.where(hears, neighbours(line, connection) - own.unsqueeze(1), 0)  # (N, K, G, S, L)
+        line = own + (torch.where(hears, gate, 0) * difference).sum(1)
         lines.append(line)
-    return from_rightward(torch.stack(lines, dim=-1), direction)
+    return from_rightward(torch.stack(lines, dim=-1), direction).flatten(1, 2)
 
 
 def neighbours(line: Tensor, connection: int) -> Tensor:
-    """What each pixel of the next line hears: (N, C, L) -> (N, K, C, L), zero beyond the ends."""
+    """What each pixel of the next line hears: (N, ..., L) -> (N, K, ..., L), zero beyond the ends."""
     if connection == 1:
         return line.unsqueeze(1)
     padded = F.pad(line, (1, 1))
@@ -60,13 +65,14 @@ def neighbour_inside(connection: int, length: int, device: torch.device) -> Tens
     return inside
 
 
-def first_maximum(maps: Sequence[Tensor]) -> Tensor:
+def first_maximum(maps: Iterable[Tensor]) -> Tensor:
     """Node-wise maximum; a tie, and its gradient, goes to the first map; NaN wins over numbers."""
-    best = maps[0]
-    for candidate in maps[1:]:
-        better = (candidate > best) | (candidate.isnan() & ~best.isnan())
-        best = torch.where(better, candidate, best)
-    return best
+
+    def better(best: Tensor, candidate: Tensor) -> Tensor:
+        wins = (candidate > best) | (candidate.isnan() & ~best.isnan())
+        return torch.where(wins, candidate, best)
+
+    return reduce(better, maps)
 
 
 def to_rightward(image: Tensor, direction: str) -> Tensor:

@@ -245,13 +245,9 @@ struct Walk {
                 if (BACKWARD) {
                     for (int k = 0; k < K; ++k) value += at(k, s - 1, r + side(k) - skew);
                     for (int k = 0; k < K; ++k) at(k, s, r) = gate[k] * value;
-                } else {
-                    State gate_sum = 0, heard = 0;
-                    for (int k = 0; k < K; ++k) {
-                        gate_sum += gate[k];
-                        heard += gate[k] * at(K, s - 1, r + side(k) - skew);
-                    }
-                    value = (1 - gate_sum) * value + heard;
+                } else if (t0 + s > 1) {  // the first line hears nobody
+                    const State own = value;
+                    for (int k = 0; k < K; ++k) value += gate[k] * (at(K, s - 1, r + side(k) - skew) - own);
                 }
                 at(K, s, r) = value;
             }

@@ -120,7 +120,7 @@ def _scan(x: Tensor, gates: Tensor, direction: str) -> Tensor:
 
     def step(line: Tensor, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         own, gate = inputs[0], inputs[1].unsqueeze(2)  # (N, C, L), (N, K, 1, L)
-        line = (1 - gate.sum(1)) * own + (gate * neighbours(line, connection)).sum(1)
+        line = own + (gate * (neighbours(line, connection) - own.unsqueeze(1))).sum(1)
         return line, line.clone()
 
     # The first line hears nobody, so it is where the scan starts.
