@@ -64,6 +64,7 @@ def test_tiles_fit_every_gpu(size, dtype):
             tiles = cuda.plan_tiles(x, gates, fold, True, gpu)
             assert tiles.shared <= shared
             assert tiles.threads <= 512
+            assert tiles.edges_per_block <= 12 * max(size)  # and not their product
             for band, chunk in zip(tiles.log2_band, tiles.log2_chunk, strict=True):
                 assert max(1 << band, 2 << chunk) <= tiles.threads
                 assert tiles.threads % (1 << band) == tiles.threads % (1 << chunk) == 0

@@ -154,9 +154,8 @@ def plan_tiles(x: Tensor, gates: Tensor, fold: bool, backward: bool, gpu: Gpu) -
         while chunk < min(lines, max_threads // 2) and _tile_bytes(connection, band, 2 * chunk, itemsize) <= limit:
             chunk *= 2
         tiles.append((band, chunk))
-        if connection == 3 and length > band:
-            bands = -(-(length + lines - 1) // band)
-            edges = max(edges, bands * lines * (connection if backward else 1) * 2)
+        if connection == 3 and length > band:  # what a band hands on to the next one, for two bands at a time
+            edges = max(edges, 2 * lines * (connection if backward else 1) * 2)
     # At least a thread for each pixel of a line, and two for each line, which move the edges of leaning bands.
     threads = max(max(band, 2 * chunk, band * chunk // 8) for band, chunk in tiles)
     return Tiles(

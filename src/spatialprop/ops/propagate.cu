@@ -28,8 +28,9 @@
 //   spread    gates 12, x 4, results 4 written and 4 read, merged 1                            25
 //   backward  gates 12, x 4, h 4, and gates 12, grad 4, winner 1, h 4, x 4, gradient of gates 12,
 //             gradient of x 7 (fold) or 9 (spread)                                       64 or 66  (floor 27)
-// Edges add 4 / band forward and 12 / band backward for each direction. Channels that share gates find them in the L2
-// cache after the first; their backward pass also writes and reads h and dh once more.
+// Edges add 4 / band forward and 16 / band backward for each direction, to memory that every second band uses again and
+// that the L2 cache holds. Channels that share gates find them in that cache after the first; their backward pass also
+// writes and reads h and dh once more.
 //
 // Why this should keep memory busy (counted in the machine code, not measured): a multiprocessor of an H200 is due 18
 // bytes a cycle. A tile of 8192 pixels moves up to 192 KB in a fold, 10,900 cycles' worth. Meanwhile its 16 or 32 lines
@@ -54,7 +55,7 @@ struct Call {
     State* h;               // fold: (N, C, H, W), of the direction at hand; spread: (N, D, C, H, W)
     State* dh;              // (N, D, C, H, W)
     Stored* grad_gates;     // (N, D, K, G, H, W)
-    State* edges;           // per block, band and line: the last two pixels that the next band hears
+    State* edges;           // per block, for two bands and each line: the last two pixels that the next band hears
     long long edges_per_block;
     long long x_strides[4], gate_strides[6], grad_strides[5];  // of (n, c, h, w), (n, d, k, g, h, w), (n, d, c, h, w)
     long long batch, channels, groups, height, width, directions, direction[4];
@@ -175,8 +176,8 @@ struct Walk {
     INLINE Index x_at(const Slot& at) const { return offset(at, call.x_strides[2], call.x_strides[3]); }
     INLINE Index gate_at(const Slot& at) const { return offset(at, call.gate_strides[4], call.gate_strides[5]); }
     INLINE Index grad_at(const Slot& at) const { return offset(at, call.grad_strides[3], call.grad_strides[4]); }
-    INLINE State* edge(int b, int t, int array, int j) const {
-        return edges + (((long long)b * lines + t) * CARRIED + array) * 2 + j;
+    INLINE State* edge(int b, int t, int array, int j) const {  // of this band and the one before, in turns
+        return edges + (((long long)(b & 1) * lines + t) * CARRIED + array) * 2 + j;
     }
 
     template <bool WHOLE>
