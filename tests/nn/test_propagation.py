@@ -165,7 +165,7 @@ def test_copies_do_the_same(twin):
         ({"channels": 0}, r"channels must be at least 1; got 0"),
         ({"connection": "two_way"}, r"connection must be one of one_way, three_way; got 'two_way'"),
         ({"groups": 3}, r"groups must divide the channels: groups = 3, channels = 4"),
-        ({"groups": 0}, r"groups must divide the channels: groups = 0"),
+        ({"groups": 0}, r"groups must be at least 1; got 0"),
         ({"groups": 8}, r"groups must divide the channels: groups = 8, channels = 4"),
         ({"units": 0}, r"units must be at least 1; got 0"),
         ({"merge": "sum"}, r"merge must be one of max, mean, none; got 'sum'"),
@@ -180,6 +180,21 @@ def test_copies_do_the_same(twin):
 )
 def test_wrong_choices_are_refused_when_the_layer_is_made(options, message):
     with pytest.raises(ValueError, match=message):
+        SpatialPropagation(**{"channels": 4, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"channels": "4"}, r"channels must be an integer; got '4'"),
+        ({"channels": True}, r"channels must be an integer; got True"),
+        ({"groups": 2.0}, r"groups must be an integer; got 2.0"),
+        ({"units": 1.5}, r"units must be an integer; got 1.5"),
+        ({"separate_gates": "no"}, r"separate_gates must be True or False; got 'no'"),
+    ],
+)
+def test_choices_of_the_wrong_type_are_refused(options, message):
+    with pytest.raises(TypeError, match=message):
         SpatialPropagation(**{"channels": 4, **options})
 
 

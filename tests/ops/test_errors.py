@@ -3,11 +3,12 @@
 import re
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from spatialprop import propagate
+from spatialprop import normalize_gates, propagate
 from spatialprop.ops import affinity_matrix, affinity_row, backends, naive
 from tests.conftest import COMPILED
 
@@ -146,6 +147,25 @@ def test_auto_without_cupy_says_so_once_and_runs_naive(monkeypatch):
 def test_affinity_of_a_pixel_outside_the_map(pixel):
     with pytest.raises(ValueError, match=rf"\({pixel[0]}, {pixel[1]}\) lies outside the map.* 3 rows and 5 columns"):
         affinity_row(torch.zeros(1, 4, 3, 1, 3, 5), pixel)
+
+
+@pytest.mark.parametrize("affinity", [affinity_matrix, lambda gates: affinity_row(gates, (1, 2)), normalize_gates])
+def test_gates_that_are_sparse(affinity):
+    with pytest.raises(TypeError, match=r"gates must be dense; got the layout torch.sparse_coo. Use .to_dense"):
+        affinity(torch.zeros(1, 4, 3, 1, 3, 5).to_sparse())
+
+
+def test_affinity_under_autocast_has_its_dtype():
+    gates = torch.full((1, 4, 3, 1, 3, 5), 0.2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        row, matrix = affinity_row(gates, (1, 2)), affinity_matrix(gates)
+    assert row.dtype == matrix.dtype == torch.bfloat16
+    torch.testing.assert_close(row.flatten(-2), matrix[..., 7, :])
+
+
+def test_affinity_of_a_pixel_that_numpy_counted():
+    gates = torch.full((1, 4, 3, 1, 3, 5), 0.2)
+    assert torch.equal(affinity_row(gates, np.array([1, 2])), affinity_row(gates, (1, 2)))
 
 
 @pytest.mark.parametrize("pixel", [3, (1,), (1, 2, 3), (1.0, 2), "12", None])

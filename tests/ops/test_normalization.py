@@ -70,6 +70,15 @@ def test_sums_stay_within_one_after_rounding(mode, connection, scale, dtype):
 
 
 @pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+@pytest.mark.parametrize("mode", ["clamp", "unit"])
+def test_sums_that_are_slightly_too_large_are_brought_within_one(mode, dtype):
+    excess = 2.0 ** -torch.arange(1, 45, dtype=torch.float64)
+    excess = excess[excess > 2 * torch.finfo(state_dtype(dtype)).eps].to(dtype)
+    raw = torch.stack([torch.full_like(excess, 0.5), torch.full_like(excess, -0.5), excess]).view(1, 1, 3, 1, 1, -1)
+    assert max(exact_sums(normalize_gates(raw, mode))) <= 1
+
+
+@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
 @pytest.mark.parametrize("mode", modes_for(3))
 def test_sums_of_small_ratios_stay_within_one_after_rounding(mode, dtype):
     # Thirds, sevenths and the like round upwards together: the worst there is.

@@ -6,7 +6,14 @@ from torch import Tensor, nn
 
 from spatialprop.ops import normalize_gates, propagate
 from spatialprop.ops.backends import check_backend
-from spatialprop.ops.contract import check_directions, check_merge
+from spatialprop.ops.contract import (
+    autocast,
+    check_directions,
+    check_floating,
+    check_integer,
+    check_merge,
+    check_together,
+)
 from spatialprop.ops.normalization import MODES, ONE_WAY_MODES
 
 CONNECTIONS = {"one_way": 1, "three_way": 3}
@@ -57,7 +64,7 @@ class SpatialPropagation(nn.Module):
         super().__init__()
         check_merge(merge)
         check_backend(backend)
-        if connection not in CONNECTIONS:
+        if connection not in tuple(CONNECTIONS):
             raise ValueError(f"connection must be one of {', '.join(CONNECTIONS)}; got {connection!r}")
         if normalization not in MODES:
             raise ValueError(f"normalization must be one of {', '.join(MODES)}; got {normalization!r}")
@@ -66,17 +73,19 @@ class SpatialPropagation(nn.Module):
                 f"normalization {normalization!r} is stable for connection='one_way' only; "
                 f"use 'clamp', 'unit' or 'stochastic'"
             )
-        if channels is not None and channels < 1:
-            raise ValueError(f"channels must be at least 1; got {channels}")
+        if channels is not None:
+            check_integer("channels", channels, 1)
         groups = (channels or 1) if groups is None else groups
+        check_integer("groups", groups, 1)
+        check_integer("units", units, 1)
+        if not isinstance(separate_gates, bool):
+            raise TypeError(f"separate_gates must be True or False; got {separate_gates!r}")
         if channels is None and groups != 1:
             raise ValueError(
                 f"any number of channels can share gates only: groups = {groups}, channels = None; set groups=1"
             )
-        if channels is not None and (groups < 1 or channels % groups != 0):
+        if channels is not None and channels % groups != 0:
             raise ValueError(f"groups must divide the channels: groups = {groups}, channels = {channels}")
-        if units < 1:
-            raise ValueError(f"units must be at least 1; got {units}")
         if merge == "none" and units > 1:
             raise ValueError(
                 f"merge='none' keeps one map a direction, which a further unit cannot take in; "
@@ -106,6 +115,8 @@ class SpatialPropagation(nn.Module):
 
         The channels of the guidance are, from the outermost: unit (if each has its own), direction, connection, group.
         """
+        check_floating("x", x)
+        check_floating("guidance", guidance)
         if guidance.dim() != 4 or guidance.shape[1] != self.guidance_channels:
             raise ValueError(
                 f"guidance must be (N, {self.guidance_channels}, H, W): {self._gate_sets} set(s) of gates x "
@@ -114,6 +125,7 @@ class SpatialPropagation(nn.Module):
             )
         if x.dim() != 4 or x.shape[1] != (self.channels or x.shape[1]):
             raise ValueError(f"x must be (N, {self.channels or 'C'}, H, W); got {tuple(x.shape)}")
+        check_together(autocast(x), "guidance", autocast(guidance))
         return self.propagate(x, self.gates(guidance))
 
     def gates(self, guidance: Tensor) -> list[Tensor]:

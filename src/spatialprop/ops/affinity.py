@@ -1,11 +1,12 @@
 """The dense affinity that gates stand for: who listens to whom, and how much."""
 
+import operator
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from spatialprop.ops.contract import check_directions, check_gates
+from spatialprop.ops.contract import autocast, check_directions, check_gates
 from spatialprop.ops.propagation import propagate
 
 
@@ -63,15 +64,16 @@ def affinity_row(gates: Tensor, pixel: tuple[int, int], directions: Sequence[str
     names = check_directions(directions)
     check_gates(gates, names)
     height, width = gates.shape[-2:]
-    if not isinstance(pixel, Sequence) or len(pixel) != 2 or not all(isinstance(place, int) for place in pixel):
-        raise TypeError(f"pixel must be two integers, (row, column); got {pixel!r}")
-    row, column = pixel
+    try:
+        row, column = (operator.index(place) for place in pixel)
+    except (TypeError, ValueError):
+        raise TypeError(f"pixel must be two integers, (row, column); got {pixel!r}") from None
     if not (0 <= row < height and 0 <= column < width):
-        raise ValueError(f"pixel {tuple(pixel)} lies outside the map, which has {height} rows and {width} columns")
+        raise ValueError(f"pixel {(row, column)} lies outside the map, which has {height} rows and {width} columns")
     # The scans are linear in the map, so a row of G is the gradient of the listening pixel, whatever the map.
     rows = []
     with torch.inference_mode(False), torch.enable_grad():
-        gates = gates.clone() if gates.is_inference() else gates.detach()
+        gates = autocast(gates.clone() if gates.is_inference() else gates.detach())
         for d, name in enumerate(names):
             x = torch.zeros_like(gates[:, 0, 0]).requires_grad_()  # (N, G, H, W)
             listening = propagate(x, gates[:, d : d + 1], directions=[name], merge="mean")[..., row, column].sum()

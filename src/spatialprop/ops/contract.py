@@ -84,12 +84,12 @@ def check_floating(name: str, tensor: Tensor) -> None:
         raise TypeError(f"{name} must be a torch.Tensor; got {type(tensor).__name__}")
     if tensor.dtype not in DTYPES:
         raise TypeError(f"{name} must be float64, float32, bfloat16 or float16; got {tensor.dtype}. Convert with .to()")
+    if tensor.layout != torch.strided:
+        raise TypeError(f"{name} must be dense; got the layout {tensor.layout}. Use .to_dense()")
 
 
 def check_together(x: Tensor, name: str, other: Tensor) -> None:
     """What the map and the tensor that drives it must have in common, and the shape of the map."""
-    if x.layout != torch.strided or other.layout != torch.strided:
-        raise TypeError(f"x and {name} must be dense; got layouts {x.layout} and {other.layout}. Use .to_dense()")
     if x.dtype != other.dtype:
         raise TypeError(
             f"x and {name} must have one dtype; got {x.dtype} and {other.dtype}. Convert one: {name}.to(x.dtype)"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from spatialprop.ops.contract import DTYPES, autocast, check_connection, state_dtype
+from spatialprop.ops.contract import autocast, check_connection, check_floating, state_dtype
 
 MODES = ("clamp", "unit", "stochastic", "tanh", "sigmoid")
 ONE_WAY_MODES = ("tanh", "sigmoid")
@@ -46,10 +46,7 @@ def normalize_gates(raw: Tensor, mode: str = "clamp") -> Tensor:
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
-    if not isinstance(raw, Tensor):
-        raise TypeError(f"raw gates must be a torch.Tensor; got {type(raw).__name__}")
-    if raw.dtype not in DTYPES:
-        raise TypeError(f"raw gates must be float64, float32, bfloat16 or float16; got {raw.dtype}")
+    check_floating("raw gates", raw)
     if raw.dim() != 6:
         raise ValueError(
             f"raw gates must be (N, D, K, G, H, W); got {raw.dim()} dimensions, {tuple(raw.shape)}. Network output "
