@@ -11,11 +11,11 @@ propagation_<device>.json, .md and .png to benchmarks/results. README.md beside 
 import argparse
 import datetime
 import json
-import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
@@ -236,9 +236,10 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what PyTorch holds back is free, too
         return torch.cuda.mem_get_info(device)[0]
-    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 8 * 2**30
+    with suppress(OSError):  # what caches of files hold is free, too
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
+    return 8 << 30
 
 
 def memory_of(case: Case, device: torch.device) -> int | None:
