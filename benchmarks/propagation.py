@@ -90,7 +90,7 @@ class Bench:
 
     def __init__(self, device: torch.device, quick: bool) -> None:
         self.device, self.quick = device, quick
-        self.copy = Copy(device, 4 * measure.last_level_cache(device) if quick else None)
+        self.copy = Copy(device, measure.QUICK_COPY if quick else None)
         self.stopwatch = DeviceStopwatch(device, self.copy) if device.type == "cuda" else HostStopwatch()
         self.seconds = 0.05 if quick else 1.0 if device.type == "cuda" else 1.5
         self.launch = rivals.gpu_launch() if device.type == "cuda" else None
@@ -98,7 +98,7 @@ class Bench:
     def in_turns(self, case: Case, backward: bool) -> tuple[Callable[[Callable[..., Tensor]], Run], list[Inputs]]:
         """Runs of an operator that take turns among inputs, so many that none is still in cache when used again."""
         step = forward_backward if backward else forward
-        sets = measure.sets_beyond_cache(case.map_bytes + case.gates_bytes, self.device)
+        sets = measure.sets_beyond_cache(case.map_bytes + case.gates_bytes, self.device, self.quick)
         inputs = [make_inputs(case, self.device) for _ in range(sets)]
 
         def run(operate: Callable[..., Tensor]) -> Run:

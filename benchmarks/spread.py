@@ -84,11 +84,11 @@ def check(case: Case, backend: str, device: torch.device) -> float:
 
 
 def measure_case(case: Case, backend: str, device: torch.device, quick: bool) -> dict[str, object]:
-    copy = Copy(device, 4 * measure.last_level_cache(device) if quick else None)
+    copy = Copy(device, measure.QUICK_COPY if quick else None)
     stopwatch = DeviceStopwatch(device, copy) if device.type == "cuda" else HostStopwatch()
     x, affinity, _ = case.inputs(device)
     floor_bytes = STEPS * (2 * x.nbytes + affinity.nbytes)
-    sets = measure.sets_beyond_cache(x.nbytes + affinity.nbytes, device)
+    sets = measure.sets_beyond_cache(x.nbytes + affinity.nbytes, device, quick)
     inputs = [case.inputs(device) for _ in range(sets)]
 
     def taking_turns(step: Callable[..., tuple[Tensor, ...]], name: str) -> Run:
