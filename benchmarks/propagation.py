@@ -238,7 +238,7 @@ def free_memory(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0]
     with suppress(OSError):  # what caches of files hold is free, too
         lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
+        return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")) or 8 << 30
     return 8 << 30
 
 

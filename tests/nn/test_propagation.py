@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
@@ -196,6 +197,10 @@ def test_wrong_choices_are_refused_when_the_layer_is_made(options, message):
 def test_choices_of_the_wrong_type_are_refused(options, message):
     with pytest.raises(TypeError, match=message):
         SpatialPropagation(**{"channels": 4, **options})
+
+
+def test_integers_of_numpy_are_integers():
+    assert SpatialPropagation(np.int64(4), groups=np.int32(2), units=np.int64(1)).guidance_channels == 24
 
 
 def test_wrong_inputs_are_refused():

@@ -106,7 +106,6 @@ def test_infinities_stay_where_they_belong(height, width, spoilt):
     # Nothing of one channel may be left where a thread's next one looks, nor beyond the end of shorter lines or of the
     # line before a block, where a gate of zero would meet it.
     x, gates = random_case(1, 2, height, width, groups=1)
-    gates = gates.abs()
     x[:, 0][spoilt] = torch.inf
     upstream = torch.ones(1, 4, 2, height, width, dtype=torch.float64)
     results = []

@@ -165,10 +165,10 @@ def test_affinity_under_autocast_has_its_dtype():
 
 def test_affinity_of_a_pixel_that_numpy_counted():
     gates = torch.full((1, 4, 3, 1, 3, 5), 0.2)
-    assert torch.equal(affinity_row(gates, np.array([1, 2])), affinity_row(gates, (1, 2)))
+    assert torch.equal(affinity_row(gates, (np.int64(1), np.int64(2))), affinity_row(gates, (1, 2)))
 
 
-@pytest.mark.parametrize("pixel", [3, (1,), (1, 2, 3), (1.0, 2), "12", None])
+@pytest.mark.parametrize("pixel", [3, (1,), (1, 2, 3), (1.0, 2), (True, False), {1, 2}, "12", None])
 def test_affinity_of_what_is_no_pixel(pixel):
     with pytest.raises(TypeError, match=rf"pixel must be two integers, \(row, column\); got {re.escape(repr(pixel))}"):
         affinity_row(torch.zeros(1, 4, 3, 1, 3, 5), pixel)

@@ -125,7 +125,8 @@ class SpatialPropagation(nn.Module):
             )
         if x.dim() != 4 or x.shape[1] != (self.channels or x.shape[1]):
             raise ValueError(f"x must be (N, {self.channels or 'C'}, H, W); got {tuple(x.shape)}")
-        check_together(autocast(x), "guidance", autocast(guidance))
+        x, guidance = autocast(x), autocast(guidance)
+        check_together(x, "guidance", guidance)
         return self.propagate(x, self.gates(guidance))
 
     def gates(self, guidance: Tensor) -> list[Tensor]:

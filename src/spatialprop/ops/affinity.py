@@ -1,12 +1,11 @@
 """The dense affinity that gates stand for: who listens to whom, and how much."""
 
-import operator
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from spatialprop.ops.contract import autocast, check_directions, check_gates
+from spatialprop.ops.contract import autocast, check_directions, check_gates, is_integer
 from spatialprop.ops.propagation import propagate
 
 
@@ -64,10 +63,9 @@ def affinity_row(gates: Tensor, pixel: tuple[int, int], directions: Sequence[str
     names = check_directions(directions)
     check_gates(gates, names)
     height, width = gates.shape[-2:]
-    try:
-        row, column = (operator.index(place) for place in pixel)
-    except (TypeError, ValueError):
-        raise TypeError(f"pixel must be two integers, (row, column); got {pixel!r}") from None
+    if not isinstance(pixel, Sequence) or len(pixel) != 2 or not all(map(is_integer, pixel)):
+        raise TypeError(f"pixel must be two integers, (row, column); got {pixel!r}")
+    row, column = map(int, pixel)
     if not (0 <= row < height and 0 <= column < width):
         raise ValueError(f"pixel {(row, column)} lies outside the map, which has {height} rows and {width} columns")
     # The scans are linear in the map, so a row of G is the gradient of the listening pixel, whatever the map.

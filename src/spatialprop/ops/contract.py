@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import isfinite
+from numbers import Integral
 from typing import cast
 
 import torch
@@ -60,8 +61,8 @@ def check_connection(gates: Tensor) -> None:
 
 
 def is_integer(value: object) -> bool:
-    """Whether a value is a whole number, which True is not, nor 2.0."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether a value is a whole number, NumPy's too, which True is not, nor 2.0."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def check_integer(name: str, value: object, least: int) -> None:

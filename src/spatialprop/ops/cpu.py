@@ -19,6 +19,17 @@ _STRIP_BYTES = 704 * 1024  # what the buffers of one strip may take: they should
 _LARGEST_STRIP_BYTES = 8 << 20  # and what they may take so that a strip is at least a cache line wide
 
 
+def kept_numbers(shape: Sequence[int], directions: Sequence[int]) -> int:
+    """How many numbers `forward` keeps for `backward`: of every scan the last line of each block.
+
+    That of the last block is of no use but one: torch.compile would make a graph of its own for sizes at which nothing
+    is kept.
+    """
+    batch, channels, height, width = shape
+    scans = [(width, height) if direction % 2 == 0 else (height, width) for direction in directions]
+    return batch * channels * sum(-(-lines // _BLOCK) * length for lines, length in scans)
+
+
 def forward(
     x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -145,14 +156,3 @@ def _strips(height: int, width: int, connection: int, dtype: torch.dtype) -> tup
         return 1 << min(_BLOCK, wanted).bit_length() - 1
 
     return min(lines(height), width), min(lines(width), height)
-
-
-def kept_numbers(shape: Sequence[int], directions: Sequence[int]) -> int:
-    """How many numbers `forward` keeps for `backward`: of every scan the last line of each block.
-
-    That of the last block is of no use but one: torch.compile would make a graph of its own for sizes at which nothing
-    is kept.
-    """
-    batch, channels, height, width = shape
-    scans = [(width, height) if direction % 2 == 0 else (height, width) for direction in directions]
-    return batch * channels * sum(-(-lines // _BLOCK) * length for lines, length in scans)

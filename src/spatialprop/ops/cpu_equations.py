@@ -68,7 +68,7 @@ def three_way_line(h, to, before, x, own, gates, gate, length):
         value = multiply_add(a, load(h, above - 1) - mine, mine)
         value = multiply_add(b, load(h, above) - mine, value)
         store(h, to + i, multiply_add(c, load(h, above + 1) - mine, value))
-    h[to + length] = 0  # beyond the end nothing is heard, not even a zero times an infinity
+    h[to + length] = 0  # beyond the end: a gate of zero must not meet an infinity there
 
 
 @njit(**JIT)

@@ -104,7 +104,7 @@ def forward_items(
 
     for item in range(first, last):
         n, g, begin, end = channels_of(item, groups, channels // groups, run)
-        keep = 0
+        kept_at = 0
         for d in range(directions.size):
             across = directions[d] % 2  # 0: a line is a column, 1: a row
             lines, length = (width, height) if across == 0 else (height, width)
@@ -132,7 +132,7 @@ def forward_items(
                     scan_lines(h, pitch, 0, pitch, mine, weights, t0 == 0, count, length, connection)
                     copy_line(carry, carried, h, count * pitch, length)
                     if kept.size and ((t0 + count) % block == 0 or t0 + count == lines):
-                        to = (n * channels + c) * kept_per_plane + keep + t0 // block * length
+                        to = (n * channels + c) * kept_per_plane + kept_at + t0 // block * length
                         copy_line(kept, to, h, count * pitch, length)
                     here = (n * channels + c) * plane
                     if merge == MERGE_NONE:
@@ -142,7 +142,7 @@ def forward_items(
                         how = PUT if d == 0 else (MAX if merge == MERGE_MAX else ADD)
                         to = here if in_place else (c - begin) * plane
                         store_lines(h, pitch, pitch, how, fold, to, out_walk, t0, count, length, winner, here, d, tile)
-            keep += (lines + block - 1) // block * length
+            kept_at += (lines + block - 1) // block * length
         if merge != MERGE_NONE:
             scale = state.type(1) / state.type(directions.size if merge == MERGE_MEAN else 1)
             for c in range(begin, end):
@@ -176,8 +176,8 @@ def backward_items(
 ):
     """Items `first` to `last` of the gradient. `fold` gathers grad_x as in `forward_items`.
 
-    `grad` has strides (n, d, c, h, w); planes of it that are not contiguous are copied, one direction of an item at a
-    time, since `winner`, which masks them, is laid out so.
+    `grad` has strides (n, d, c, h, w); planes that do not lie as those of `winner` do, which masks them, are copied,
+    the ones of one direction of an item at a time.
     `grad_gates` has one slice for each run of channels in a group. Scans are made again, block by block from the lines
     that `forward_items` kept, so that the second time gates come from the cache.
     """
@@ -207,7 +207,7 @@ def backward_items(
 
     for item in range(first, last):
         n, g, begin, end = channels_of(item, groups, channels // groups, run)
-        keep = 0
+        kept_at = 0
         for d in range(directions.size):
             across = directions[d] % 2
             lines, length = (width, height) if across == 0 else (height, width)
@@ -244,7 +244,7 @@ def backward_items(
                             mine = find_lines(own_room, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, 0, tile)
                             before = (c - begin) * scan + (t0 - b0) * pitch
                             if t0 == b0 > 0:
-                                at = (n * channels + c) * kept_per_plane + keep + (b0 // block - 1) * length
+                                at = (n * channels + c) * kept_per_plane + kept_at + (b0 // block - 1) * length
                                 copy_line(scans, before, kept, at, length)
                                 scans[before + length] = 0
                             at = before + pitch
@@ -296,7 +296,7 @@ def backward_items(
                             store_lines(
                                 gg, at, pitch, PUT, grad_gates, to, out_walk, t0, count, length, NO_WINNER, 0, 0, tile
                             )
-            keep += (lines + block - 1) // block * length
+            kept_at += (lines + block - 1) // block * length
         if need_x:
             for c in range(begin, end):
                 to = (n * channels + c) * plane

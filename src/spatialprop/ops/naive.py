@@ -32,18 +32,16 @@ def scan(x: Tensor, gates: Tensor, direction: str) -> Tensor:
     x_t + sum_k g_k * (h_{t-1} shifted by k - x_t), which leaves a constant map as it is to the last bit.
     """
     connection, groups, _, _ = gates.shape[1:]
-    x = to_rightward(
-        x.reshape(x.shape[0], groups, -1, *x.shape[2:]), direction
-    )  # (N, G, S, L, T): S channels share a group's gates
-    gates = to_rightward(gates.unsqueeze(3), direction)  # (N, K, G, 1, L, T)
+    x = x.reshape(x.shape[0], groups, -1, *x.shape[2:])  # (N, G, S, H, W): S channels share the gates of a group
+    x, gates = to_rightward(x, direction), to_rightward(gates.unsqueeze(3), direction)  # (..., L, T)
     inside = neighbour_inside(connection, x.shape[-2], x.device).unsqueeze(1)  # (K, 1, 1, L)
 
     line = torch.zeros_like(x[..., 0])  # (N, G, S, L)
     lines = []
     for t, (own, gate) in enumerate(zip(x.unbind(-1), gates.unbind(-1), strict=True)):
-        hears = inside & (t > 0)  # the first line hears nobody
-        difference = torch.where(hears, neighbours(line, connection) - own.unsqueeze(1), 0)  # (N, K, G, S, L)
-        line = own + (torch.where(hears, gate, 0) * difference).sum(1)
+        gate = torch.where(inside & (t > 0), gate, 0)  # the first line hears nobody
+        difference = neighbours(line, connection) - own.unsqueeze(1) if t > 0 else 1  # (N, K, G, S, L)
+        line = own + (gate * difference).sum(1)
         lines.append(line)
     return from_rightward(torch.stack(lines, dim=-1), direction).flatten(1, 2)
 

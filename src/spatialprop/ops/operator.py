@@ -1,8 +1,7 @@
 """The registered operator `spatialprop::propagate` and its gradient, one for every compiled backend.
 
-Each backend module offers the same two functions, `forward` and `backward`, with the signatures below.
-What is kept for the backward pass is the two inputs; for "max" one byte a pixel, which direction won; and, on the CPU,
-a few lines of every scan.
+Each backend module offers `forward` and `backward`. What is kept for the latter is the two inputs; for "max" one byte a
+pixel, which direction won; and, by the CPU's, a few lines of every scan.
 Directions travel as indices into `contract.DIRECTIONS`, since operator schemas know no list of strings.
 """
 
@@ -105,7 +104,7 @@ def _(
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    x, gates, ctx.directions, ctx.merge, ctx.kept = inputs
+    x, gates, ctx.directions, ctx.merge, ctx.keep = inputs
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)  # a gradient of zeros for the winner would cost as much as the real ones
     ctx.save_for_backward(x, gates, *output[1:])
@@ -115,9 +114,9 @@ def _differentiate(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | Non
     if grad is None:
         return (None,) * 5
     x, gates, winner, kept = ctx.saved_tensors
-    if not ctx.kept:  # the call was recorded where no gradient was wanted, as by export
-        _, winner, kept = propagate(x, gates, ctx.directions, ctx.merge, True)
     need_x, need_gates = ctx.needs_input_grad[:2]
+    if not ctx.keep and (ctx.merge == "max" or need_gates):  # recorded where no gradient was wanted, as by export
+        _, winner, kept = propagate(x, gates, ctx.directions, ctx.merge, True)
     grad_x, grad_gates = propagate_backward(grad, x, gates, winner, kept, ctx.directions, ctx.merge, need_x, need_gates)
     return grad_x if need_x else None, grad_gates if need_gates else None, None, None, None
 
