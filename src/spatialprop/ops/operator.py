@@ -39,11 +39,13 @@ def _(x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: boo
 
 @propagate.register_fake
 def _(x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
-    from spatialprop.ops import cpu
+    kept = 0
+    if keep and x.device.type == "cpu":
+        from spatialprop.ops import cpu
 
+        kept = cpu.kept_numbers(x.shape, directions)
     out = x.shape if merge != "none" else (x.shape[0], len(directions), *x.shape[1:])
     winner = x.shape if keep and merge == "max" else (0,)
-    kept = cpu.kept_numbers(x.shape, directions) if keep and x.device.type == "cpu" else 0
     return x.new_empty(out), x.new_empty(winner, dtype=torch.uint8), x.new_empty((kept,), dtype=state_dtype(x.dtype))
 
 
