@@ -44,6 +44,12 @@ def find_gates(buffer, gates, plane, next_gate, walk, t0, count, length, connect
 
 
 @njit(**JIT)
+def find_own(buffer, x, x_strides, n, c, walk, t0, count, length, tile):
+    plane = n * x_strides[0] + c * x_strides[1]
+    return find_lines(buffer, x, plane, walk, t0, count, length, NO_WINNER, 0, 0, tile)
+
+
+@njit(**JIT)
 def room_for_gates(buffer, target, plane, next_gate, walk, t0):
     """Where gradients of gates are summed: in the result where lines lie ready there, else in the buffer."""
     first, step, pixel = walk
@@ -123,8 +129,7 @@ def forward_items(
                     gate_room, gates, gate_plane, next_gate, gate_walk, t0, count, length, connection, tile
                 )
                 for c in range(begin, end):
-                    x_plane = n * x_strides[0] + c * x_strides[1]
-                    mine = find_lines(own_room, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, 0, tile)
+                    mine = find_own(own_room, x, x_strides, n, c, x_walk, t0, count, length, tile)
                     carried = (c - begin) * pitch
                     if t0 > 0:
                         copy_line(h, 0, carry, carried, length)
@@ -240,8 +245,7 @@ def backward_items(
                             gate_room, gates, gate_plane, next_gate, gate_walk, t0, count, length, connection, tile
                         )
                         for c in range(begin, end):
-                            x_plane = n * x_strides[0] + c * x_strides[1]
-                            mine = find_lines(own_room, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, 0, tile)
+                            mine = find_own(own_room, x, x_strides, n, c, x_walk, t0, count, length, tile)
                             before = (c - begin) * scan + (t0 - b0) * pitch
                             if t0 == b0 > 0:
                                 at = (n * channels + c) * kept_per_plane + kept_at + (b0 // block - 1) * length
@@ -260,8 +264,7 @@ def backward_items(
                     sums, in_result = room_for_gates(gg_room, grad_gates, to_gates, groups * plane, out_walk, t0)
                     for c in range(begin, end):
                         if need_gates and not (still_there and end - begin == 1):
-                            x_plane = n * x_strides[0] + c * x_strides[1]
-                            mine = find_lines(own_room, x, x_plane, x_walk, t0, count, length, NO_WINNER, 0, 0, tile)
+                            mine = find_own(own_room, x, x_strides, n, c, x_walk, t0, count, length, tile)
                         here = (n * channels + c) * plane
                         at = (c - begin) * plane
                         if ready:
