@@ -34,36 +34,19 @@ def forward(
     x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch, channels, height, width = x.shape
-    groups, connection = gates.shape[3], gates.shape[2]
+    groups = gates.shape[3]
     maps = (len(directions),) if merge == "none" else ()
     out = empty((batch, *maps, channels, height, width), x.dtype)
     winner = empty(x.shape if keep and merge == "max" else (0,), torch.uint8)
     kept = empty((kept_numbers(x.shape, directions) if keep else 0,), state_dtype(x.dtype))
     shared = channels // groups
     run = _forward_run(batch * groups, shared)
-    shape = (batch, channels, height, width, groups, connection)
-    flat_x, flat_gates, flat_out, flat_winner, flat_kept = flat(x), flat(gates), flat(out), flat(winner), flat(kept)
+    call = _call(x, gates, directions, merge, run)
+    flat_out, flat_winner, flat_kept = flat(out), flat(winner), flat(kept)
 
     def work(first: int, last: int) -> None:
         fold = _fold(x.dtype, flat_out, run * height * width if merge != "none" else 0)
-        cpu_kernels.forward_items(
-            flat_x,
-            x.stride(),
-            flat_gates,
-            gates.stride(),
-            fold,
-            flat_out,
-            flat_winner,
-            flat_kept,
-            np.array(directions),
-            MERGES.index(merge),
-            shape,
-            run,
-            _BLOCK,
-            _strips(height, width, connection, x.dtype),
-            first,
-            last,
-        )
+        cpu_kernels.forward_items(call, fold, flat_out, flat_winner, flat_kept, first, last)
 
     share(work, batch * groups * -(-shared // run))
     return out, winner, kept
@@ -81,7 +64,7 @@ def backward(
     need_gates: bool,
 ) -> tuple[Tensor, Tensor]:
     batch, channels, height, width = x.shape
-    groups, connection = gates.shape[3], gates.shape[2]
+    groups = gates.shape[3]
     shared = channels // groups
     if need_gates and kept.numel() != kept_numbers(x.shape, directions):
         raise ValueError(f"backward needs what forward keeps with keep=True; got {kept.numel()} numbers of scans")
@@ -93,37 +76,15 @@ def backward(
     grad_x = empty(x.shape if need_x else (0,), x.dtype)
     part_dtype = gates.dtype if parts == 1 else state_dtype(gates.dtype)
     grad_gates = empty((parts, *gates.shape) if need_gates else (0,), part_dtype)
-    shape = (batch, channels, height, width, groups, connection)
-    flat_grad, flat_x, flat_gates, flat_winner, flat_kept = map(flat, (grad, x, gates, winner, kept))
-    flat_grad_x, flat_grad_gates = flat(grad_x), flat(grad_gates)
     # Of (n, d, c, h, w): where directions were merged, all of them receive the same gradient.
     grad_strides = grad.stride() if merge == "none" else (grad.stride(0), 0, *grad.stride()[1:])
+    arriving = cpu_kernels.Arriving(flat(grad), grad_strides, flat(winner), flat(kept))
+    call = _call(x, gates, directions, merge, run)
+    flat_grad_x, flat_grad_gates = flat(grad_x), flat(grad_gates)
 
     def work(first: int, last: int) -> None:
         fold = _fold(x.dtype, flat_grad_x, run * height * width if need_x else 0)
-        cpu_kernels.backward_items(
-            flat_grad,
-            grad_strides,
-            flat_x,
-            x.stride(),
-            flat_gates,
-            gates.stride(),
-            flat_winner,
-            flat_kept,
-            fold,
-            flat_grad_x,
-            flat_grad_gates,
-            np.array(directions),
-            MERGES.index(merge),
-            shape,
-            run,
-            _BLOCK,
-            _strips(height, width, connection, x.dtype),
-            need_x,
-            need_gates,
-            first,
-            last,
-        )
+        cpu_kernels.backward_items(call, arriving, fold, flat_grad_x, flat_grad_gates, first, last)
 
     share(work, batch * groups * parts)
     if not need_gates or parts == 1:
@@ -133,6 +94,23 @@ def backward(
     flat_total = flat(total)
     share(lambda first, last: cpu_kernels.add_parts(flat_grad_gates, flat_total, first, last), total.numel())
     return grad_x, total
+
+
+def _call(x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, run: int) -> cpu_kernels.Call:
+    batch, channels, height, width = x.shape
+    connection, groups = gates.shape[2:4]
+    return cpu_kernels.Call(
+        flat(x),
+        x.stride(),
+        flat(gates),
+        gates.stride(),
+        np.array(directions),
+        MERGES.index(merge),
+        cpu_kernels.Shape(batch, channels, height, width, groups, connection),
+        run,
+        _BLOCK,
+        _strips(height, width, connection, x.dtype),
+    )
 
 
 def _fold(dtype: torch.dtype, result: Flat, scratch: int) -> Flat:

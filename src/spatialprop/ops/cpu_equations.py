@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from numba import njit
 
-from spatialprop.ops.cpu_lines import Lines, line_of
+from spatialprop.ops.cpu_lines import ZERO, Lines, line_of
 from spatialprop.ops.cpu_vectors import (
     INLINE,
     JIT,
@@ -72,10 +72,10 @@ def three_way_line(h, to, before, x, own, gates, gate, length):
 
 
 @njit(**JIT)
-def scan_lines(h, at, before, pitch, x, gates, begins, count, length, connection):
-    """Scan `count` lines into the rows of h from `at` on; the line visited before them, if any, lies at `before`."""
+def scan_lines(h, before, pitch, x, gates, begins, count, length, connection):
+    """Scan `count` lines into the rows of h behind that at `before`, which is the line visited before, if any."""
     for line in range(count):
-        to = at + line * pitch
+        to = before + pitch
         own, gate = line_of(x, line), line_of(gates, line)
         if begins and line == 0:
             copy_line(h, to, x.array, own, length)
@@ -171,7 +171,7 @@ def scan_lines_back(to, scale, h, before, pitch, m, begins, count, length, conne
 
     `fresh` says whether the gradients of gates begin here or go on with the sums of other channels.
     """
-    this, following = 0, 3 * pitch
+    this, following = ZERO, 3 * pitch
     for line in range(count - 1, -1 if not begins else 0, -1):
         above = before + line * pitch
         if connection == 1:

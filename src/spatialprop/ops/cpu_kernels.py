@@ -3,7 +3,13 @@
 A work item is a run of channels that share their gates. It takes the directions one after the other and joins each
 scan with the result while the planes are in cache, so that gates are read from memory once. Items touch disjoint
 memory, and what is added up, and in which order, does not depend on threads: the same input gives the same bits.
+
+A scan takes as many lines at a time as stay in cache together with their gates: a strip. The backward pass takes blocks
+of strips, the last one first: it makes a block's scan again, from the line before it that the forward pass kept, and
+walks back over it, so that the second time gates come from the cache.
 """
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -15,7 +21,10 @@ from spatialprop.ops.cpu_lines import (
     ADD,
     MAX,
     PUT,
+    ZERO,
     Lines,
+    Strip,
+    Winners,
     copy_plane,
     find_lines,
     finish_plane,
@@ -25,285 +34,400 @@ from spatialprop.ops.cpu_lines import (
     room_for_rows,
     store_lines,
 )
-from spatialprop.ops.cpu_vectors import JIT, LANES, TILE, row_at
+from spatialprop.ops.cpu_vectors import JIT, LANES, PART, TILE, row_at
 
 MERGE_MAX, MERGE_MEAN, MERGE_NONE = (MERGES.index(merge) for merge in ("max", "mean", "none"))
-NO_WINNER = np.empty(0, np.uint8)
+
+
+class Shape(NamedTuple):
+    batch: int
+    channels: int
+    height: int
+    width: int
+    groups: int
+    connection: int
+
+
+class Call(NamedTuple):
+    """What both passes are given: the inputs, flat, with their strides, and how to go through them."""
+
+    x: Any
+    x_strides: tuple[int, ...]
+    gates: Any
+    gate_strides: tuple[int, ...]
+    directions: Any
+    merge: int
+    shape: Shape
+    run: int  # channels of a work item, at most
+    block: int  # lines from one that is kept for the backward pass to the next
+    strips: tuple[int, int]  # lines of a strip where lines are columns, and where they are rows
+
+
+class Arriving(NamedTuple):
+    """What arrives at the result, with strides (n, d, c, h, w), and what the forward pass left."""
+
+    grad: Any
+    strides: tuple[int, ...]
+    winner: Any
+    kept: Any
+
+
+class Item(NamedTuple):
+    """A run of channels that share their gates."""
+
+    n: int
+    g: int
+    begin: int  # of the channels
+    end: int
+
+
+class Scan(NamedTuple):
+    """One direction of an item: its lines, and how it walks the planes of each tensor (`plane_walk`)."""
+
+    item: Item
+    d: int
+    lines: int
+    length: int
+    strip: int
+    pitch: int  # from one buffered line to the next
+    kept: int  # where its lines begin among those kept of a plane
+    over_x: tuple[int, int, int]
+    over_gates: tuple[int, int, int]
+    over_result: tuple[int, int, int]
+
+
+class Room(NamedTuple):
+    """Buffers: for a strip; in `scans` and `handed_on`, where places between lines stay zero, for more."""
+
+    gates: Any
+    own: Any
+    arriving: Any
+    grad_x: Any
+    grad_gates: Any
+    tile: Any
+    scans: Any  # each with the line before it
+    handed_on: Any  # of each channel: the last line of a strip; backward, what `scan_lines_back` calls m
+    nobody: Winners  # for lines that nobody has to win
+
+
+@njit(**PART)
+def item_of(call, i):
+    shared = call.shape.channels // call.shape.groups
+    runs = (shared + call.run - 1) // call.run
+    n, rest = divmod(i, call.shape.groups * runs)
+    g, r = divmod(rest, runs)
+    begin = g * shared + r * call.run
+    return Item(n, g, begin, min(begin + call.run, (g + 1) * shared))
+
+
+@njit(**PART)
+def lines_of(call, d):
+    """How many lines a direction has, and how long they are."""
+    height, width = call.shape.height, call.shape.width
+    return (width, height) if call.directions[d] % 2 == 0 else (height, width)
+
+
+@njit(**PART)
+def scan_of(call, item, d):
+    height, width = call.shape.height, call.shape.width
+    kept = 0
+    for earlier in range(d):
+        lines, length = lines_of(call, earlier)
+        kept += (lines + call.block - 1) // call.block * length
+    lines, length = lines_of(call, d)
+    direction = call.directions[d]
+    over_x = plane_walk(direction, call.x_strides[2], call.x_strides[3], height, width)
+    over_gates = plane_walk(direction, call.gate_strides[4], call.gate_strides[5], height, width)
+    over_result = plane_walk(direction, width, 1, height, width)
+    strip = call.strips[direction % 2]
+    return Scan(item, d, lines, length, strip, pitch_of(length), kept, over_x, over_gates, over_result)
+
+
+@njit(**PART)
+def plane_of(call, n, c):
+    """Where a plane of a contiguous (N, C, H, W) begins."""
+    return (n * call.shape.channels + c) * call.shape.height * call.shape.width
+
+
+@njit(**PART)
+def folded_plane(call, item, c, fold, result):
+    """Where directions of a plane are joined: `fold` is the result itself, or scratch for the planes of an item."""
+    return plane_of(call, item.n, c) if fold.size == result.size else plane_of(call, 0, c - item.begin)
+
+
+@njit(**PART)
+def kept_line(call, scan, c, block, kept):
+    """Where the last line of a block is kept."""
+    planes = call.shape.batch * call.shape.channels
+    return (scan.item.n * call.shape.channels + c) * (kept.size // planes) + scan.kept + block * scan.length
+
+
+@njit(**PART)
+def buffered(array, scan):
+    """A buffer's lines; the gradients or gates of one connection fill one strip, the next lie behind it."""
+    return Lines(array, 0, scan.pitch, scan.strip * scan.pitch)
+
+
+@njit(**PART)
+def find_own(call, scan, c, t0, count, room):
+    plane = scan.item.n * call.x_strides[0] + c * call.x_strides[1]
+    strip = Strip(scan.over_x, t0, count, scan.length)
+    return find_lines(buffered(room.own, scan), call.x, plane, strip, room.nobody, room.tile)
+
+
+@njit(**PART)
+def find_gates(call, scan, t0, count, room):
+    to_n, to_d, to_k, to_g = call.gate_strides[:4]
+    plane = scan.item.n * to_n + scan.d * to_d + scan.item.g * to_g
+    strip, buffer = Strip(scan.over_gates, t0, count, scan.length), buffered(room.gates, scan)
+    first, apart = buffer, 0
+    for j in range(call.shape.connection):
+        here = Lines(buffer.array, j * buffer.apart, buffer.step, 0)
+        found = find_lines(here, call.gates, plane + j * to_k, strip, room.nobody, room.tile)
+        if j == 0:
+            first = found
+        elif j == 1:
+            apart = found.at - first.at
+    return Lines(first.array, first.at, first.step, apart)
+
+
+@njit(**PART)
+def strip_size(call):
+    return max(call.strips[0] * pitch_of(call.shape.height), call.strips[1] * pitch_of(call.shape.width))
+
+
+@njit(**PART)
+def scan_size(call):
+    """A block of a scan, with the line before it."""
+    height, width = call.shape.height, call.shape.width
+    return max((1 + min(call.block, width)) * pitch_of(height), (1 + min(call.block, height)) * pitch_of(width))
+
+
+@njit(**PART)
+def share_of(call, state):
+    """What one direction counts for in the merged map."""
+    return state.type(1) / state.type(call.directions.size if call.merge == MERGE_MEAN else 1)
+
+
+@njit(**PART)
+def forward_scan(call, scan, room, fold, out, winner, kept):
+    item, length, pitch, h = scan.item, scan.length, scan.pitch, room.scans
+    for t0 in range(0, scan.lines, scan.strip):
+        count = min(scan.strip, scan.lines - t0)
+        strip = Strip(scan.over_result, t0, count, length)
+        gates = find_gates(call, scan, t0, count, room)
+        for c in range(item.begin, item.end):
+            own = find_own(call, scan, c, t0, count, room)
+            mine = (c - item.begin) * pitch
+            if t0 > 0:
+                copy_line(h, ZERO, room.handed_on, mine, length)
+                h[length] = 0
+            scan_lines(h, ZERO, pitch, own, gates, t0 == 0, count, length, call.shape.connection)
+            copy_line(room.handed_on, mine, h, count * pitch, length)
+            if kept.size and ((t0 + count) % call.block == 0 or t0 + count == scan.lines):
+                copy_line(kept, kept_line(call, scan, c, t0 // call.block, kept), h, count * pitch, length)
+            scanned = Lines(h, pitch, pitch, 0)
+            if call.merge == MERGE_NONE:
+                plane = plane_of(call, item.n * call.directions.size + scan.d, c)
+                store_lines(scanned, PUT, out, plane, strip, room.nobody, room.tile)
+            else:
+                how = PUT if scan.d == 0 else (MAX if call.merge == MERGE_MAX else ADD)
+                plane = folded_plane(call, item, c, fold, out)
+                winners = Winners(winner, plane_of(call, item.n, c), scan.d)
+                store_lines(scanned, how, fold, plane, strip, winners, room.tile)
+
+
+@njit(**PART)
+def finish(call, item, fold, result, scale):
+    size = call.shape.height * call.shape.width
+    for c in range(item.begin, item.end):
+        finish_plane(result, plane_of(call, item.n, c), fold, folded_plane(call, item, c, fold, result), size, scale)
 
 
 @njit(**JIT)
-def find_gates(buffer, gates, plane, next_gate, walk, t0, count, length, connection, tile):
-    found = find_lines(buffer, gates, plane, walk, t0, count, length, NO_WINNER, 0, 0, tile)
-    apart = 0
-    for j in range(1, connection):
-        room = Lines(buffer.array, j * buffer.apart, buffer.step, 0)
-        other = find_lines(room, gates, plane + j * next_gate, walk, t0, count, length, NO_WINNER, 0, 0, tile)
-        if j == 1:
-            apart = other.at - found.at
-    return Lines(found.array, found.at, found.step, apart)
+def forward_items(call, fold, out, winner, kept, first, last):
+    """Items `first` to `last`.
+
+    `fold` holds the planes merged so far: `out` itself, or scratch of the state's type. `winner` and `kept`, unless
+    empty, get what the backward pass wants: the direction that won, and of every scan the last line of each block.
+    """
+    state, none, size = fold.dtype, np.zeros(0, fold.dtype), strip_size(call)
+    line = pitch_of(max(call.shape.height, call.shape.width))
+    room = Room(
+        gates=np.zeros(call.shape.connection * size, state),
+        own=np.zeros(size, state),
+        arriving=none,
+        grad_x=none,
+        grad_gates=none,
+        tile=np.zeros(TILE * padded(max(call.strips)), state),
+        scans=np.zeros(LANES + line + size, state)[LANES:],
+        handed_on=np.zeros(call.run * line, state),
+        nobody=Winners(np.empty(0, np.uint8), ZERO, ZERO),
+    )
+    pitch = 0
+    for i in range(first, last):
+        item = item_of(call, i)
+        for d in range(call.directions.size):
+            scan = scan_of(call, item, d)
+            if pitch != scan.pitch:  # other places must be zero now
+                pitch = scan.pitch
+                room.scans[:] = 0
+            forward_scan(call, scan, room, fold, out, winner, kept)
+        if call.merge != MERGE_NONE:
+            finish(call, item, fold, out, share_of(call, state))
 
 
-@njit(**JIT)
-def find_own(buffer, x, x_strides, n, c, walk, t0, count, length, tile):
-    plane = n * x_strides[0] + c * x_strides[1]
-    return find_lines(buffer, x, plane, walk, t0, count, length, NO_WINNER, 0, 0, tile)
+@njit(**PART)
+def arriving_planes(call, scan, arriving, copied):
+    """Where the planes lie that arrive at an item's scan: the array, the first plane, the step from one to the next.
+
+    `copied` is empty if their pixels lie as those of `winner` do, which masks them. Else it is filled, but once only
+    if all directions receive the same.
+    """
+    to_n, to_d, to_c, row, column = arriving.strides
+    begin, end = scan.item.begin, scan.item.end
+    start = scan.item.n * to_n + scan.d * to_d + begin * to_c
+    if copied.size == 0:
+        return arriving.grad, start, to_c
+    height, width = call.shape.height, call.shape.width
+    if scan.d == 0 or to_d != 0:
+        for i in range(end - begin):
+            copy_plane(copied, i * height * width, arriving.grad, start + i * to_c, row, column, height, width)
+    return copied, 0, height * width
 
 
-@njit(**JIT)
-def room_for_gates(buffer, target, plane, next_gate, walk, t0):
+@njit(**PART)
+def scan_again(call, scan, room, kept, b0, b1):
+    """The scan of lines b0 to b1, of all channels. Returns the gates of its last strip, and the last channel's own."""
+    pitch, length, h = scan.pitch, scan.length, room.scans
+    gates, own = buffered(room.gates, scan), buffered(room.own, scan)
+    for t0 in range(b0, b1, scan.strip):
+        count = min(scan.strip, b1 - t0)
+        gates = find_gates(call, scan, t0, count, room)
+        for c in range(scan.item.begin, scan.item.end):
+            own = find_own(call, scan, c, t0, count, room)
+            before = (c - scan.item.begin) * scan_size(call) + (t0 - b0) * pitch
+            if t0 == b0 > 0:
+                copy_line(h, before, kept, kept_line(call, scan, c, b0 // call.block - 1, kept), length)
+                h[before + length] = 0
+            scan_lines(h, before, pitch, own, gates, t0 == 0, count, length, call.shape.connection)
+    return gates, own
+
+
+@njit(**PART)
+def gate_planes(call, scan):
+    """Where the first of a scan's gradients of gates begins: each run of a group's channels has a slice of its own."""
+    shape, item = call.shape, scan.item
+    part = (item.begin - item.g * (shape.channels // shape.groups)) // call.run
+    n_and_d = (part * shape.batch + item.n) * call.directions.size + scan.d
+    return (n_and_d * shape.connection * shape.groups + item.g) * shape.height * shape.width
+
+
+@njit(**PART)
+def room_for_gates(call, scan, room, grad_gates, t0):
     """Where gradients of gates are summed: in the result where lines lie ready there, else in the buffer."""
-    first, step, pixel = walk
+    buffer = buffered(room.grad_gates, scan)
+    first, step, pixel = scan.over_result
     if pixel == 1:
-        room, in_result = room_for_rows(buffer, target, plane + first + t0 * step, step)
+        found, in_result = room_for_rows(buffer, grad_gates, gate_planes(call, scan) + first + t0 * step, step)
         if in_result:
-            return Lines(room.array, room.at, room.step, next_gate), True
+            apart = call.shape.groups * call.shape.height * call.shape.width
+            return Lines(found.array, found.at, found.step, apart), True
     return buffer, False
 
 
-@njit(**JIT)
-def channels_of(item, groups, shared, run):
-    """What a work item covers: batch index, group, first channel, end of channels."""
-    runs = (shared + run - 1) // run
-    n, rest = divmod(item, groups * runs)
-    g, r = divmod(rest, runs)
-    begin = g * shared + r * run
-    return n, g, begin, min(begin + run, (g + 1) * shared)
+@njit(**PART)
+def block_back(call, scan, room, arriving, planes, fold, grad_x, grad_gates, b0, b1):
+    """Walk back over lines b0 to b1, the last one first."""
+    source, first_plane, next_plane = planes
+    item, length, pitch, connection = scan.item, scan.length, scan.pitch, call.shape.connection
+    need_gates = grad_gates.size > 0
+    gates, own = buffered(room.gates, scan), buffered(room.own, scan)
+    if need_gates:
+        gates, own = scan_again(call, scan, room, arriving.kept, b0, b1)
+    for t0 in range(b0 + (b1 - b0 - 1) // scan.strip * scan.strip, b0 - 1, -scan.strip):
+        count = min(scan.strip, b1 - t0)
+        strip = Strip(scan.over_result, t0, count, length)
+        still_there = need_gates and t0 + count == b1  # what was found for the scan just made
+        if not still_there:
+            gates = find_gates(call, scan, t0, count, room)
+        sums, in_result = room_for_gates(call, scan, room, grad_gates, t0)
+        for c in range(item.begin, item.end):
+            i = c - item.begin
+            if need_gates and not (still_there and item.end - item.begin == 1):
+                own = find_own(call, scan, c, t0, count, room)
+            plane, winners = first_plane + i * next_plane, Winners(arriving.winner, plane_of(call, item.n, c), scan.d)
+            incoming = find_lines(buffered(room.arriving, scan), source, plane, strip, winners, room.tile)
+            sent = row_at(room.handed_on, i * sent_size(call) + LANES, 6 * pitch)
+            if t0 + count == scan.lines:
+                zero_line(sent, ZERO, 3 * pitch)
+            scan_lines_back(
+                Gradients(incoming, own, gates, buffered(room.grad_x, scan), sums),
+                share_of(call, fold.dtype),
+                room.scans,
+                i * scan_size(call) + (t0 - b0) * pitch,
+                pitch,
+                sent,
+                t0 == 0,
+                count,
+                length,
+                connection,
+                i == 0,
+                need_gates,
+            )
+            if grad_x.size:
+                how, plane = PUT if scan.d == 0 else ADD, folded_plane(call, item, c, fold, grad_x)
+                store_lines(buffered(room.grad_x, scan), how, fold, plane, strip, room.nobody, room.tile)
+        if need_gates and not in_result:
+            for j in range(connection):
+                lines = Lines(sums.array, j * sums.apart, sums.step, 0)
+                plane = gate_planes(call, scan) + j * call.shape.groups * call.shape.height * call.shape.width
+                store_lines(lines, PUT, grad_gates, plane, strip, room.nobody, room.tile)
+
+
+@njit(**PART)
+def sent_size(call):
+    """What `scan_lines_back` hands from line to line, with the zeros before it."""
+    return LANES + 6 * pitch_of(max(call.shape.height, call.shape.width))
 
 
 @njit(**JIT)
-def forward_items(
-    x,
-    x_strides,
-    gates,
-    gate_strides,
-    fold,
-    out,
-    winner,
-    kept,
-    directions,
-    merge,
-    shape,
-    run,
-    block,
-    strips,
-    first,
-    last,
-):
-    """Items `first` to `last`. `fold` holds the planes merged so far: `out` itself, or scratch of the state's type.
+def backward_items(call, arriving, fold, grad_x, grad_gates, first, last):
+    """Items `first` to `last` of the gradients; one that is empty is not wanted.
 
-    `kept`, unless it is empty, gets what `backward_items` starts from: of every scan the last line of each block.
+    `fold` gathers `grad_x` as in `forward_items`. `grad_gates` has one slice for each run of channels in a group.
     """
-    batch, channels, height, width, groups, connection = shape
-    in_place = fold.size == out.size
-    plane = height * width
-    next_gate = gate_strides[2]
-    state = fold.dtype
-    size = max(strips[0] * pitch_of(height), strips[1] * pitch_of(width))
-    gate = np.zeros(connection * size, state)
-    own = np.zeros(size, state)
-    # Row 0 is the line before the strip, which each channel leaves for its next one.
-    h = np.zeros(LANES + pitch_of(max(height, width)) + size, state)[LANES:]
-    carry = np.zeros(run * pitch_of(max(height, width)), state)
-    tile = np.zeros(TILE * padded(max(strips[0], strips[1])), state)
-    kept_per_plane = kept.size // (batch * channels)
+    height, width = call.shape.height, call.shape.width
+    state, size = fold.dtype, strip_size(call)
+    room = Room(
+        gates=np.zeros(call.shape.connection * size, state),
+        own=np.zeros(size, state),
+        arriving=np.zeros(size, state),
+        grad_x=np.zeros(size, state),
+        grad_gates=np.zeros(call.shape.connection * size, state),
+        tile=np.zeros(TILE * padded(max(call.strips)), state),
+        scans=np.zeros(LANES + (call.run * scan_size(call) if grad_gates.size else 0), state)[LANES:],
+        handed_on=np.zeros(call.run * sent_size(call), state),
+        nobody=Winners(np.empty(0, np.uint8), ZERO, ZERO),
+    )
+    row, column = arriving.strides[3:]
+    ready = (row == width or height == 1) and (column == 1 or width == 1)
+    copied = np.empty(0 if ready else call.run * height * width, arriving.grad.dtype)
     pitch = 0
-
-    for item in range(first, last):
-        n, g, begin, end = channels_of(item, groups, channels // groups, run)
-        kept_at = 0
-        for d in range(directions.size):
-            across = directions[d] % 2  # 0: a line is a column, 1: a row
-            lines, length = (width, height) if across == 0 else (height, width)
-            strip = strips[across]
-            if pitch != pitch_of(length):  # other places must be zero now
-                pitch = pitch_of(length)
-                h[:] = 0
-            gate_room, own_room = Lines(gate, 0, pitch, strip * pitch), Lines(own, 0, pitch, 0)
-            x_walk = plane_walk(directions[d], x_strides[2], x_strides[3], height, width)
-            gate_walk = plane_walk(directions[d], gate_strides[4], gate_strides[5], height, width)
-            out_walk = plane_walk(directions[d], width, 1, height, width)
-            gate_plane = n * gate_strides[0] + d * gate_strides[1] + g * gate_strides[3]
-            for t0 in range(0, lines, strip):
-                count = min(strip, lines - t0)
-                weights = find_gates(
-                    gate_room, gates, gate_plane, next_gate, gate_walk, t0, count, length, connection, tile
-                )
-                for c in range(begin, end):
-                    mine = find_own(own_room, x, x_strides, n, c, x_walk, t0, count, length, tile)
-                    carried = (c - begin) * pitch
-                    if t0 > 0:
-                        copy_line(h, 0, carry, carried, length)
-                        h[length] = 0
-                    scan_lines(h, pitch, 0, pitch, mine, weights, t0 == 0, count, length, connection)
-                    copy_line(carry, carried, h, count * pitch, length)
-                    if kept.size and ((t0 + count) % block == 0 or t0 + count == lines):
-                        to = (n * channels + c) * kept_per_plane + kept_at + t0 // block * length
-                        copy_line(kept, to, h, count * pitch, length)
-                    here = (n * channels + c) * plane
-                    if merge == MERGE_NONE:
-                        to = ((n * directions.size + d) * channels + c) * plane
-                        store_lines(h, pitch, pitch, PUT, out, to, out_walk, t0, count, length, NO_WINNER, 0, 0, tile)
-                    else:
-                        how = PUT if d == 0 else (MAX if merge == MERGE_MAX else ADD)
-                        to = here if in_place else (c - begin) * plane
-                        store_lines(h, pitch, pitch, how, fold, to, out_walk, t0, count, length, winner, here, d, tile)
-            kept_at += (lines + block - 1) // block * length
-        if merge != MERGE_NONE:
-            scale = state.type(1) / state.type(directions.size if merge == MERGE_MEAN else 1)
-            for c in range(begin, end):
-                to = (n * channels + c) * plane
-                finish_plane(out, to, fold, to if in_place else (c - begin) * plane, plane, scale)
-
-
-@njit(**JIT)
-def backward_items(
-    grad,
-    grad_strides,
-    x,
-    x_strides,
-    gates,
-    gate_strides,
-    winner,
-    kept,
-    fold,
-    grad_x,
-    grad_gates,
-    directions,
-    merge,
-    shape,
-    run,
-    block,
-    strips,
-    need_x,
-    need_gates,
-    first,
-    last,
-):
-    """Items `first` to `last` of the gradient. `fold` gathers grad_x as in `forward_items`.
-
-    `grad` has strides (n, d, c, h, w); planes that do not lie as those of `winner` do, which masks them, are copied,
-    the ones of one direction of an item at a time.
-    `grad_gates` has one slice for each run of channels in a group. Scans are made again, block by block from the lines
-    that `forward_items` kept, so that the second time gates come from the cache.
-    """
-    batch, channels, height, width, groups, connection = shape
-    in_place = fold.size == grad_x.size
-    plane = height * width
-    next_gate = gate_strides[2]
-    state = fold.dtype
-    size = max(strips[0] * pitch_of(height), strips[1] * pitch_of(width))
-    # Row 0 is the line before the block.
-    scan = max((1 + min(block, width)) * pitch_of(height), (1 + min(block, height)) * pitch_of(width))
-    gate = np.zeros(connection * size, state)
-    own = np.zeros(size, state)
-    go = np.zeros(size, state)
-    gx = np.zeros(size, state)
-    gg = np.zeros(connection * size, state)
-    scans = np.zeros(LANES + (run * scan if need_gates else 0), state)[LANES:]
-    sent_size = LANES + 6 * pitch_of(max(height, width))
-    sent = np.zeros(run * sent_size, state)
-    tile = np.zeros(TILE * padded(max(strips[0], strips[1])), state)
-    kept_per_plane = kept.size // (batch * channels)
-    ready = (grad_strides[3] == width or height == 1) and (grad_strides[4] == 1 or width == 1)
-    copied = np.empty(0 if ready else run * plane, grad.dtype)
-    source = grad if ready else copied
-    pitch = 0
-    scale = state.type(1) / state.type(directions.size if merge == MERGE_MEAN else 1)
-
-    for item in range(first, last):
-        n, g, begin, end = channels_of(item, groups, channels // groups, run)
-        kept_at = 0
-        for d in range(directions.size):
-            across = directions[d] % 2
-            lines, length = (width, height) if across == 0 else (height, width)
-            strip = strips[across]
-            if pitch != pitch_of(length):  # other places must be zero now
-                pitch = pitch_of(length)
-                scans[:] = 0
-                sent[:] = 0
-            gate_room, own_room = Lines(gate, 0, pitch, strip * pitch), Lines(own, 0, pitch, 0)
-            go_room, gx_room = Lines(go, 0, pitch, 0), Lines(gx, 0, pitch, 0)
-            gg_room = Lines(gg, 0, pitch, strip * pitch)
-            x_walk = plane_walk(directions[d], x_strides[2], x_strides[3], height, width)
-            gate_walk = plane_walk(directions[d], gate_strides[4], gate_strides[5], height, width)
-            out_walk = plane_walk(directions[d], width, 1, height, width)
-            gate_plane = n * gate_strides[0] + d * gate_strides[1] + g * gate_strides[3]
-            part = (begin - g * (channels // groups)) // run
-            to_gates = (((part * batch + n) * directions.size + d) * connection * groups + g) * plane
-            weights, mine = gate_room, own_room
-            if not ready and (d == 0 or grad_strides[1] != 0):
-                for c in range(begin, end):
-                    at = n * grad_strides[0] + d * grad_strides[1] + c * grad_strides[2]
-                    copy_plane(copied, (c - begin) * plane, grad, at, grad_strides[3], grad_strides[4], height, width)
-
-            for b0 in range((lines - 1) // block * block, -1, -block):
-                b1 = min(b0 + block, lines)
-                if need_gates:
-                    for t0 in range(b0, b1, strip):
-                        count = min(strip, b1 - t0)
-                        weights = find_gates(
-                            gate_room, gates, gate_plane, next_gate, gate_walk, t0, count, length, connection, tile
-                        )
-                        for c in range(begin, end):
-                            mine = find_own(own_room, x, x_strides, n, c, x_walk, t0, count, length, tile)
-                            before = (c - begin) * scan + (t0 - b0) * pitch
-                            if t0 == b0 > 0:
-                                at = (n * channels + c) * kept_per_plane + kept_at + (b0 // block - 1) * length
-                                copy_line(scans, before, kept, at, length)
-                                scans[before + length] = 0
-                            at = before + pitch
-                            scan_lines(scans, at, before, pitch, mine, weights, t0 == 0, count, length, connection)
-
-                for t0 in range(b0 + (b1 - b0 - 1) // strip * strip, b0 - 1, -strip):
-                    count = min(strip, b1 - t0)
-                    still_there = need_gates and t0 + count == b1  # what was found for the scan just made
-                    if not still_there:
-                        weights = find_gates(
-                            gate_room, gates, gate_plane, next_gate, gate_walk, t0, count, length, connection, tile
-                        )
-                    sums, in_result = room_for_gates(gg_room, grad_gates, to_gates, groups * plane, out_walk, t0)
-                    for c in range(begin, end):
-                        if need_gates and not (still_there and end - begin == 1):
-                            mine = find_own(own_room, x, x_strides, n, c, x_walk, t0, count, length, tile)
-                        here = (n * channels + c) * plane
-                        at = (c - begin) * plane
-                        if ready:
-                            at = n * grad_strides[0] + d * grad_strides[1] + c * grad_strides[2]
-                        arriving = find_lines(go_room, source, at, out_walk, t0, count, length, winner, here, d, tile)
-                        back = row_at(sent, (c - begin) * sent_size + LANES, 6 * pitch)
-                        if t0 + count == lines:
-                            zero_line(back, 0, 3 * pitch)
-                        before = (c - begin) * scan + (t0 - b0) * pitch
-                        strip_lines = Gradients(arriving, mine, weights, gx_room, sums)
-                        scan_lines_back(
-                            strip_lines,
-                            scale,
-                            scans,
-                            before,
-                            pitch,
-                            back,
-                            t0 == 0,
-                            count,
-                            length,
-                            connection,
-                            c == begin,
-                            need_gates,
-                        )
-                        if need_x:
-                            to = here if in_place else (c - begin) * plane
-                            how = PUT if d == 0 else ADD
-                            store_lines(gx, 0, pitch, how, fold, to, out_walk, t0, count, length, NO_WINNER, 0, 0, tile)
-                    if need_gates and not in_result:
-                        for j in range(connection):
-                            at, to = j * strip * pitch, to_gates + j * groups * plane
-                            store_lines(
-                                gg, at, pitch, PUT, grad_gates, to, out_walk, t0, count, length, NO_WINNER, 0, 0, tile
-                            )
-            kept_at += (lines + block - 1) // block * length
-        if need_x:
-            for c in range(begin, end):
-                to = (n * channels + c) * plane
-                finish_plane(grad_x, to, fold, to if in_place else (c - begin) * plane, plane, state.type(1))
+    for i in range(first, last):
+        item = item_of(call, i)
+        for d in range(call.directions.size):
+            scan = scan_of(call, item, d)
+            if pitch != scan.pitch:  # other places must be zero now
+                pitch = scan.pitch
+                room.scans[:] = 0
+                room.handed_on[:] = 0
+            planes = arriving_planes(call, scan, arriving, copied)
+            for b0 in range((scan.lines - 1) // call.block * call.block, -1, -call.block):
+                b1 = min(b0 + call.block, scan.lines)
+                block_back(call, scan, room, arriving, planes, fold, grad_x, grad_gates, b0, b1)
+        if grad_x.size:
+            finish(call, item, fold, grad_x, state.type(1))
 
 
 @njit(**JIT)

@@ -31,8 +31,12 @@ from spatialprop.ops.cpu_vectors import (
     where_equal,
 )
 
+# These are of NumPy's types: a function that is given a literal of Python's is compiled for it once more.
+ZERO = np.int64(0)
+# Whether rows lie so far away that they must be asked for ahead.
+NEAR, FAR = np.bool_([False, True])
 # How a scan joins what earlier directions left.
-PUT, ADD, MAX = 0, 1, 2
+PUT, ADD, MAX = np.arange(3)
 # Rows between asking for a piece of a column and using it: the processor's own prefetching does not follow columns.
 AHEAD = 3 * TILE
 
@@ -47,6 +51,23 @@ class Lines(NamedTuple):
     at: int
     step: int
     apart: int  # how far further on the gates of the next connection lie
+
+
+class Strip(NamedTuple):
+    """Lines t0 to t0 + count of a plane, as a scan visits them."""
+
+    walk: tuple[int, int, int]  # what `plane_walk` says of the plane
+    t0: int
+    count: int
+    length: int
+
+
+class Winners(NamedTuple):
+    """Which direction won in a contiguous plane; the array is empty where that does not matter."""
+
+    array: Any
+    plane: int  # where it begins
+    mark: Any  # the direction at hand
 
 
 @njit(**INLINE)
@@ -133,16 +154,13 @@ def _(buffer, source, start, step, count, length, winner, won_start, mark):
 
 
 @njit(**JIT)
-def transpose_lines(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, ask):
-    """target[j, i] = source[i, j] for i < rows, j < columns; with step -1 columns run to the left from `offset`.
-
-    `ask` says whether the source lies so far away that rows must be asked for ahead.
-    """
+def transpose_lines(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, far):
+    """target[j, i] = source[i, j] for i < rows, j < columns; with step -1 columns run to the left from `offset`."""
     whole_rows, whole_columns = rows - rows % TILE, columns - columns % TILE
     shift = 0 if step == 1 else TILE - 1
     for i in range(0, whole_rows, TILE):
         for j in range(0, whole_columns, TILE):
-            if ask and j % LANES == 0:
+            if far and j % LANES == 0:
                 for ahead in range(i + AHEAD, i + AHEAD + TILE):
                     prefetch(source, offset + ahead * pitch + step * j)
             transpose_tile(
@@ -161,17 +179,17 @@ def transpose_lines(source, offset, pitch, step, target, target_offset, target_p
             target[target_offset + j * target_pitch + ii] = source[offset + ii * pitch + step * j]
 
 
-def turn_rows(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, ask):
+def turn_rows(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, far):
     """`transpose_lines` if both arrays are of one type, else False."""
 
 
 @overload(turn_rows)
-def _(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, ask):
+def _(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, far):
     if source.dtype != target.dtype:
-        return lambda source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, ask: False
+        return lambda source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, far: False
 
-    def turn(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, ask):
-        transpose_lines(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, ask)
+    def turn(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, far):
+        transpose_lines(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, far)
         return True
 
     return turn
@@ -197,18 +215,16 @@ def ask_ahead(array, start, step, rows, count):
 
 
 @njit(**JIT)
-def find_lines(buffer, source, plane, walk, t0, count, length, winner, won_plane, mark, tile):
-    """Lines t0 .. t0 + count of the plane at offset `plane`, as `find_rows` has it.
-
-    `walk` is what `plane_walk` says of the plane, and of that of the winners at `won_plane`, if there are any.
-    """
-    first, step, pixel = walk
+def find_lines(buffer, source, plane, strip, winners, tile):
+    """A strip of the plane at offset `plane`, as `find_rows` has it; winners, if any, lie as the plane does."""
+    (first, step, pixel), t0, count, length = strip
+    winner, won_plane, mark = winners
     offset, won_offset = plane + first + t0 * step, won_plane + first + t0 * step
     if pixel == 1:
         return find_rows(buffer, source, offset, step, count, length, winner, won_offset, mark)
     target, at, pitch = buffer.array, buffer.at, buffer.step
     if step == 1 or step == -1:  # columns side by side
-        if winner.size == 0 and turn_rows(source, offset, pixel, step, target, at, pitch, length, count, True):
+        if winner.size == 0 and turn_rows(source, offset, pixel, step, target, at, pitch, length, count, FAR):
             return buffer
         left = 0 if step == 1 else count - 1
         brought = Lines(tile, 0, padded(count), 0)
@@ -217,7 +233,7 @@ def find_lines(buffer, source, plane, walk, t0, count, length, winner, won_plane
             start, won_start = offset + i * pixel - left, won_offset + i * pixel - left
             ask_ahead(source, start, pixel, rows, count)
             bring_rows(brought, source, start, pixel, rows, count, winner, won_start, mark)
-            transpose_lines(tile, left, brought.step, step, target, at + i, pitch, rows, count, False)
+            transpose_lines(tile, left, brought.step, step, target, at + i, pitch, rows, count, NEAR)
     else:  # scattered, as in channels-last maps
         for s in range(count):
             for i in range(length):
@@ -285,11 +301,12 @@ def _(how, target, start, step, buffer, at, pitch, count, length, winner, won_at
 
 
 @njit(**JIT)
-def store_lines(buffer, at, pitch, how, target, plane, walk, t0, count, length, winner, won_plane, mark, tile):
-    """Join buffered lines with the contiguous plane at offset `plane`; the winners, if any, lie at `won_plane`."""
-    first, step, pixel = walk
+def store_lines(lines, how, target, plane, strip, winners, tile):
+    """Join buffered lines with a strip of the contiguous plane at offset `plane`; winners, if asked for, are kept."""
+    buffer, at, pitch, _ = lines
+    (first, step, pixel), t0, count, length = strip
+    winner, won_plane, mark = winners.array, winners.plane, np.uint8(winners.mark)
     offset, won_offset = plane + first + t0 * step, won_plane + first + t0 * step
-    mark = np.uint8(mark)
     if pixel == 1:
         join_rows(how, target, offset, step, buffer, at, pitch, count, length, winner, won_offset, mark)
         return
@@ -301,8 +318,8 @@ def store_lines(buffer, at, pitch, how, target, plane, walk, t0, count, length, 
         ask_ahead(target, offset + start, pixel, rows, count)
         row, across = at + i + left * pitch, step * pitch
         put = how == PUT and winner.size == 0
-        if not (put and turn_rows(buffer, row, across, 1, target, offset + start, pixel, count, rows, False)):
-            transpose_lines(buffer, row, across, 1, tile, 0, width, count, rows, False)
+        if not (put and turn_rows(buffer, row, across, 1, target, offset + start, pixel, count, rows, NEAR)):
+            transpose_lines(buffer, row, across, 1, tile, 0, width, count, rows, NEAR)
             join_rows(how, target, offset + start, pixel, tile, 0, width, rows, count, winner, won_offset + start, mark)
 
 

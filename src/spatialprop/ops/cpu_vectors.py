@@ -26,6 +26,7 @@ def _can_cache() -> bool:
 
 JIT = {"nogil": True, "cache": _can_cache(), "error_model": "numpy"}
 INLINE = {**JIT, "forceinline": True}  # for functions of a few instructions
+PART = {**JIT, "inline": "always"}  # for parts of a kernel: compiled with it, and not first on their own
 
 
 class Vector(types.Type):
