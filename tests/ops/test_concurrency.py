@@ -20,7 +20,10 @@ from torch.utils.data import DataLoader, Dataset
 from spatialprop import propagate
 from tests.cases import ALL_DTYPES, MERGES, random_case
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 warns of threads and fork
+pytestmark = [
+    pytest.mark.usefixtures("several_threads"),
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),  # Python 3.12 warns of threads and fork
+]
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
@@ -37,15 +40,6 @@ def forward_and_backward(backend, x, gates, merge="max"):
 
 def same_bits(results, others):
     return all(map(torch.equal, results, others))
-
-
-@pytest.fixture(autouse=True)
-def _several_threads():
-    """Machines with a single core would else share no work at all."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(count)
 
 
 # Determinism.
@@ -136,7 +130,10 @@ def test_number_of_threads_may_change_between_and_during_calls(compiled):
 FIRST_CALLS = """
 import sys, threading, torch
 from spatialprop import propagate
+from spatialprop.ops import cpu_work
 
+cpu_work._WORTH_A_THREAD = 1
+torch.set_num_threads(2)
 together = threading.Barrier(4)
 results = [None] * 4
 

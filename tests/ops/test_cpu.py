@@ -14,7 +14,7 @@ from numba import njit
 
 import spatialprop
 from spatialprop import propagate
-from spatialprop.ops import cpu
+from spatialprop.ops import cpu, cpu_work
 from spatialprop.ops.cpu_halves import narrow, widen
 from spatialprop.ops.cpu_lines import transpose_lines
 from tests.cases import ALL_DTYPES, LAYOUTS, MERGES, random_case
@@ -194,10 +194,25 @@ def memory_in_use() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
+@pytest.mark.parametrize(("nanoseconds", "parts"), [(0, 1), (2e5, 1), (4e5, 2), (1e9, 3)])
+def test_threads_are_woken_only_for_what_is_worth_it(nanoseconds, parts):
+    ranges = []
+    count = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        cpu_work.share(lambda first, last: ranges.append(range(first, last)), 10, nanoseconds)
+    finally:
+        torch.set_num_threads(count)
+    assert len(ranges) == parts
+    assert sorted(item for part in ranges for item in part) == list(range(10))
+
+
 def test_works_while_the_interpreter_exits():
     code = """
 import atexit, torch
 from spatialprop import propagate
+from spatialprop.ops import cpu_work
+cpu_work._WORTH_A_THREAD = 1
 x, gates = torch.rand(1, 4, 8, 8), torch.full((1, 4, 3, 4, 8, 8), 0.2)
 torch.set_num_threads(2)
 expected = propagate(x, gates, backend="cpu")

@@ -27,15 +27,6 @@ def _forget_what_was_compiled():
     torch.compiler.reset()
 
 
-@pytest.fixture
-def _several_threads():
-    """Machines with a single core would else share no work at all."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(count)
-
-
 def leaves(backend, *args, **options):
     return [tensor.to(backend.device).requires_grad_() for tensor in spread_case(*args, neighbours=16, **options)]
 
@@ -129,7 +120,7 @@ def same_bits(results, others):
     return all(map(torch.equal, results, others))
 
 
-@pytest.mark.usefixtures("_several_threads")
+@pytest.mark.usefixtures("several_threads")
 @pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
 def test_same_bits_for_any_number_of_threads(compiled, dtype):
     x, affinity = leaves(compiled, 2, 5, 37, 70, dtype=dtype)
@@ -139,7 +130,7 @@ def test_same_bits_for_any_number_of_threads(compiled, dtype):
         assert same_bits(run(x, affinity, compiled.name), first)
 
 
-@pytest.mark.usefixtures("_several_threads")
+@pytest.mark.usefixtures("several_threads")
 def test_several_threads_at_once(backend):
     cases = [leaves(backend, 2, 4, 20 + 7 * i, 50 - 5 * i, seed=i, dtype=ALL_DTYPES[i % 4]) for i in range(8)]
     expected = [run(*case, backend.name) for case in cases]
@@ -150,7 +141,7 @@ def test_several_threads_at_once(backend):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-@pytest.mark.usefixtures("_several_threads")
+@pytest.mark.usefixtures("several_threads")
 def test_after_fork():
     # With the backend's threads already running in the parent, none of which the child has.
     x, affinity = spread_case(2, 5, 64, 65, neighbours=16, dtype=torch.float32)

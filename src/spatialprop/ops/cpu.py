@@ -5,6 +5,7 @@ that cannot be written to, in the user's cache folder (`NUMBA_CACHE_DIR` overrid
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ def forward(
         fold = _fold(x.dtype, flat_out, run * height * width if merge != "none" else 0)
         cpu_kernels.forward_items(call, fold, flat_out, flat_winner, flat_kept, first, last)
 
-    share(work, batch * groups * -(-shared // run))
+    share(work, batch * groups * -(-shared // run), _nanoseconds(x, gates))
     return out, winner, kept
 
 
@@ -86,13 +87,17 @@ def backward(
         fold = _fold(x.dtype, flat_grad_x, run * height * width if need_x else 0)
         cpu_kernels.backward_items(call, arriving, fold, flat_grad_x, flat_grad_gates, first, last)
 
-    share(work, batch * groups * parts)
+    share(work, batch * groups * parts, 3 * _nanoseconds(x, gates))
     if not need_gates or parts == 1:
         return grad_x, grad_gates.view(gates.shape if need_gates else (0,))
     # Not with PyTorch's own sum, whose threads do not survive a fork.
     total = empty(gates.shape, gates.dtype)
     flat_total = flat(total)
-    share(lambda first, last: cpu_kernels.add_parts(flat_grad_gates, flat_total, first, last), total.numel())
+    share(
+        lambda first, last: cpu_kernels.add_parts(flat_grad_gates, flat_total, first, last),
+        total.numel(),
+        grad_gates.numel() / 4,
+    )
     return grad_x, total
 
 
@@ -113,6 +118,12 @@ def _call(x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, run: 
     )
 
 
+def _nanoseconds(x: Tensor, gates: Tensor) -> float:
+    """What forward takes, about: a quarter for each number that a pixel of a direction reads or writes."""
+    directions, connection = gates.shape[1:3]
+    return x.numel() * directions * (connection + 2) / 4
+
+
 def _fold(dtype: torch.dtype, result: Flat, scratch: int) -> Flat:
     """Where directions are joined: in the result itself if it has the state's type, else in a thread's own scratch."""
     state = state_dtype(dtype)
@@ -125,6 +136,7 @@ def _forward_run(sharers: int, shared: int) -> int:
     return -(-shared // min(shared, wanted))
 
 
+@cache
 def _strips(height: int, width: int, connection: int, dtype: torch.dtype) -> tuple[int, int]:
     """Lines to bring into cache at once, where lines are columns and where they are rows: parts of a block."""
 

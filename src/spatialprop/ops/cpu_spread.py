@@ -104,13 +104,15 @@ class _Buffers:
         self._over_pixels(kernels.find_weights, self.weights, self.layout, *source)
 
     def step(self, target: Flat, source: Flat) -> None:
-        self._over_pixels(kernels.step, target, source, self.weights, self.scales, self.layout, self.heard)
+        heard = (self.weights, self.scales, self.layout, self.heard)
+        self._over_pixels(kernels.step, target, source, *heard, channels=self.layout.channels)
 
     def add_gradients(self, grad: Flat, before: Flat, after: Flat, fresh: bool) -> None:
         if fresh:
             self.gradients = self._for_pixels(len(self.neighbours))
         maps = (grad, before, after, self.scales)
-        self._over_pixels(kernels.add_gradients, self.gradients, *maps, self.layout, self.neighbours, fresh)
+        seen = (self.layout, self.neighbours, fresh)
+        self._over_pixels(kernels.add_gradients, self.gradients, *maps, *seen, channels=self.layout.channels)
 
     def store_gradients(self) -> Tensor:
         out = empty(self.affinity.shape, self.affinity.dtype)
@@ -126,10 +128,12 @@ class _Buffers:
         return flat(empty((size,), state_dtype(self.affinity.dtype)))
 
     def _over_maps(self, kernel: Callable[..., None], *arguments: object) -> None:
-        share(lambda first, last: kernel(*arguments, first, last), self.map_rows)
+        nanoseconds = self.map_rows * self.padded_width / 2
+        share(lambda first, last: kernel(*arguments, first, last), self.map_rows, nanoseconds)
 
-    def _over_pixels(self, kernel: Callable[..., None], *arguments: object) -> None:
-        share(lambda first, last: kernel(*arguments, first, last), self.pixel_rows)
+    def _over_pixels(self, kernel: Callable[..., None], *arguments: object, channels: int = 1) -> None:
+        nanoseconds = self.pixel_rows * self.padded_width * len(self.neighbours) * channels / 10
+        share(lambda first, last: kernel(*arguments, first, last), self.pixel_rows, nanoseconds)
 
 
 def _strided(tensor: Tensor) -> tuple[Flat, tuple[int, ...]]:

@@ -4,7 +4,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from typing import Any
@@ -21,6 +21,8 @@ _CODED = {torch.bfloat16: torch.int16, torch.float16: torch.uint16}
 _HUGE_PAGE = 2 << 20
 _MADV_HUGEPAGE = 14
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+_WORTH_A_THREAD = 150_000  # nanoseconds: about what it takes to wake one and to hear from it
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -41,14 +43,21 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 def flat(tensor: Tensor) -> Flat:
     """All memory that a tensor spans, as a flat array: kernels find elements by the tensor's strides."""
     tensor = tensor.detach()
-    extent = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    memory = tensor.as_strided((extent if tensor.numel() else 0,), (1,))
+    if tensor.is_contiguous():
+        memory = tensor.view(-1)
+    else:
+        extent = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+        memory = tensor.as_strided((extent,), (1,))
     return memory.view(_CODED.get(tensor.dtype, tensor.dtype)).numpy()
 
 
-def share(work: Callable[[int, int], None], items: int) -> None:
-    """Run work(first, last) over all items, on as many threads as PyTorch itself would use."""
-    threads = min(torch.get_num_threads(), items)
+def share(work: Callable[[int, int], None], items: int, nanoseconds: float) -> None:
+    """Run work(first, last) over all items, on as many threads as PyTorch itself would use.
+
+    Fewer where there is little to do: one alone would take about so many nanoseconds.
+    """
+    worthwhile = max(1, int(nanoseconds / _WORTH_A_THREAD))
+    threads = min(torch.get_num_threads(), items, worthwhile)
     ranges = [(items * i // threads, items * (i + 1) // threads) for i in range(threads)]
     futures = []
     with suppress(RuntimeError):  # no threads are to be had while the interpreter exits: then this one does the rest
@@ -59,9 +68,10 @@ def share(work: Callable[[int, int], None], items: int) -> None:
         for first, last in ranges:
             work(first, last)
     finally:
-        wait(futures)
-    for future in futures:
-        future.result()
+        failures = [future.exception() for future in futures]  # waits for all of them
+    for failure in failures:
+        if failure is not None:
+            raise failure
 
 
 @cache
