@@ -221,9 +221,24 @@ def test_autocast_switched_off_inside_changes_nothing(backend):
 # torch.func.
 
 
-def test_functional_gradient_of_naive():
-    # PyTorch offers no torch.func transforms of registered operators, so the compiled backends have none.
-    x, gates = random_case(1, 2, 5, 6)
-    actual = torch.func.grad(lambda x, gates: propagate(x, gates, backend="naive").sum(), argnums=(0, 1))(x, gates)
+def test_functional_gradients_run_naive_or_say_so(compiled):
+    # PyTorch offers none of registered operators.
+    x, gates = (tensor.to(compiled.device) for tensor in random_case(3, 2, 5, 6))
+
+    def loss(x, gates, backend):
+        return propagate(x[None], gates[None], backend=backend).square().sum()
+
+    per_sample = torch.func.vmap(torch.func.grad(loss, argnums=(0, 1)), in_dims=(0, 0, None))
+    actual = per_sample(x, gates, "auto")
     out = propagate(x.requires_grad_(), gates.requires_grad_(), backend="naive")
-    assert all(map(torch.equal, actual, torch.autograd.grad(out.sum(), (x, gates))))
+    expected = torch.autograd.grad(out.square().sum(), (x, gates))
+    for one, other in zip(actual, expected, strict=True):
+        torch.testing.assert_close(one, other)
+    with pytest.raises(RuntimeError, match=r"torch\.func.*backend='naive'"):
+        per_sample(x.detach(), gates.detach(), compiled.name)
+
+
+def test_vmap_runs_the_backend_that_was_asked_for(compiled):
+    x, gates = (tensor.to(compiled.device) for tensor in random_case(3, 2, 5, 6))
+    out = torch.vmap(lambda x, gates: propagate(x[None], gates[None], backend=compiled.name))(x, gates)
+    assert torch.equal(out[:, 0], propagate(x, gates, backend=compiled.name))

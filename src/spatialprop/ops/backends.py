@@ -7,6 +7,7 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch._C import _functorch
 from torch.autograd import forward_ad
 
 BACKENDS = ("auto", "naive", "cpu", "cuda")
@@ -21,18 +22,25 @@ def check_backend(backend: str) -> None:
 def choose_backend(backend: str, *inputs: Tensor) -> str:
     """ "naive", "cpu" or "cuda", for inputs that are on one device."""
     chosen = _resolve(backend, inputs[0].device)
-    if chosen != "naive" and _in_forward_mode(*inputs):
-        # The registered operators would drop the tangents and so say that the derivative is zero.
-        if backend != "auto":
-            raise RuntimeError(f"backend={backend!r} has no forward-mode derivatives; use backend='naive'")
-        return "naive"
-    return chosen
+    if chosen == "naive" or torch.compiler.is_compiling():
+        return chosen
+    # The registered operators would drop the tangents of forward mode and so say that the derivative is zero; of
+    # PyTorch's functional transforms they know vmap alone.
+    wanted = "forward-mode" if _in_forward_mode(*inputs) else "torch.func" if _in_functional_gradient() else None
+    if wanted and backend != "auto":
+        raise RuntimeError(f"backend={backend!r} has no {wanted} derivatives; use backend='naive' or 'auto'")
+    return "naive" if wanted else chosen
 
 
 def _in_forward_mode(*tensors: Tensor) -> bool:
-    if torch.compiler.is_compiling() or forward_ad._current_level < 0:
+    if forward_ad._current_level < 0:
         return False
     return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)  # type: ignore[no-untyped-call]
+
+
+def _in_functional_gradient() -> bool:
+    transforms = _functorch.get_interpreter_stack() or ()
+    return any(transform.key() == _functorch.TransformType.Grad for transform in transforms)
 
 
 def _resolve(backend: str, device: torch.device) -> str:
