@@ -204,6 +204,12 @@ def scan_size(call):
 
 
 @njit(**PART)
+def sent_size(call):
+    """What `scan_lines_back` hands from line to line, with the zeros before it."""
+    return LANES + 6 * pitch_of(max(call.shape.height, call.shape.width))
+
+
+@njit(**PART)
 def share_of(call, state):
     """What one direction counts for in the merged map."""
     return state.type(1) / state.type(call.directions.size if call.merge == MERGE_MEAN else 1)
@@ -383,12 +389,6 @@ def block_back(call, scan, room, arriving, planes, fold, grad_x, grad_gates, b0,
                 lines = Lines(sums.array, j * sums.apart, sums.step, 0)
                 plane = gate_planes(call, scan) + j * call.shape.groups * call.shape.height * call.shape.width
                 store_lines(lines, PUT, grad_gates, plane, strip, room.nobody, room.tile)
-
-
-@njit(**PART)
-def sent_size(call):
-    """What `scan_lines_back` hands from line to line, with the zeros before it."""
-    return LANES + 6 * pitch_of(max(call.shape.height, call.shape.width))
 
 
 @njit(**JIT)
