@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd import forward_ad, gradcheck, gradgradcheck
 
 from spatialprop import propagate
 from spatialprop.ops import DIRECTIONS
@@ -275,5 +275,10 @@ def test_forward_mode_runs_naive_or_says_so(compiled):
     ]
     assert torch.equal(*derivatives)
     assert derivatives[0].abs().sum() > 0
-    with pytest.raises(RuntimeError, match=r"forward-mode.*backend='naive'"):
+    with pytest.raises(RuntimeError, match=r"torch\.func.*backend='naive'"):
         torch.func.jvp(lambda x: propagate(x, gates, backend=compiled.name), (x,), (tangent,))
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(x, tangent)
+        assert torch.equal(forward_ad.unpack_dual(propagate(dual, gates)).tangent, derivatives[1])
+        with pytest.raises(RuntimeError, match=r"forward-mode.*backend='naive'"):
+            propagate(dual, gates, backend=compiled.name)

@@ -221,21 +221,47 @@ def test_autocast_switched_off_inside_changes_nothing(backend):
 # torch.func.
 
 
-def test_functional_gradients_run_naive_or_say_so(compiled):
-    # PyTorch offers none of registered operators.
+def loss_of_sample(x, gates, backend):
+    return propagate(x[None], gates[None], backend=backend).square().sum()
+
+
+@pytest.mark.parametrize("compile", [False, True], ids=["eager", "compiled"])
+def test_functional_gradients_run_naive_or_say_so(compiled, compile):
+    # PyTorch takes no functional derivatives of registered operators.
     x, gates = (tensor.to(compiled.device) for tensor in random_case(3, 2, 5, 6))
-
-    def loss(x, gates, backend):
-        return propagate(x[None], gates[None], backend=backend).square().sum()
-
-    per_sample = torch.func.vmap(torch.func.grad(loss, argnums=(0, 1)), in_dims=(0, 0, None))
+    per_sample = torch.func.vmap(torch.func.grad(loss_of_sample, argnums=(0, 1)), in_dims=(0, 0, None))
+    if compile:
+        per_sample = torch.compile(per_sample, fullgraph=True, backend="aot_eager")
     actual = per_sample(x, gates, "auto")
     out = propagate(x.requires_grad_(), gates.requires_grad_(), backend="naive")
     expected = torch.autograd.grad(out.square().sum(), (x, gates))
     for one, other in zip(actual, expected, strict=True):
         torch.testing.assert_close(one, other)
-    with pytest.raises(RuntimeError, match=r"torch\.func.*backend='naive'"):
-        per_sample(x.detach(), gates.detach(), compiled.name)
+    if not compile:
+        with pytest.raises(RuntimeError, match=r"torch\.func.*backend='naive'"):
+            per_sample(x.detach(), gates.detach(), compiled.name)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of PyTorch's own decompositions
+@pytest.mark.parametrize("compile", [False, True], ids=["eager", "compiled"])
+def test_functional_forward_mode_runs_naive(compiled, compile):
+    x, gates = (tensor.to(compiled.device) for tensor in random_case(3, 2, 5, 6))
+    tangent = torch.ones_like(x)
+
+    def derivative(x):
+        each = torch.vmap(lambda x, gates: propagate(x[None], gates[None], merge="mean"))
+        return torch.func.jvp(lambda x: each(x, gates), (x,), (tangent,))[1]
+
+    if compile:
+        derivative = torch.compile(derivative, fullgraph=True, backend="aot_eager")
+    expected = propagate(tangent, gates, merge="mean", backend="naive")  # linear in the map
+    torch.testing.assert_close(derivative(x)[:, 0], expected)
+
+
+def test_what_is_constant_for_a_functional_gradient_keeps_its_backend(compiled):
+    x, gates = (tensor.to(compiled.device) for tensor in random_case(3, 2, 5, 6))
+    gradient = torch.func.grad(lambda weight: (weight * propagate(x, gates, backend=compiled.name)).sum())
+    assert torch.equal(gradient(torch.ones_like(x)), propagate(x, gates, backend=compiled.name))
 
 
 def test_vmap_runs_the_backend_that_was_asked_for(compiled):

@@ -22,14 +22,18 @@ def check_backend(backend: str) -> None:
 def choose_backend(backend: str, *inputs: Tensor) -> str:
     """ "naive", "cpu" or "cuda", for inputs that are on one device."""
     chosen = _resolve(backend, inputs[0].device)
-    if chosen == "naive" or torch.compiler.is_compiling():
+    if chosen == "naive":
         return chosen
     # The registered operators would drop the tangents of forward mode and so say that the derivative is zero; of
     # PyTorch's functional transforms they know vmap alone.
-    wanted = "forward-mode" if _in_forward_mode(*inputs) else "torch.func" if _in_functional_gradient() else None
-    if wanted and backend != "auto":
-        raise RuntimeError(f"backend={backend!r} has no {wanted} derivatives; use backend='naive' or 'auto'")
-    return "naive" if wanted else chosen
+    compiling, unsupported = torch.compiler.is_compiling(), None
+    if _in_functional_derivative() and (compiling or any(map(_is_tracked, inputs))):
+        unsupported = "torch.func"
+    elif not compiling and _in_forward_mode(*inputs):
+        unsupported = "forward-mode"
+    if unsupported and backend != "auto":
+        raise RuntimeError(f"backend={backend!r} has no {unsupported} derivatives; use backend='naive' or 'auto'")
+    return "naive" if unsupported else chosen
 
 
 def _in_forward_mode(*tensors: Tensor) -> bool:
@@ -38,9 +42,22 @@ def _in_forward_mode(*tensors: Tensor) -> bool:
     return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)  # type: ignore[no-untyped-call]
 
 
-def _in_functional_gradient() -> bool:
-    transforms = _functorch.get_interpreter_stack() or ()
-    return any(transform.key() == _functorch.TransformType.Grad for transform in transforms)
+def _in_functional_derivative() -> bool:
+    stack = _functorch.get_interpreter_stack() or ()
+    return any(one.key() in (_functorch.TransformType.Grad, _functorch.TransformType.Jvp) for one in stack)
+
+
+# What torch.compiler.assume_constant_result sets, without the seconds that it takes to import the compiler.
+_in_functional_derivative._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def _is_tracked(tensor: Tensor) -> bool:
+    """Whether one of the transforms takes a derivative with respect to this tensor."""
+    while _functorch.is_functorch_wrapped_tensor(tensor):
+        if _functorch.is_gradtrackingtensor(tensor):
+            return True
+        tensor = _functorch.get_unwrapped(tensor)
+    return False
 
 
 def _resolve(backend: str, device: torch.device) -> str:
