@@ -207,6 +207,25 @@ def test_threads_are_woken_only_for_what_is_worth_it(nanoseconds, parts):
     assert sorted(item for part in ranges for item in part) == list(range(10))
 
 
+def test_nothing_runs_twice_where_threads_cannot_start(monkeypatch):
+    # An executor queues what it is given before it starts a thread for it.
+    stray = []
+
+    class Exhausted:
+        def submit(self, function):
+            stray.append(function)
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(cpu_work, "_pool", lambda process: Exhausted())
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    items = []
+    cpu_work.share(lambda first, last: items.extend(range(first, last)), 10, 1e9)
+    for function in stray:
+        function()
+    assert stray
+    assert sorted(items) == list(range(10))
+
+
 def test_works_while_the_interpreter_exits():
     code = """
 import atexit, torch

@@ -7,15 +7,15 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-from spatialprop.ops.cpu_vectors import INLINE, JIT, bits_of, float_bits, row_at
+from spatialprop.ops.cpu_vectors import INLINE, PART, bits_of, float_bits, row_at
 
 
-@njit(inline="always", **JIT)
+@njit(**PART)
 def widen_bfloat16(coded):
     return float_bits(np.uint32(np.uint16(coded)) << np.uint32(16))
 
 
-@njit(inline="always", **JIT)
+@njit(**PART)
 def narrow_bfloat16(value):
     bits = bits_of(value)
     rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))  # to nearest, ties to even
@@ -23,7 +23,7 @@ def narrow_bfloat16(value):
     return np.int16(kept >> np.uint32(16))
 
 
-@njit(inline="always", **JIT)
+@njit(**PART)
 def widen_float16(coded):
     bits = np.uint32(coded)
     sign = (bits & np.uint32(0x8000)) << np.uint32(16)
@@ -37,7 +37,7 @@ def widen_float16(coded):
     return float_bits(sign | (special if exponent == np.uint32(0x0F800000) else finite))
 
 
-@njit(inline="always", **JIT)
+@njit(**PART)
 def narrow_float16(value):
     bits = bits_of(value)
     sign = (bits >> np.uint32(16)) & np.uint32(0x8000)

@@ -97,7 +97,7 @@ class Scan(NamedTuple):
 
 
 class Room(NamedTuple):
-    """Buffers: for a strip; in `scans` and `handed_on`, where places between lines stay zero, for more."""
+    """Buffers, each for a strip but for `scans` and `handed_on`."""
 
     gates: Any
     own: Any
@@ -105,8 +105,8 @@ class Room(NamedTuple):
     grad_x: Any
     grad_gates: Any
     tile: Any
-    scans: Any  # each with the line before it
-    handed_on: Any  # of each channel: the last line of a strip; backward, what `scan_lines_back` calls m
+    scans: Any  # each with the line before it; places between lines stay zero
+    handed_on: Any  # of each channel: the last line of a strip; backward, what `scan_lines_back` calls m, zero likewise
     nobody: Winners  # for lines that nobody has to win
 
 
@@ -210,7 +210,7 @@ def sent_size(call):
 
 
 @njit(**PART)
-def share_of(call, state):
+def weight_of_direction(call, state):
     """What one direction counts for in the merged map."""
     return state.type(1) / state.type(call.directions.size if call.merge == MERGE_MEAN else 1)
 
@@ -280,7 +280,7 @@ def forward_items(call, fold, out, winner, kept, first, last):
                 room.scans[:] = 0
             forward_scan(call, scan, room, fold, out, winner, kept)
         if call.merge != MERGE_NONE:
-            finish(call, item, fold, out, share_of(call, state))
+            finish(call, item, fold, out, weight_of_direction(call, state))
 
 
 @njit(**PART)
@@ -369,7 +369,7 @@ def block_back(call, scan, room, arriving, planes, fold, grad_x, grad_gates, b0,
                 zero_line(sent, ZERO, 3 * pitch)
             scan_lines_back(
                 Gradients(incoming, own, gates, buffered(room.grad_x, scan), sums),
-                share_of(call, fold.dtype),
+                weight_of_direction(call, fold.dtype),
                 room.scans,
                 i * scan_size(call) + (t0 - b0) * pitch,
                 pitch,

@@ -32,11 +32,11 @@ from spatialprop.ops.cpu_vectors import (
 )
 
 # These are of NumPy's types: a function that is given a literal of Python's is compiled for it once more.
-ZERO = np.int64(0)
+ZERO, ONE = np.int64(0), np.int64(1)
 # Whether rows lie so far away that they must be asked for ahead.
-NEAR, FAR = np.bool_([False, True])
+NEAR, FAR = np.False_, np.True_
 # How a scan joins what earlier directions left.
-PUT, ADD, MAX = np.arange(3)
+PUT, ADD, MAX = np.int64(0), np.int64(1), np.int64(2)
 # Rows between asking for a piece of a column and using it: the processor's own prefetching does not follow columns.
 AHEAD = 3 * TILE
 
@@ -318,8 +318,8 @@ def store_lines(lines, how, target, plane, strip, winners, tile):
         ask_ahead(target, offset + start, pixel, rows, count)
         row, across = at + i + left * pitch, step * pitch
         put = how == PUT and winner.size == 0
-        if not (put and turn_rows(buffer, row, across, 1, target, offset + start, pixel, count, rows, NEAR)):
-            transpose_lines(buffer, row, across, 1, tile, 0, width, count, rows, NEAR)
+        if not (put and turn_rows(buffer, row, across, ONE, target, offset + start, pixel, count, rows, NEAR)):
+            transpose_lines(buffer, row, across, ONE, tile, ZERO, width, count, rows, NEAR)
             join_rows(how, target, offset + start, pixel, tile, 0, width, rows, count, winner, won_offset + start, mark)
 
 

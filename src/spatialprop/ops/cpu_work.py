@@ -54,21 +54,29 @@ def flat(tensor: Tensor) -> Flat:
 def share(work: Callable[[int, int], None], items: int, nanoseconds: float) -> None:
     """Run work(first, last) over all items, on as many threads as PyTorch itself would use.
 
-    Fewer where there is little to do: one alone would take about so many nanoseconds.
+    Fewer where there is little to do: `nanoseconds` is what one thread alone would take, roughly.
     """
     worthwhile = max(1, int(nanoseconds / _WORTH_A_THREAD))
     threads = min(torch.get_num_threads(), items, worthwhile)
     ranges = [(items * i // threads, items * (i + 1) // threads) for i in range(threads)]
-    futures = []
-    with suppress(RuntimeError):  # no threads are to be had while the interpreter exits: then this one does the rest
-        while len(ranges) > 1:
-            futures.append(_pool(os.getpid()).submit(work, *ranges[-1]))
-            ranges.pop()
-    try:
-        for first, last in ranges:
+
+    def work_off() -> None:
+        while True:
+            try:
+                first, last = ranges.pop()  # nobody else gets it
+            except IndexError:
+                return
             work(first, last)
-    finally:
-        failures = [future.exception() for future in futures]  # waits for all of them
+
+    futures = []
+    try:
+        # No threads are to be had while the interpreter exits, nor beyond a limit: then this one does what is left.
+        with suppress(RuntimeError):
+            for _ in range(threads - 1):
+                futures.append(_pool(os.getpid()).submit(work_off))
+        work_off()
+    finally:  # what has not begun by now finds nothing to do; all else is waited for
+        failures = [future.exception() for future in futures if not future.cancel()]
     for failure in failures:
         if failure is not None:
             raise failure
