@@ -13,6 +13,7 @@ from torch import Tensor
 
 from spatialprop.ops import cpu_kernels
 from spatialprop.ops.contract import MERGES, state_dtype
+from spatialprop.ops.cpu_scans import Arriving, Call, Shape
 from spatialprop.ops.cpu_work import Flat, empty, flat, share
 
 _BLOCK = 64  # lines from one that is kept for the backward pass to the next
@@ -79,7 +80,7 @@ def backward(
     grad_gates = empty((parts, *gates.shape) if need_gates else (0,), part_dtype)
     # Of (n, d, c, h, w): where directions were merged, all of them receive the same gradient.
     grad_strides = grad.stride() if merge == "none" else (grad.stride(0), 0, *grad.stride()[1:])
-    arriving = cpu_kernels.Arriving(flat(grad), grad_strides, flat(winner), flat(kept))
+    arriving = Arriving(flat(grad), grad_strides, flat(winner), flat(kept))
     call = _call(x, gates, directions, merge, run)
     flat_grad_x, flat_grad_gates = flat(grad_x), flat(grad_gates)
 
@@ -87,7 +88,7 @@ def backward(
         fold = _fold(x.dtype, flat_grad_x, run * height * width if need_x else 0)
         cpu_kernels.backward_items(call, arriving, fold, flat_grad_x, flat_grad_gates, first, last)
 
-    share(work, batch * groups * parts, 3 * _nanoseconds(x, gates))
+    share(work, batch * groups * parts, 3 * _nanoseconds(x, gates))  # the scan, and twice as much on the way back
     if not need_gates or parts == 1:
         return grad_x, grad_gates.view(gates.shape if need_gates else (0,))
     # Not with PyTorch's own sum, whose threads do not survive a fork.
@@ -101,17 +102,17 @@ def backward(
     return grad_x, total
 
 
-def _call(x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, run: int) -> cpu_kernels.Call:
+def _call(x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, run: int) -> Call:
     batch, channels, height, width = x.shape
     connection, groups = gates.shape[2:4]
-    return cpu_kernels.Call(
+    return Call(
         flat(x),
         x.stride(),
         flat(gates),
         gates.stride(),
         np.array(directions),
         MERGES.index(merge),
-        cpu_kernels.Shape(batch, channels, height, width, groups, connection),
+        Shape(batch, channels, height, width, groups, connection),
         run,
         _BLOCK,
         _strips(height, width, connection, x.dtype),

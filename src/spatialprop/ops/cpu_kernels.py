@@ -28,185 +28,27 @@ from spatialprop.ops.cpu_lines import (
     copy_plane,
     find_lines,
     finish_plane,
-    padded,
     pitch_of,
-    plane_walk,
     room_for_rows,
     store_lines,
 )
-from spatialprop.ops.cpu_vectors import JIT, LANES, PART, TILE, row_at
+from spatialprop.ops.cpu_scans import (
+    buffered,
+    find_gates,
+    find_own,
+    folded_plane,
+    item_of,
+    kept_line,
+    next_scan,
+    plane_of,
+    room_for,
+    scan_size,
+    sent_size,
+    strip_size,
+)
+from spatialprop.ops.cpu_vectors import JIT, LANES, PART, row_at
 
 MERGE_MAX, MERGE_MEAN, MERGE_NONE = (MERGES.index(merge) for merge in ("max", "mean", "none"))
-
-
-class Shape(NamedTuple):
-    batch: int
-    channels: int
-    height: int
-    width: int
-    groups: int
-    connection: int
-
-
-class Call(NamedTuple):
-    """What both passes are given: the inputs, flat, with their strides, and how to go through them."""
-
-    x: Any
-    x_strides: tuple[int, ...]
-    gates: Any
-    gate_strides: tuple[int, ...]
-    directions: Any
-    merge: int
-    shape: Shape
-    run: int  # channels of a work item, at most
-    block: int  # lines from one that is kept for the backward pass to the next
-    strips: tuple[int, int]  # lines of a strip where lines are columns, and where they are rows
-
-
-class Arriving(NamedTuple):
-    """What arrives at the result, with strides (n, d, c, h, w), and what the forward pass left."""
-
-    grad: Any
-    strides: tuple[int, ...]
-    winner: Any
-    kept: Any
-
-
-class Item(NamedTuple):
-    """A run of channels that share their gates."""
-
-    n: int
-    g: int
-    begin: int  # of the channels
-    end: int
-
-
-class Scan(NamedTuple):
-    """One direction of an item: its lines, and how it walks the planes of each tensor (`plane_walk`)."""
-
-    item: Item
-    d: int
-    lines: int
-    length: int
-    strip: int
-    pitch: int  # from one buffered line to the next
-    kept: int  # where its lines begin among those kept of a plane
-    over_x: tuple[int, int, int]
-    over_gates: tuple[int, int, int]
-    over_result: tuple[int, int, int]
-
-
-class Room(NamedTuple):
-    """Buffers, each for a strip but for `scans` and `handed_on`."""
-
-    gates: Any
-    own: Any
-    arriving: Any
-    grad_x: Any
-    grad_gates: Any
-    tile: Any
-    scans: Any  # each with the line before it; places between lines stay zero
-    handed_on: Any  # of each channel: the last line of a strip; backward, what `scan_lines_back` calls m, zero likewise
-    nobody: Winners  # for lines that nobody has to win
-
-
-@njit(**PART)
-def item_of(call, i):
-    shared = call.shape.channels // call.shape.groups
-    runs = (shared + call.run - 1) // call.run
-    n, rest = divmod(i, call.shape.groups * runs)
-    g, r = divmod(rest, runs)
-    begin = g * shared + r * call.run
-    return Item(n, g, begin, min(begin + call.run, (g + 1) * shared))
-
-
-@njit(**PART)
-def lines_of(call, d):
-    """How many lines a direction has, and how long they are."""
-    height, width = call.shape.height, call.shape.width
-    return (width, height) if call.directions[d] % 2 == 0 else (height, width)
-
-
-@njit(**PART)
-def scan_of(call, item, d):
-    height, width = call.shape.height, call.shape.width
-    kept = 0
-    for earlier in range(d):
-        lines, length = lines_of(call, earlier)
-        kept += (lines + call.block - 1) // call.block * length
-    lines, length = lines_of(call, d)
-    direction = call.directions[d]
-    over_x = plane_walk(direction, call.x_strides[2], call.x_strides[3], height, width)
-    over_gates = plane_walk(direction, call.gate_strides[4], call.gate_strides[5], height, width)
-    over_result = plane_walk(direction, width, 1, height, width)
-    strip = call.strips[direction % 2]
-    return Scan(item, d, lines, length, strip, pitch_of(length), kept, over_x, over_gates, over_result)
-
-
-@njit(**PART)
-def plane_of(call, n, c):
-    """Where a plane of a contiguous (N, C, H, W) begins."""
-    return (n * call.shape.channels + c) * call.shape.height * call.shape.width
-
-
-@njit(**PART)
-def folded_plane(call, item, c, fold, result):
-    """Where directions of a plane are joined: `fold` is the result itself, or scratch for the planes of an item."""
-    return plane_of(call, item.n, c) if fold.size == result.size else plane_of(call, 0, c - item.begin)
-
-
-@njit(**PART)
-def kept_line(call, scan, c, block, kept):
-    """Where the last line of a block is kept."""
-    planes = call.shape.batch * call.shape.channels
-    return (scan.item.n * call.shape.channels + c) * (kept.size // planes) + scan.kept + block * scan.length
-
-
-@njit(**PART)
-def buffered(array, scan):
-    """A buffer's lines; the gradients or gates of one connection fill one strip, the next lie behind it."""
-    return Lines(array, 0, scan.pitch, scan.strip * scan.pitch)
-
-
-@njit(**PART)
-def find_own(call, scan, c, t0, count, room):
-    plane = scan.item.n * call.x_strides[0] + c * call.x_strides[1]
-    strip = Strip(scan.over_x, t0, count, scan.length)
-    return find_lines(buffered(room.own, scan), call.x, plane, strip, room.nobody, room.tile)
-
-
-@njit(**PART)
-def find_gates(call, scan, t0, count, room):
-    to_n, to_d, to_k, to_g = call.gate_strides[:4]
-    plane = scan.item.n * to_n + scan.d * to_d + scan.item.g * to_g
-    strip, buffer = Strip(scan.over_gates, t0, count, scan.length), buffered(room.gates, scan)
-    first, apart = buffer, 0
-    for j in range(call.shape.connection):
-        here = Lines(buffer.array, j * buffer.apart, buffer.step, 0)
-        found = find_lines(here, call.gates, plane + j * to_k, strip, room.nobody, room.tile)
-        if j == 0:
-            first = found
-        elif j == 1:
-            apart = found.at - first.at
-    return Lines(first.array, first.at, first.step, apart)
-
-
-@njit(**PART)
-def strip_size(call):
-    return max(call.strips[0] * pitch_of(call.shape.height), call.strips[1] * pitch_of(call.shape.width))
-
-
-@njit(**PART)
-def scan_size(call):
-    """A block of a scan, with the line before it."""
-    height, width = call.shape.height, call.shape.width
-    return max((1 + min(call.block, width)) * pitch_of(height), (1 + min(call.block, height)) * pitch_of(width))
-
-
-@njit(**PART)
-def sent_size(call):
-    """What `scan_lines_back` hands from line to line, with the zeros before it."""
-    return LANES + 6 * pitch_of(max(call.shape.height, call.shape.width))
 
 
 @njit(**PART)
@@ -257,30 +99,25 @@ def forward_items(call, fold, out, winner, kept, first, last):
     `fold` holds the planes merged so far: `out` itself, or scratch of the state's type. `winner` and `kept`, unless
     empty, get what the backward pass wants: the direction that won, and of every scan the last line of each block.
     """
-    state, none, size = fold.dtype, np.zeros(0, fold.dtype), strip_size(call)
     line = pitch_of(max(call.shape.height, call.shape.width))
-    room = Room(
-        gates=np.zeros(call.shape.connection * size, state),
-        own=np.zeros(size, state),
-        arriving=none,
-        grad_x=none,
-        grad_gates=none,
-        tile=np.zeros(TILE * padded(max(call.strips)), state),
-        scans=np.zeros(LANES + line + size, state)[LANES:],
-        handed_on=np.zeros(call.run * line, state),
-        nobody=Winners(np.empty(0, np.uint8), ZERO, ZERO),
-    )
+    room = room_for(call, fold.dtype, line + strip_size(call), call.run * line)
     pitch = 0
     for i in range(first, last):
         item = item_of(call, i)
         for d in range(call.directions.size):
-            scan = scan_of(call, item, d)
-            if pitch != scan.pitch:  # other places must be zero now
-                pitch = scan.pitch
-                room.scans[:] = 0
+            scan = next_scan(call, item, d, room, pitch)
+            pitch = scan.pitch
             forward_scan(call, scan, room, fold, out, winner, kept)
         if call.merge != MERGE_NONE:
-            finish(call, item, fold, out, weight_of_direction(call, state))
+            finish(call, item, fold, out, weight_of_direction(call, fold.dtype))
+
+
+class RoomBack(NamedTuple):
+    """What the backward pass needs besides `Room`: buffers for a strip."""
+
+    arriving: Any
+    grad_x: Any
+    grad_gates: Any
 
 
 @njit(**PART)
@@ -330,9 +167,8 @@ def gate_planes(call, scan):
 
 
 @njit(**PART)
-def room_for_gates(call, scan, room, grad_gates, t0):
+def room_for_gates(call, scan, buffer, grad_gates, t0):
     """Where gradients of gates are summed: in the result where lines lie ready there, else in the buffer."""
-    buffer = buffered(room.grad_gates, scan)
     first, step, pixel = scan.over_result
     if pixel == 1:
         found, in_result = room_for_rows(buffer, grad_gates, gate_planes(call, scan) + first + t0 * step, step)
@@ -343,7 +179,7 @@ def room_for_gates(call, scan, room, grad_gates, t0):
 
 
 @njit(**PART)
-def block_back(call, scan, room, arriving, planes, fold, grad_x, grad_gates, b0, b1):
+def block_back(call, scan, room, back, arriving, planes, fold, grad_x, grad_gates, b0, b1):
     """Walk back over lines b0 to b1, the last one first."""
     source, first_plane, next_plane = planes
     item, length, pitch, connection = scan.item, scan.length, scan.pitch, call.shape.connection
@@ -357,18 +193,18 @@ def block_back(call, scan, room, arriving, planes, fold, grad_x, grad_gates, b0,
         still_there = need_gates and t0 + count == b1  # what was found for the scan just made
         if not still_there:
             gates = find_gates(call, scan, t0, count, room)
-        sums, in_result = room_for_gates(call, scan, room, grad_gates, t0)
+        sums, in_result = room_for_gates(call, scan, buffered(back.grad_gates, scan), grad_gates, t0)
         for c in range(item.begin, item.end):
             i = c - item.begin
             if need_gates and not (still_there and item.end - item.begin == 1):
                 own = find_own(call, scan, c, t0, count, room)
             plane, winners = first_plane + i * next_plane, Winners(arriving.winner, plane_of(call, item.n, c), scan.d)
-            incoming = find_lines(buffered(room.arriving, scan), source, plane, strip, winners, room.tile)
+            incoming = find_lines(buffered(back.arriving, scan), source, plane, strip, winners, room.tile)
             sent = row_at(room.handed_on, i * sent_size(call) + LANES, 6 * pitch)
             if t0 + count == scan.lines:
                 zero_line(sent, ZERO, 3 * pitch)
             scan_lines_back(
-                Gradients(incoming, own, gates, buffered(room.grad_x, scan), sums),
+                Gradients(incoming, own, gates, buffered(back.grad_x, scan), sums),
                 weight_of_direction(call, fold.dtype),
                 room.scans,
                 i * scan_size(call) + (t0 - b0) * pitch,
@@ -383,7 +219,7 @@ def block_back(call, scan, room, arriving, planes, fold, grad_x, grad_gates, b0,
             )
             if grad_x.size:
                 how, plane = PUT if scan.d == 0 else ADD, folded_plane(call, item, c, fold, grad_x)
-                store_lines(buffered(room.grad_x, scan), how, fold, plane, strip, room.nobody, room.tile)
+                store_lines(buffered(back.grad_x, scan), how, fold, plane, strip, room.nobody, room.tile)
         if need_gates and not in_result:
             for j in range(connection):
                 lines = Lines(sums.array, j * sums.apart, sums.step, 0)
@@ -399,17 +235,9 @@ def backward_items(call, arriving, fold, grad_x, grad_gates, first, last):
     """
     height, width = call.shape.height, call.shape.width
     state, size = fold.dtype, strip_size(call)
-    room = Room(
-        gates=np.zeros(call.shape.connection * size, state),
-        own=np.zeros(size, state),
-        arriving=np.zeros(size, state),
-        grad_x=np.zeros(size, state),
-        grad_gates=np.zeros(call.shape.connection * size, state),
-        tile=np.zeros(TILE * padded(max(call.strips)), state),
-        scans=np.zeros(LANES + (call.run * scan_size(call) if grad_gates.size else 0), state)[LANES:],
-        handed_on=np.zeros(call.run * sent_size(call), state),
-        nobody=Winners(np.empty(0, np.uint8), ZERO, ZERO),
-    )
+    scans = call.run * scan_size(call) if grad_gates.size else 0
+    room = room_for(call, state, scans, call.run * sent_size(call))
+    back = RoomBack(np.zeros(size, state), np.zeros(size, state), np.zeros(call.shape.connection * size, state))
     row, column = arriving.strides[3:]
     ready = (row == width or height == 1) and (column == 1 or width == 1)
     copied = np.empty(0 if ready else call.run * height * width, arriving.grad.dtype)
@@ -417,15 +245,12 @@ def backward_items(call, arriving, fold, grad_x, grad_gates, first, last):
     for i in range(first, last):
         item = item_of(call, i)
         for d in range(call.directions.size):
-            scan = scan_of(call, item, d)
-            if pitch != scan.pitch:  # other places must be zero now
-                pitch = scan.pitch
-                room.scans[:] = 0
-                room.handed_on[:] = 0
+            scan = next_scan(call, item, d, room, pitch)
+            pitch = scan.pitch
             planes = arriving_planes(call, scan, arriving, copied)
             for b0 in range((scan.lines - 1) // call.block * call.block, -1, -call.block):
                 b1 = min(b0 + call.block, scan.lines)
-                block_back(call, scan, room, arriving, planes, fold, grad_x, grad_gates, b0, b1)
+                block_back(call, scan, room, back, arriving, planes, fold, grad_x, grad_gates, b0, b1)
         if grad_x.size:
             finish(call, item, fold, grad_x, state.type(1))
 

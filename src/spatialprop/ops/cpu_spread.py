@@ -105,14 +105,14 @@ class _Buffers:
 
     def step(self, target: Flat, source: Flat) -> None:
         heard = (self.weights, self.scales, self.layout, self.heard)
-        self._over_pixels(kernels.step, target, source, *heard, channels=self.layout.channels)
+        self._over_pixels(kernels.step, target, source, *heard, each=self.layout.channels / 10)
 
     def add_gradients(self, grad: Flat, before: Flat, after: Flat, fresh: bool) -> None:
         if fresh:
             self.gradients = self._for_pixels(len(self.neighbours))
         maps = (grad, before, after, self.scales)
         seen = (self.layout, self.neighbours, fresh)
-        self._over_pixels(kernels.add_gradients, self.gradients, *maps, *seen, channels=self.layout.channels)
+        self._over_pixels(kernels.add_gradients, self.gradients, *maps, *seen, each=self.layout.channels / 10)
 
     def store_gradients(self) -> Tensor:
         out = empty(self.affinity.shape, self.affinity.dtype)
@@ -131,8 +131,9 @@ class _Buffers:
         nanoseconds = self.map_rows * self.padded_width / 2
         share(lambda first, last: kernel(*arguments, first, last), self.map_rows, nanoseconds)
 
-    def _over_pixels(self, kernel: Callable[..., None], *arguments: object, channels: int = 1) -> None:
-        nanoseconds = self.pixel_rows * self.padded_width * len(self.neighbours) * channels / 10
+    def _over_pixels(self, kernel: Callable[..., None], *arguments: object, each: float = 2) -> None:
+        """`each` is about how many nanoseconds a neighbour of a pixel takes."""
+        nanoseconds = self.pixel_rows * self.padded_width * len(self.neighbours) * each
         share(lambda first, last: kernel(*arguments, first, last), self.pixel_rows, nanoseconds)
 
 
