@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spatialprop.ops import DIRECTIONS, cuda
-from spatialprop.ops.cuda_launch import gpu_of
+from spatialprop.ops import DIRECTIONS
+from spatialprop.ops.machine.cuda_launch import gpu_of
+from spatialprop.ops.propagation import cuda
 
 CONNECTIONS = {"three-way": 3, "one-way": 1}
 

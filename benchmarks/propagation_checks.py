@@ -7,7 +7,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from spatialprop.ops import DIRECTIONS, naive
+from spatialprop.ops import DIRECTIONS
+from spatialprop.ops.propagation import naive
 
 Operate = Callable[..., Tensor]  # spatialprop.propagate, or what stands in for it
 

@@ -25,7 +25,7 @@ from spatialprop import Refiner
 from spatialprop.nn import RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance
 from spatialprop.nn.refinement import hint_maps
-from spatialprop.refiner.maps import most_likely
+from spatialprop.refiner.coarse_maps import most_likely
 
 HERE = Path(__file__).parent
 

@@ -1,7 +1,7 @@
 """What a user could write instead of calling `spatialprop.propagate`.
 
-The column loop in plain PyTorch with autograd is `spatialprop.ops.naive`; here is the same under torch.compile, and
-the launch-per-column kernel of the old implementations.
+The column loop in plain PyTorch with autograd is `spatialprop.ops.propagation.naive`; here is the same under
+torch.compile, and the launch-per-column kernel of the old implementations.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spatialprop.ops import DIRECTIONS, naive
+from spatialprop.ops import DIRECTIONS
+from spatialprop.ops.propagation import naive
 
 # Starts so many threads of the named kernel, all arguments being 64-bit integers or pointers.
 Launch = Callable[[str, int, list[int]], None]

@@ -23,7 +23,7 @@ from propagation_report import machine_in_words
 from torch import Tensor
 
 from spatialprop.ops import spread
-from spatialprop.ops.pairs import neighbour_offsets
+from spatialprop.ops.spreading.pairs import neighbour_offsets
 
 DILATIONS, KERNEL, STEPS = (1, 2, 4, 8), 3, 10
 PASSES = ("forward", "forward + backward")

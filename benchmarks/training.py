@@ -23,7 +23,7 @@ from propagation_report import machine_in_words
 from torch.optim import AdamW
 
 from spatialprop.data import Augment, Examples, SimulatedCoarse, Splits, SquarePatches, WithCoarse, synthetic
-from spatialprop.data.module import DataModule
+from spatialprop.data.loading.module import DataModule
 from spatialprop.nn import RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance
 from spatialprop.tasks.losses import cross_entropy

@@ -26,8 +26,8 @@ from torch import nn
 
 from spatialprop.baselines import DenseCRF
 from spatialprop.data import VOID, ImageFolder
-from spatialprop.data.patches import Window
-from spatialprop.data.samples import crop_coarse
+from spatialprop.data.loading.patches import Window
+from spatialprop.data.loading.samples import crop_coarse
 from spatialprop.metrics import SegmentationScores
 
 HERE = Path(__file__).parent

@@ -18,9 +18,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from spatialprop.data.example import VOID
-from spatialprop.data.samples import Sample
+from spatialprop.data.loading.samples import Sample
 from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
-from spatialprop.experiment.composition import make_data, make_splits
+from spatialprop.experiment.parts import make_data, make_splits
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.trained import read_config, trained_task
 from spatialprop.metrics import SegmentationScores

@@ -11,8 +11,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from spatialprop.nn.affinity import both_ends
-from spatialprop.ops.pairs import neighbour_offsets
+from spatialprop.nn.dilated.affinity import both_ends
+from spatialprop.ops.spreading.pairs import neighbour_offsets
 
 DILATIONS, KERNEL = (1, 2, 4), 3
 COLOURS = ("#0969da", "#bc4c00", "#1a7f37")

@@ -20,14 +20,14 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from spatialprop.data.example import VOID
 from spatialprop.data.files import write_beside
-from spatialprop.experiment.composition import make_splits
+from spatialprop.experiment.parts import make_splits
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.trained import load_run, read_config
 from spatialprop.metrics import AffinityScores, RefinementChanges, SegmentationScores
-from spatialprop.nn.affinity import both_ends
-from spatialprop.nn.affinity_network import as_log_probabilities, on_grid
+from spatialprop.nn.dilated.affinity import both_ends
+from spatialprop.nn.dilated.network import as_log_probabilities, on_grid
 from spatialprop.ops import neighbour_labels
-from spatialprop.report.affinity_sweep import net
+from spatialprop.report.dilated.sweep import net
 from spatialprop.report.tables import Table, percent
 from spatialprop.tasks.dilated_affinity import DilatedAffinity
 from spatialprop.tasks.dilated_affinity_diagnosis import near_border

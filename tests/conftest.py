@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 # Numba notices changes of the file that holds a kernel, not of those it imports: tests must not run on stale kernels.
 _OPS = Path(__file__).parents[1] / "src" / "spatialprop" / "ops"
-_DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(_OPS.glob("cpu*.py")))).hexdigest()
+_DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(_OPS.rglob("*.py")))).hexdigest()
 os.environ.setdefault("NUMBA_CACHE_DIR", str(_OPS / "__pycache__" / _DIGEST[:16]))
 
 # The same examples on every run, and no clock: machines that run tests are slow and shared.

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from spatialprop.ops import DIRECTIONS, naive
+from spatialprop.ops import DIRECTIONS
+from spatialprop.ops.propagation import naive
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

@@ -28,7 +28,7 @@ def test_quick_run(tmp_path):
 WRONG = """
 import runpy, sys
 sys.path.insert(0, {folder!r})
-from spatialprop.ops import cpu_spread
+from spatialprop.ops.spreading.cpu import launch as cpu_spread
 right = cpu_spread.forward
 cpu_spread.forward = lambda *inputs: right(*inputs) * 1.001
 sys.argv = [{script!r}, "--quick"]

@@ -82,5 +82,5 @@ except SystemExit as stopped:
 
 
 def test_a_report_needs_neither_lightning_nor_hydra():
-    code = "import spatialprop.report.page, spatialprop.report.sweep_page"
+    code = "import spatialprop.report.page, spatialprop.report.sweep.page"
     assert not imported_by(code) & {"lightning", "pytorch_lightning", "hydra"}

@@ -21,8 +21,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from spatialprop.cli import main
-from spatialprop.cli.data_config import compose_config
-from spatialprop.data import folder, helen, sources, voc
+from spatialprop.cli.data.config import compose_config
+from spatialprop.data import folder, helen, voc
+from spatialprop.data.tools import sources
 from spatialprop.download import Checksum
 from spatialprop.experiment.overrides import CONF
 from spatialprop.nn.segmenters import UNet

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from spatialprop.cli import main, refine_work
-from spatialprop.cli.refine_jobs import find_jobs
+from spatialprop.cli import main
+from spatialprop.cli.refine import work as refine_work
+from spatialprop.cli.refine.jobs import find_jobs
+from spatialprop.drawing import class_colours, overlay, sheet
 from spatialprop.refiner import InputError, Refiner, explain, save_refiner
-from spatialprop.refiner.pictures import class_colours, overlay, sheet
 from tests.refiner.networks import photograph, probabilities, trained
 
 LABELS = np.zeros((24, 32), np.uint8)

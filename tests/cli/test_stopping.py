@@ -16,7 +16,8 @@ from tests.refiner.networks import photograph
 PROGRAM = """
 import os, sys, time
 from pathlib import Path
-from spatialprop.cli import main, refine_work
+from spatialprop.cli import main
+from spatialprop.cli.refine import work as refine_work
 from spatialprop.files import write_beside
 
 def mend(refiner, job, wish):

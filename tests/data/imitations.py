@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from spatialprop.data.alignment import COLUMNS
-from spatialprop.data.cityscapes import TRAIN_ID
-from spatialprop.data.voc import LABELS as VOC_LABELS
+from spatialprop.data.sets.alignment import COLUMNS
+from spatialprop.data.sets.cityscapes import TRAIN_ID
+from spatialprop.data.sets.voc import LABELS as VOC_LABELS
 from tests.data.tiny_folder import save_label
 
 SIZE = (30, 44)  # height, width

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spatialprop.data.alignment import COLUMNS, centred, mean_shape, outside, read_key_points, similarity, warp
+from spatialprop.data.sets.alignment import COLUMNS, centred, mean_shape, outside, read_key_points, similarity, warp
 from tests.data.imitations import FACE, placed
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from spatialprop.data import Augment, ImageFolder, LabelSet, WholeImages
-from spatialprop.data.samples import SampleKey, TrainingPatches
+from spatialprop.data.loading.samples import SampleKey, TrainingPatches
 from tests.data.tiny_folder import write_tiny_folder
 
 HEIGHT, WIDTH = 20, 31
@@ -129,7 +129,7 @@ class Opener:
         print("asked", url)
         raise OSError
 urllib.request.build_opener = lambda *_: Opener()
-import spatialprop.data.augment
+import spatialprop.data.loading.augment
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == ""

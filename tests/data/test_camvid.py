@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from spatialprop.data import VOID, CamVid, camvid
-from spatialprop.data.camvid import LABELS
+from spatialprop.data.sets.camvid import LABELS
 from tests.data.imitations import columns, write_camvid
 from tests.data.tiny_folder import save_label
 

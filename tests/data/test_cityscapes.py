@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from spatialprop.data import VOID, Cityscapes, cityscapes
-from spatialprop.data.cityscapes import LABELS, TRAIN_ID
+from spatialprop.data.sets.cityscapes import LABELS, TRAIN_ID
 from tests.data.imitations import SIZE, columns, write_cityscapes
 from tests.data.tiny_folder import save_label
 

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from spatialprop.data import VOID, Helen, helen
-from spatialprop.data.alignment import mean_shape, outside, read_key_points, similarity
-from spatialprop.data.helen import LABELS, SPLITS, read_list
+from spatialprop.data.sets.alignment import mean_shape, outside, read_key_points, similarity
+from spatialprop.data.sets.helen import LABELS, SPLITS, read_list
 from spatialprop.metrics.helen import COLUMNS as SCORED
 from tests.data.imitations import FACE, HELEN, PARTS, write_helen
 from tests.data.tiny_folder import save_label

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from spatialprop.data import SyntheticShapes
-from spatialprop.data.kept import Kept
+from spatialprop.data.loading.kept import Kept
 
 
 class Counted(SyntheticShapes):

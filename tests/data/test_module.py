@@ -13,7 +13,7 @@ import torch
 
 from spatialprop.data import Augment, LabelSet, SquarePatches, WholeImages, folder
 from spatialprop.data.example import Example
-from spatialprop.data.module import DataModule
+from spatialprop.data.loading.module import DataModule
 from tests.data.tiny_folder import write_tiny_folder
 
 pytestmark = [

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from spatialprop.data import VOID, SquarePatches, WholeImages
-from spatialprop.data.patches import multi_label_positions
+from spatialprop.data.loading.patches import multi_label_positions
 
 LABELS = arrays.arrays(
     np.uint8,

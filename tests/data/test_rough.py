@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from spatialprop.data import VOID, RoughTruth
-from spatialprop.data.rough import softened
+from spatialprop.data.coarse.rough import softened
+from spatialprop.refiner.coarse_maps import SOFTNESS, CoarseMaps
 from spatialprop.refiner.inputs import to_coarse
-from spatialprop.refiner.maps import SOFTNESS, CoarseMaps
 
 SIZE = (96, 80)
 

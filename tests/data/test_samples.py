@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from spatialprop.data import VOID, Augment, ImageFolder, SimulatedCoarse, SquarePatches, SyntheticShapes, WithCoarse
-from spatialprop.data.coarse import coarse_map
-from spatialprop.data.patches import Window
-from spatialprop.data.samples import (
+from spatialprop.data.coarse.maps import coarse_map
+from spatialprop.data.loading.patches import Window
+from spatialprop.data.loading.samples import (
     SampleKey,
     Share,
     ShuffledBatches,

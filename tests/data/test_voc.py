@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from spatialprop.data import VOC, VOID, voc
-from spatialprop.data.pairs import tolerate_missing
-from spatialprop.data.submission import check_predictions, write_submission
-from spatialprop.data.voc import LABELS
+from spatialprop.data.sets.pairs import tolerate_missing
+from spatialprop.data.sets.voc import LABELS
+from spatialprop.data.tools.submission import check_predictions, write_submission
 from tests.data.imitations import (
     SBD_CLASS,
     VOC_CLASS,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spatialprop.cli import main as spatialprop
-from spatialprop.cli.data_config import compose_config, data_overrides
+from spatialprop.cli.data.config import compose_config, data_overrides
 from tests.experiment.tiny import REPOSITORY, composed
 
 DOCS = [REPOSITORY / "README.md", *sorted(REPOSITORY.glob("docs/*.md")), *sorted(REPOSITORY.glob("data/*/README.md"))]

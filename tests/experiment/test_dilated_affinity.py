@@ -11,7 +11,7 @@ from torch.optim import AdamW
 
 from spatialprop.cli import main as spatialprop
 from spatialprop.data import LabelSet
-from spatialprop.experiment.composition import make_task
+from spatialprop.experiment.parts import make_task
 from spatialprop.tasks.optimization import Optimization
 from tests.data.tiny_folder import save_label, write_tiny_folder
 from tests.experiment.tiny import REPOSITORY, TINY, composed, environment, run, tiny_but

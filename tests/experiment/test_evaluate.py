@@ -61,7 +61,7 @@ def test_other_data_with_coarse_maps_of_its_own(moved, tmp_path):
     assert json.loads((folder / "data.json").read_text())["images"] == 4
 
 
-@pytest.mark.parametrize("target", ["os.system", "spatialprop.nn.weights.os.unlink", "spatialprop.cli.main"])
+@pytest.mark.parametrize("target", ["os.system", "spatialprop.nn.published.weights.os.unlink", "spatialprop.cli.main"])
 def test_a_config_from_elsewhere_chooses_no_code(moved, tmp_path, target):
     config = OmegaConf.load(moved / "config.yaml")
     config.guidance.network._target_ = target

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from spatialprop.baselines import installed
 from spatialprop.experiment import training
-from spatialprop.experiment.composition import make_baselines, make_segmenter, make_task
+from spatialprop.experiment.parts import make_baselines, make_segmenter, make_task
 from spatialprop.experiment.training import train
 from spatialprop.metrics.helen import CLASSES
 from spatialprop.tasks.optimization import Optimization
@@ -105,7 +105,7 @@ def test_one_step_on_tiny_images(experiment, tmp_path, checkpoints):
     if refines and config.segmenter.get("fit") is not None:
         config.segmenter.fit.update(max_epochs=1, batch_size=2, validate_every=1)
     elif refines and config.segmenter.network is not None:
-        from spatialprop.experiment.composition import make_splits
+        from spatialprop.experiment.parts import make_splits
 
         config.segmenter.checkpoint = str(checkpoints(config, make_splits(config).labels))
 
@@ -144,8 +144,8 @@ def test_the_papers_refinement(experiment):
     assert config.task.loss._target_.endswith(".cross_entropy")
     assert config.task.restrict == (experiment in VOC)
     assert config.propagation.connection == experiment.split("_", 2 if experiment in VOC else 1)[-1]
-    from spatialprop.data.helen import LABELS as HELEN_LABELS
-    from spatialprop.data.voc import LABELS as VOC_LABELS
+    from spatialprop.data.sets.helen import LABELS as HELEN_LABELS
+    from spatialprop.data.sets.voc import LABELS as VOC_LABELS
 
     labels = HELEN_LABELS if experiment in HELEN else VOC_LABELS
     with torch.device("meta"):
@@ -205,8 +205,8 @@ def test_one_way_and_three_way_differ_in_nothing_else(system):
 
 
 def test_vgg_learns_at_a_rate_of_its_own():
-    from spatialprop.data.voc import LABELS
-    from spatialprop.experiment.composition import make_optimization
+    from spatialprop.data.sets.voc import LABELS
+    from spatialprop.experiment.parts import make_optimization
 
     config = composed("train", "experiment=voc_fcn8s_three_way", "guidance.network.weights=null")
     with torch.device("meta"):
@@ -229,7 +229,7 @@ def test_the_face_baselines_learn_classes_and_edges(experiment, reach):
     assert config.task.loss == {
         "_target_": "spatialprop.tasks.losses.multi_objective", "_partial_": True, "edge_weight": 1.0, "reach": reach
     }  # fmt: skip
-    from spatialprop.data.helen import LABELS
+    from spatialprop.data.sets.helen import LABELS
 
     with torch.device("meta"):
         network = make_segmenter(config, LABELS)

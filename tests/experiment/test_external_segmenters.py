@@ -14,8 +14,8 @@ import torch
 from torch.optim import AdamW
 
 from spatialprop.data import ImageFolder, LabelSet
-from spatialprop.experiment.composition import make_segmenter, make_task
 from spatialprop.experiment.evaluation import evaluate
+from spatialprop.experiment.parts import make_segmenter, make_task
 from spatialprop.experiment.training import train
 from spatialprop.nn import DilatedAffinityNetwork
 from spatialprop.nn.segmenters import External, OnFeatures

@@ -6,9 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from spatialprop.nn import AffinityHead, AffinityPropagation
-from spatialprop.nn.affinity import both_ends, later_half, scan_gates
+from spatialprop.nn.dilated.affinity import both_ends, later_half, scan_gates
 from spatialprop.ops import DIRECTIONS, neighbour_labels, propagate
-from spatialprop.ops.pairs import neighbour_offsets
+from spatialprop.ops.spreading.pairs import neighbour_offsets
 
 NEIGHBOURHOODS = [((1,), 3), ((1, 2, 4), 3), ((3, 1), 3), ((1, 2), 5)]
 

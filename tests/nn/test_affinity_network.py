@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from spatialprop.nn import AffinityPropagation, DilatedAffinityNetwork
-from spatialprop.nn.affinity_cost import flops, parameters, propagate_flops, spread_flops
+from spatialprop.nn.dilated.cost import flops, parameters, propagate_flops, spread_flops
 from spatialprop.nn.segmenters import UNet
 from tests.nn.segmenters.test_every_segmenter import SEGMENTERS
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from spatialprop.nn.caffemodel import read_caffemodel
-from spatialprop.nn.weights import load_weights
+from spatialprop.nn.published.caffemodel import read_caffemodel
+from spatialprop.nn.published.weights import load_weights
 from tests.nn.caffemodels import caffemodel, field, layers_of, varint
 
 CONVOLUTION = torch.arange(2 * 3 * 3 * 3.0).reshape(2, 3, 3, 3)

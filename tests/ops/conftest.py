@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spatialprop.ops import cpu_work
+from spatialprop.ops.machine import threads as cpu_work
 
 
 @pytest.fixture

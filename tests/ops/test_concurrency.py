@@ -130,7 +130,7 @@ def test_number_of_threads_may_change_between_and_during_calls(compiled):
 FIRST_CALLS = """
 import sys, threading, torch
 from spatialprop import propagate
-from spatialprop.ops import cpu_work
+from spatialprop.ops.machine import threads as cpu_work
 
 cpu_work._WORTH_A_THREAD = 1
 torch.set_num_threads(2)

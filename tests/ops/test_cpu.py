@@ -14,9 +14,10 @@ from numba import njit
 
 import spatialprop
 from spatialprop import propagate
-from spatialprop.ops import cpu, cpu_work
-from spatialprop.ops.cpu_halves import narrow, widen
-from spatialprop.ops.cpu_lines import transpose_lines
+from spatialprop.ops.machine import threads as cpu_work
+from spatialprop.ops.machine.halves import narrow, widen
+from spatialprop.ops.propagation.cpu import launch as cpu
+from spatialprop.ops.propagation.cpu.lines import transpose_lines
 from tests.cases import ALL_DTYPES, LAYOUTS, MERGES, random_case
 
 CODES = {torch.bfloat16: torch.int16, torch.float16: torch.uint16}
@@ -142,7 +143,7 @@ def run_in_copy(folder: Path, **environment: str) -> str:
     """Propagate a ramp with a copy of the package, in a process of its own."""
     code = """
 import torch, spatialprop
-from spatialprop.ops.cpu_vectors import JIT
+from spatialprop.ops.machine.vectors import JIT
 x = torch.arange(6.0).view(1, 1, 2, 3)
 out = spatialprop.propagate(x, torch.full((1, 4, 3, 1, 2, 3), 0.2), backend="cpu")
 print(JIT["cache"], spatialprop.__file__.startswith(FOLDER), round(out.sum().item(), 4))
@@ -230,7 +231,7 @@ def test_works_while_the_interpreter_exits():
     code = """
 import atexit, torch
 from spatialprop import propagate
-from spatialprop.ops import cpu_work
+from spatialprop.ops.machine import threads as cpu_work
 cpu_work._WORTH_A_THREAD = 1
 x, gates = torch.rand(1, 4, 8, 8), torch.full((1, 4, 3, 4, 8, 8), 0.2)
 torch.set_num_threads(2)

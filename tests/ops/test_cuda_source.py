@@ -8,9 +8,9 @@ import shutil
 import pytest
 import torch
 
-from spatialprop.ops import cuda, naive
 from spatialprop.ops.contract import DIRECTIONS
-from spatialprop.ops.cuda_launch import read_source
+from spatialprop.ops.machine.cuda_launch import read_source
+from spatialprop.ops.propagation import cuda, naive
 from tests.cases import ALL_DTYPES, LAYOUTS, MERGES, assert_as_accurate, integer_case, random_case
 from tests.ops.cuda_host.gpu_compiler import compile_for_gpu, require
 from tests.ops.cuda_host.host import (

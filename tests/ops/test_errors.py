@@ -9,7 +9,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from spatialprop import normalize_gates, propagate
-from spatialprop.ops import affinity_matrix, affinity_row, backends, naive
+from spatialprop.ops import affinity_matrix, affinity_row, backends
+from spatialprop.ops.propagation import naive
 from tests.conftest import COMPILED
 
 

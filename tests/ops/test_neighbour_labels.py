@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spatialprop.ops import neighbour_labels
-from spatialprop.ops.pairs import neighbour_offsets, neighbours
+from spatialprop.ops.spreading.pairs import neighbour_offsets, neighbours
 from tests.cases import LAYOUTS
 from tests.spread_cases import NEIGHBOURHOODS, neighbour_labels_by_pixel, neighbours_in_words
 

@@ -5,8 +5,9 @@ import shutil
 import pytest
 import torch
 
-from spatialprop.ops import cuda_spread, naive_spread
-from spatialprop.ops.cuda_launch import read_source, type_options
+from spatialprop.ops.machine.cuda_launch import read_source, type_options
+from spatialprop.ops.spreading import cuda as cuda_spread
+from spatialprop.ops.spreading import naive as naive_spread
 from tests.cases import ALL_DTYPES, LAYOUTS
 from tests.ops.cuda_host.gpu_compiler import compile_for_gpu, require
 from tests.ops.cuda_host.host import (

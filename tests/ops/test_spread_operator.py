@@ -162,7 +162,7 @@ def test_after_fork():
 
 
 def test_inference_memory_does_not_grow_with_steps(monkeypatch):
-    from spatialprop.ops import cpu_spread
+    from spatialprop.ops.spreading.cpu import launch as cpu_spread
 
     taken = []
     empty = cpu_spread.empty

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from spatialprop.drawing import class_colours
+from spatialprop.maskfiles.coarse_file import CoarseFile
+from spatialprop.maskfiles.formats import read_coarse
+from spatialprop.maskfiles.results import check_holds, write_probabilities, write_result
 from spatialprop.refiner import InputError
-from spatialprop.refiner.coarse_file import CoarseFile
-from spatialprop.refiner.formats import read_coarse
-from spatialprop.refiner.pictures import class_colours
-from spatialprop.refiner.results import check_holds, write_probabilities, write_result
 from tests.refiner.networks import probabilities
 
 BYTES = np.array([[0, 40, 90], [200, 130, 250]], np.uint8)

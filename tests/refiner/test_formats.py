@@ -11,10 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from spatialprop.refiner import InputError
-from spatialprop.refiner.formats import Palette, _is_lossy, read_coarse, read_image, read_palette
-from spatialprop.refiner.pictures import class_colours
-from spatialprop.refiner.results import (
+from spatialprop.drawing import class_colours
+from spatialprop.maskfiles.formats import Palette, _is_lossy, read_coarse, read_image, read_palette
+from spatialprop.maskfiles.results import (
     check_holds,
     needs_probabilities,
     result_suffix,
@@ -22,6 +21,7 @@ from spatialprop.refiner.results import (
     write_probabilities,
     write_result,
 )
+from spatialprop.refiner import InputError
 from tests.refiner.networks import errors_that_name, photograph, probabilities
 
 COLOURS = class_colours()

@@ -13,9 +13,9 @@ from spatialprop import Refiner
 from spatialprop.nn.guidance import LightGuidance, UNetGuidance
 from spatialprop.nn.refinement import hint_maps, resize
 from spatialprop.refiner import InputError
-from spatialprop.refiner import maps as maps_module
+from spatialprop.refiner import coarse_maps as maps_module
+from spatialprop.refiner.coarse_maps import VOTE, CoarseMaps, most_likely
 from spatialprop.refiner.inputs import to_coarse
-from spatialprop.refiner.maps import VOTE, CoarseMaps, most_likely
 from spatialprop.refiner.tiles import spans
 from tests.refiner.networks import photograph, probabilities, trained
 
@@ -124,7 +124,7 @@ def test_labels_change_where_propagation_is_sure_and_probabilities_say_the_same(
     image = photograph(*labels.shape)
     changed = []
     for vote in (0.0, VOTE, 9.0):
-        monkeypatch.setattr("spatialprop.refiner.maps.VOTE", vote)
+        monkeypatch.setattr("spatialprop.refiner.coarse_maps.VOTE", vote)
         monkeypatch.setattr("spatialprop.refiner.refiner.VOTE", vote)
         refined = refiner(image, labels)
         assert (refiner.probabilities(image, labels).argmax(axis=0) == refined).all()
@@ -168,7 +168,7 @@ def test_tiles_keep_every_pixel_once(length):
 def test_memory_for_many_classes_is_bounded(refiner, monkeypatch):
     image, coarse = photograph(40, 40), probabilities(9, 5, 5)
     expected = refiner.probabilities(image, coarse), refiner(image, coarse)
-    monkeypatch.setattr("spatialprop.refiner.maps._MOST_AT_ONCE", 20 * 20 * 2)
+    monkeypatch.setattr("spatialprop.refiner.coarse_maps._MOST_AT_ONCE", 20 * 20 * 2)
     np.testing.assert_allclose(refiner.probabilities(image, coarse), expected[0], atol=1e-6)
     assert (refiner(image, coarse) == expected[1]).all()
 

@@ -8,12 +8,12 @@ import pytest
 from spatialprop.callbacks.failures import KINDS
 from spatialprop.cli import main as spatialprop
 from spatialprop.data.example import LabelSet
-from spatialprop.report.affinity import affinity_tables
-from spatialprop.report.affinity_figures import draw_failures, draw_steps
-from spatialprop.report.affinity_sweep import affinity_sweep_tables, draw_steps_of_settings
+from spatialprop.report.dilated.affinity import affinity_tables
+from spatialprop.report.dilated.figures import draw_failures, draw_steps
+from spatialprop.report.dilated.sweep import affinity_sweep_tables, draw_steps_of_settings
 from spatialprop.report.page import write_report
 from spatialprop.report.run import read_kinds, read_run
-from spatialprop.report.sweep import summarise
+from spatialprop.report.sweep.settings import summarise
 from tests.report.folders import arrays, scores, write_job, write_run
 from tests.report.reader import read
 

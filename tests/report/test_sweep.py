@@ -3,10 +3,10 @@ import math
 
 import pytest
 
-from spatialprop.report.result import GAIN, Spread
-from spatialprop.report.sweep import summarise
-from spatialprop.report.sweep_figures import draw_scores, draw_trimaps
-from spatialprop.report.sweep_page import write_summary
+from spatialprop.report.sweep.figures import draw_scores, draw_trimaps
+from spatialprop.report.sweep.page import write_summary
+from spatialprop.report.sweep.result import GAIN, Spread
+from spatialprop.report.sweep.settings import summarise
 from tests.report.folders import scores, write_job
 from tests.report.reader import read
 

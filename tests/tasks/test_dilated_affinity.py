@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from spatialprop.data.example import VOID
-from spatialprop.data.samples import collate
+from spatialprop.data.loading.samples import collate
 from spatialprop.nn import AffinityPropagation, DilatedAffinityNetwork
-from spatialprop.nn.affinity import later_half
+from spatialprop.nn.dilated.affinity import later_half
 from spatialprop.ops import neighbour_labels
 from spatialprop.tasks import DilatedAffinity
 from spatialprop.tasks.dilated_affinity_loss import balanced_affinity_loss, labels_on_grid

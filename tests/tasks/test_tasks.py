@@ -11,7 +11,7 @@ from torch.optim import Adam
 from torch.utils.data import DataLoader
 
 from spatialprop.data.example import VOID, LabelSet
-from spatialprop.data.samples import collate
+from spatialprop.data.loading.samples import collate
 from spatialprop.nn import JointNetwork, RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance
 from spatialprop.tasks import Joint, Refine, Segment

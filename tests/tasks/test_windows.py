@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from spatialprop.data.example import VOID, LabelSet
-from spatialprop.data.samples import collate
+from spatialprop.data.loading.samples import collate
 from spatialprop.nn import JointNetwork, RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance
 from spatialprop.tasks import Joint, Refine, Segment

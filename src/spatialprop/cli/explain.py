@@ -17,9 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     pixel = _pixel(options.pixel)
     check_at_least_one(options, "most_pixels")
+    from spatialprop.maskfiles.formats import read_coarse, read_image, read_palette
+    from spatialprop.maskfiles.results import check_picture, write_picture
     from spatialprop.refiner import Refiner, explain
-    from spatialprop.refiner.formats import read_coarse, read_image, read_palette
-    from spatialprop.refiner.results import check_picture, write_picture
 
     output = options.output or Path(f"{options.image.stem}_explained.png")
     check_picture(output)

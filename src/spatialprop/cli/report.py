@@ -10,7 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from spatialprop.report.run import is_run
-    from spatialprop.report.sweep import is_multirun
+    from spatialprop.report.sweep.settings import is_multirun
     from spatialprop.report.universal import is_universal
 
     folder: Path = options.folder
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _report_run(folder: Path) -> None:
-    from spatialprop.report.affinity import affinity_tables
+    from spatialprop.report.dilated.affinity import affinity_tables
     from spatialprop.report.helen import helen_tables
     from spatialprop.report.page import write_report
     from spatialprop.report.run import read_metrics
@@ -52,8 +52,8 @@ def _report_universal(folder: Path) -> None:
 
 
 def _report_multirun(folder: Path) -> None:
-    from spatialprop.report.sweep import summarise
-    from spatialprop.report.sweep_page import sweep_tables, write_summary
+    from spatialprop.report.sweep.page import sweep_tables, write_summary
+    from spatialprop.report.sweep.settings import summarise
 
     summary = summarise(folder)
     page = write_summary(summary)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from spatialprop.data import CoarseFiles, Splits, WholeImages, WithCoarse
 from spatialprop.data.example import Example, Examples, LabelSet
 from spatialprop.data.files import write_beside
-from spatialprop.experiment.composition import (
+from spatialprop.experiment.parts import (
     Task,
     keep_checkpoints,
     load_weights_of,

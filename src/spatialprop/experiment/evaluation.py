@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from spatialprop.callbacks import SaveExamples, SaveFailures, SavePredictions, SaveRanked
 from spatialprop.data.files import write_beside
 from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
-from spatialprop.experiment.composition import make_baselines, make_data, make_splits, make_trainer
+from spatialprop.experiment.parts import make_baselines, make_data, make_splits, make_trainer
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.trained import read_config, take_over, trained_task
 from spatialprop.experiment.universal import evaluate_universal

@@ -9,9 +9,9 @@ from torch.optim import AdamW
 
 from spatialprop.baselines import Baseline
 from spatialprop.data import LabelSet
-from spatialprop.experiment.composition import Task, load_weights_of, make_task
+from spatialprop.experiment.guards import refuse_foreign_targets
+from spatialprop.experiment.parts import Task, load_weights_of, make_task
 from spatialprop.experiment.run_folder import RunFolder
-from spatialprop.experiment.targets import refuse_foreign_targets
 from spatialprop.tasks.optimization import Optimization, freeze, restore
 
 WINDOWED = ("refine", "segment", "joint")

@@ -17,7 +17,9 @@ from spatialprop.callbacks import SaveExamples, SaveFailures, SaveRanked
 from spatialprop.data import Splits
 from spatialprop.data.files import write_beside
 from spatialprop.experiment.coarse import frozen_segmenter, keep_weights, start_segmenter, with_coarse
-from spatialprop.experiment.composition import (
+from spatialprop.experiment.guidance import start_guidance
+from spatialprop.experiment.latest import point_latest_to
+from spatialprop.experiment.parts import (
     Task,
     check_lengths,
     keep_checkpoints,
@@ -30,8 +32,6 @@ from spatialprop.experiment.composition import (
     make_task,
     make_trainer,
 )
-from spatialprop.experiment.guidance import start_guidance
-from spatialprop.experiment.latest import point_latest_to
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.wandb_logging import log_results
 from spatialprop.report.helen import helen_tables

@@ -15,7 +15,7 @@ from spatialprop.callbacks import SaveExamples, SavePredictions
 from spatialprop.data.example import LabelSet
 from spatialprop.data.files import write_beside
 from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
-from spatialprop.experiment.composition import make_baselines, make_data, make_splits, make_trainer
+from spatialprop.experiment.parts import make_baselines, make_data, make_splits, make_trainer
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.trained import read_config, take_over, trained_task
 from spatialprop.report.page import write_report

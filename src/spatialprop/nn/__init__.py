@@ -1,7 +1,7 @@
 """Layers and networks."""
 
-from spatialprop.nn.affinity import AffinityHead, AffinityPropagation
-from spatialprop.nn.affinity_network import DilatedAffinityNetwork
+from spatialprop.nn.dilated.affinity import AffinityHead, AffinityPropagation
+from spatialprop.nn.dilated.network import DilatedAffinityNetwork
 from spatialprop.nn.joint import JointNetwork
 from spatialprop.nn.propagation import SpatialPropagation
 from spatialprop.nn.refinement import RefinementNetwork

@@ -3,9 +3,9 @@
 from spatialprop.ops.affinity import affinity_matrix, affinity_row
 from spatialprop.ops.contract import DIRECTIONS
 from spatialprop.ops.normalization import normalize_gates
-from spatialprop.ops.pairs import neighbour_labels
 from spatialprop.ops.propagation import propagate
 from spatialprop.ops.spreading import spread
+from spatialprop.ops.spreading.pairs import neighbour_labels
 
 __all__ = [
     "DIRECTIONS",

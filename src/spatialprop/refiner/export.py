@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from spatialprop.files import write_beside
 from spatialprop.nn.refinement import SMALLEST_SHARE, RefinementNetwork, hint_maps
-from spatialprop.ops.naive import first_maximum, from_rightward, neighbour_inside, neighbours, to_rightward
+from spatialprop.ops.propagation.naive import first_maximum, from_rightward, neighbour_inside, neighbours, to_rightward
 from spatialprop.refiner.tiles import coarsest_cell, folded
 
 SUFFIXES = (".pt2", ".onnx")

@@ -16,6 +16,7 @@ from torch import Tensor
 from spatialprop.nn.propagation import SpatialPropagation
 from spatialprop.nn.refinement import SMALLEST_SHARE, RefinementNetwork, hint_maps, resize
 from spatialprop.ops import DIRECTIONS
+from spatialprop.refiner.coarse_maps import VOTE, CoarseMaps, most_likely
 from spatialprop.refiner.inputs import (
     CoarseLike,
     ImageLike,
@@ -28,7 +29,6 @@ from spatialprop.refiner.inputs import (
     to_coarse,
     to_image,
 )
-from spatialprop.refiner.maps import VOTE, CoarseMaps, most_likely
 from spatialprop.refiner.tiles import TILE, TiledGuidance
 from spatialprop.refiner.weights import load_network
 
@@ -251,7 +251,7 @@ def _propagate(layer: SpatialPropagation, x: Tensor, gates: list[Tensor]) -> Ten
     if x.device.type != "cpu":
         return layer.propagate(x, gates)
     # Calling the registered operator imports what torch.compile needs, for which the first mask would wait a second.
-    from spatialprop.ops import cpu
+    from spatialprop.ops.propagation.cpu import launch as cpu
 
     directions = [DIRECTIONS.index(name) for name in layer.directions]
     for unit in range(layer.units):

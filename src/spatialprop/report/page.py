@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from spatialprop.report.affinity import NOTES, affinity_tables
-from spatialprop.report.affinity_figures import write_affinity_figures
+from spatialprop.report.dilated.affinity import NOTES, affinity_tables
+from spatialprop.report.dilated.figures import write_affinity_figures
 from spatialprop.report.figures import write_figures
 from spatialprop.report.helen import NOTE as HELEN_NOTE
 from spatialprop.report.helen import helen_tables

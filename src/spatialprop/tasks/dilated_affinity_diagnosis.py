@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from spatialprop.data.example import VOID, LabelSet
 from spatialprop.metrics import AffinityScores, ErrorRegions, ImageEffects, RefinementChanges, SegmentationScores
 from spatialprop.metrics.affinity import NEAR_BORDER
-from spatialprop.nn.affinity import both_ends
-from spatialprop.nn.affinity_cost import flops, parameters
-from spatialprop.nn.affinity_network import (
+from spatialprop.nn.dilated.affinity import both_ends
+from spatialprop.nn.dilated.cost import flops, parameters
+from spatialprop.nn.dilated.network import (
     DilatedAffinityNetwork,
     Prediction,
     as_log_probabilities,

@@ -11,7 +11,8 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from spatialprop.ops import cuda, cuda_spread
+from spatialprop.ops.propagation import cuda
+from spatialprop.ops.spreading import cuda as cuda_spread
 from tests.fresh import ROOT, python
 
 Plan = cuda.Plan | cuda_spread.Plan

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spatialprop.ops import cuda
 from spatialprop.ops.contract import DIRECTIONS
+from spatialprop.ops.propagation import cuda
 from tests.ops.cuda_host.host import ASCENDING, CAUGHT, ORDERS, SURVIVES, Host, agree, guarded_memory
 
 # Many planes for few processors, or few for many; tiles as on a large GPU, or so small that every map has many.

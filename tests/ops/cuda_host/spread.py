@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spatialprop.ops import cuda_spread
+from spatialprop.ops.spreading import cuda as cuda_spread
 from tests.ops.cuda_host.host import ASCENDING, CAUGHT, ORDERS, SURVIVES, Host, agree, guarded_memory
 
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spatialprop.nn.published.weights import load_weights
 from spatialprop.nn.segmenters import resnet, vgg
 from spatialprop.nn.segmenters.cells import cells, read_at_cells
 from spatialprop.nn.segmenters.pixels import CaffeColours
-from spatialprop.nn.weights import load_weights
 
 DILATIONS = (6, 12, 18, 24)  # ASPP-L
 SCALES = (1.0, 0.75, 0.5)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spatialprop.nn.published.weights import load_weights
 from spatialprop.nn.segmenters.cells import read_inside
 from spatialprop.nn.segmenters.pixels import IMAGENET_MEAN, IMAGENET_STD, check_image
-from spatialprop.nn.weights import load_weights
 
 _TRIAL = (128, 128)  # pixels of the image on which features are counted
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spatialprop.nn.published.weights import load_weights
 from spatialprop.nn.segmenters.cells import cells, read_at_cells
 from spatialprop.nn.segmenters.pixels import CaffeColours
 from spatialprop.nn.segmenters.vgg import (
@@ -18,7 +19,6 @@ from spatialprop.nn.segmenters.vgg import (
     vgg16_trunk,
     weight_and_bias,
 )
-from spatialprop.nn.weights import load_weights
 
 _MARGIN = 96  # three cells of pool5, what the 7 x 7 of fc6 takes away
 

@@ -1,0 +1,42 @@
+"""CamVid, as the SegNet tutorial has it."""
+
+from pathlib import Path
+
+from spatialprop.data.example import LabelSet
+from spatialprop.data.sets.folder import images_in
+from spatialprop.data.sets.pairs import Pair, PairedImages, with_coarse_from
+
+LABELS = LabelSet(
+    "camvid",
+    ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist"),
+    ignore_index=11,
+)
+SPLITS = ("train", "val", "test")
+
+
+class CamVid(PairedImages):
+    """A split of CamVid: images in `root/{split}`, labels of the same names in `root/{split}annot`.
+
+    Labels are indices of 11 classes, and 11 for what does not count. They are the tutorial's: the 32 colours of
+    CamVid's own release are refused, since which of them make a class is the tutorial's choice.
+
+    Args:
+        root: The folder CamVid of the tutorial.
+        split: train (367 images), val (101) or test (233).
+        coarse: A folder of coarse maps, `{train,val,test}/<name>.npz`.
+    """
+
+    def __init__(self, root: str | Path, split: str, coarse: str | Path | None = None) -> None:
+        if split not in SPLITS:
+            raise ValueError(f"CamVid has the splits {', '.join(SPLITS)}; got {split!r}")
+        images, annotations = Path(root) / split, Path(root) / f"{split}annot"
+        for folder in (images, annotations):
+            if not folder.is_dir():
+                raise FileNotFoundError(
+                    f"{folder} does not exist; give the folder CamVid of the SegNet tutorial as data.root=DIR, "
+                    f"see `spatialprop data get camvid`"
+                )
+        pairs = [Pair(image.stem, split, image, annotations / f"{image.stem}.png") for image in images_in(images)]
+        used = {pair.label for pair in pairs}
+        unused = [path for path in sorted(annotations.glob("*.png")) if path not in used]
+        super().__init__(LABELS, with_coarse_from(pairs, coarse), unused)

@@ -1,0 +1,88 @@
+"""A multirun's numbers before they are text: rounded for `report.md`, in full for `report.json`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from spatialprop.report.sweep.result import Spread
+from spatialprop.report.sweep.settings import Setting, Summary
+from spatialprop.report.tables import MISSING, Table, is_number
+
+
+class Column(NamedTuple):
+    """What stands above a column of numbers, and how their spread is written."""
+
+    title: str
+    text: Callable[[Spread], str] = Spread.text
+
+
+class Row(NamedTuple):
+    """What was found in the jobs of a setting.
+
+    Args:
+        setting: Where it was found.
+        labels: What tells the row from others of the setting, one for each heading; if a number is among them, last.
+        values: For each column what each job found; what is None was not.
+    """
+
+    setting: Setting
+    labels: Sequence[str | int]
+    values: Mapping[str, Sequence[float | None]]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A table of spreads over the jobs of settings.
+
+    Args:
+        headings: Over the labels of rows, beside those that tell the setting.
+        columns: By the key that they have in `report.json`.
+        rows: Row by row.
+    """
+
+    headings: Sequence[str]
+    columns: Mapping[str, Column]
+    rows: Sequence[Row]
+
+    def table(self, summary: Summary) -> Table:
+        """As text, a row for each row."""
+        heading = [*summary.place_heading, *self.headings]
+        rows = []
+        for row in self.rows:
+            spreads = self._spreads(row)
+            texts = [
+                column.text(spread) if (spread := spreads[key]) else MISSING for key, column in self.columns.items()
+            ]
+            rows.append([*summary.places(row.setting), *map(str, row.labels), *texts])
+        numbers = sum(isinstance(label, int) for row in self.rows[:1] for label in row.labels)
+        titles = [column.title for column in self.columns.values()]
+        return Table([*heading, *titles], rows, labels=len(heading) - numbers)
+
+    def plain(self) -> list[dict[str, Any]]:
+        """As plain numbers, a mapping for each row."""
+        return [
+            {
+                "set": row.setting.data,
+                "overrides": row.setting.overrides,
+                **dict(zip(self.headings, row.labels, strict=True)),
+                **{
+                    key: spread and plain_spread(spread) | {"values": spread.values}
+                    for key, spread in self._spreads(row).items()
+                },
+            }
+            for row in self.rows
+        ]
+
+    def _spreads(self, row: Row) -> dict[str, Spread | None]:
+        known = {key: [value for value in row.values.get(key, ()) if is_number(value)] for key in self.columns}
+        return {key: Spread(values) if values else None for key, values in known.items()}
+
+
+signed = partial(Spread.text, sign="+")
+unscaled = partial(Spread.text, scale=1)
+
+
+def plain_spread(spread: Spread) -> dict[str, Any]:
+    """A spread for `report.json`."""
+    return {"mean": spread.mean, "std": spread.deviation, "n": len(spread.values)}

@@ -1,0 +1,124 @@
+"""A multirun's tables and figures, written beside its jobs."""
+
+import json
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from spatialprop.report.canvas import save
+from spatialprop.report.dilated.sweep import (
+    NOTES,
+    affinity_sweep_numbers,
+    affinity_sweep_tables,
+    draw_steps_of_settings,
+)
+from spatialprop.report.page import figure_html, page
+from spatialprop.report.run import write_atomically
+from spatialprop.report.sweep.average import GAINS, average_table, averages
+from spatialprop.report.sweep.average import NOTE as AVERAGE_NOTE
+from spatialprop.report.sweep.average import TITLE as AVERAGE
+from spatialprop.report.sweep.figures import draw_sets
+from spatialprop.report.sweep.numbers import plain_spread
+from spatialprop.report.sweep.result import Result, Spread, scores_of
+from spatialprop.report.sweep.settings import Summary
+from spatialprop.report.tables import Table
+
+SCORES = "Scores"
+_SPREAD = (
+    "Mean and standard deviation over the jobs of a setting, which differ in the seed only; in percent, ms per image. "
+    "A method that no setting changes stands there once; n: results that differ. Changed: share of all pixels; "
+    "rightly and wrongly: shares of those."
+)
+
+
+def write_summary(summary: Summary) -> Path:
+    """Write a multirun's `report.json`, `report.md`, `report.html` and figures.
+
+    Returns:
+        Where the page was written.
+    """
+    folder = summary.folder
+    drawn = [
+        *draw_sets(summary),
+        ("steps", "What more steps of propagation do", draw_steps_of_settings(summary.settings)),
+    ]
+    figures = [(save(figure, folder / "figures" / f"{name}.png"), caption) for name, caption, figure in drawn if figure]
+    write_atomically(folder / "report.json", json.dumps(_plain(summary), indent=2) + "\n")
+    write_atomically(folder / "report.md", _markdown(summary, figures))
+    return write_atomically(folder / "report.html", page(summary.name, _sections(summary, figures)))
+
+
+def sweep_tables(summary: Summary) -> dict[str, tuple[Table, str]]:
+    """All tables that the jobs have numbers for, and what is to be known of each, by title."""
+    if not summary.settings:
+        return {}
+    tables = {SCORES: (summary.table(), _SPREAD)}
+    if len(summary.sets) > 1:
+        tables[AVERAGE] = (average_table(summary), AVERAGE_NOTE)
+    return tables | {title: (table, NOTES[title]) for title, table in affinity_sweep_tables(summary).items()}
+
+
+def _markdown(summary: Summary, figures: Sequence[tuple[Path, str]]) -> str:
+    parts = [f"# {summary.name}", *([] if summary.settings else ["No job has a result."])]
+    for title, (table, note) in sweep_tables(summary).items():
+        parts += [f"## {title}", table.text(), note]
+    if summary.failed:
+        parts += ["## Without a result", summary.failures().text()]
+    parts += [f"![{caption}](figures/{path.name})" for path, caption in figures]
+    return "\n\n".join(parts) + "\n"
+
+
+def _sections(summary: Summary, figures: Sequence[tuple[Path, str]]) -> list[str]:
+    jobs = sum(len(setting.jobs) for setting in summary.settings)
+    about = f"{len(summary.settings)} settings · {jobs} jobs" + (
+        f" · {len(summary.failed)} without a result" if summary.failed else ""
+    )
+    sections = [f'<h1>{escape(summary.name)}</h1>\n<p class="soft">{about}</p>']
+    for title, (table, note) in sweep_tables(summary).items():
+        sections += [f"<h2>{title}</h2>", table.html(), f'<p class="soft">{note}</p>']
+    if summary.failed:
+        sections += ["<h2>Without a result</h2>", summary.failures().html()]
+    if figures:
+        sections += ["<h2>Figures</h2>", *(figure_html(path, caption) for path, caption in figures)]
+    links = "".join(
+        f'<li><a href="{escape(job)}/report.html">{escape(f"{setting.name}, seed {seed}")}</a></li>'
+        for setting in summary.settings
+        for job, seed in zip(setting.jobs, setting.seeds, strict=True)
+    )
+    return [*sections, f"<h2>Jobs</h2>\n<ul>{links}</ul>"] if links else sections
+
+
+def _plain(summary: Summary) -> dict[str, Any]:
+    return {
+        "columns": summary.columns,
+        "settings": [
+            {
+                "set": setting.data,
+                "overrides": setting.overrides,
+                "jobs": setting.jobs,
+                "seeds": setting.seeds,
+                "methods": {method: _plain_result(setting.result(method)) for method in setting.methods},
+            }
+            for setting in summary.settings
+        ],
+        "averages": [
+            {
+                "method": average.method,
+                "overrides": average.overrides,
+                "sets": list(average.results),
+                **{key: plain_spread(gain) for key in GAINS if (gain := average.gain(key))},
+            }
+            for average in averages(summary)
+        ],
+        "tables": affinity_sweep_numbers(summary),
+        "failed": [{"job": job, "overrides": given, "reason": reason} for job, given, reason in summary.failed],
+    }
+
+
+def _plain_result(result: Result) -> dict[str, Any]:
+    scores = {key: plain_spread(spread) for key, spread in result.scores().items()}
+    trimaps = {str(radius): plain_spread(spread) for radius, spread in result.trimap().items()}
+    times = {"milliseconds": plain_spread(Spread(result.milliseconds))} if result.milliseconds else {}
+    by_seed = {seed: scores_of(metrics, result.method) for seed, metrics in result.metrics.items()}
+    return {**scores, "trimap_IoU": trimaps, **times, "by_seed": by_seed}
