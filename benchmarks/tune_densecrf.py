@@ -25,9 +25,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from spatialprop.baselines import DenseCRF
-from spatialprop.data import VOID, ImageFolder
-from spatialprop.data.loading.patches import Window
-from spatialprop.data.loading.samples import crop_coarse
+from spatialprop.data import VOID, ImageFolder, Window, crop_coarse
 from spatialprop.metrics import SegmentationScores
 
 HERE = Path(__file__).parent

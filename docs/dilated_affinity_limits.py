@@ -18,11 +18,11 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from spatialprop.data.example import VOID
-from spatialprop.data.files import write_beside
+from spatialprop.data import VOID
 from spatialprop.experiment.parts import make_splits
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.trained import load_run, read_config
+from spatialprop.files import write_beside
 from spatialprop.metrics import AffinityScores, RefinementChanges, SegmentationScores
 from spatialprop.nn.dilated.affinity import both_ends
 from spatialprop.nn.dilated.network import as_log_probabilities, on_grid

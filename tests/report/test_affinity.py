@@ -7,7 +7,7 @@ import pytest
 
 from spatialprop.callbacks.failures import KINDS
 from spatialprop.cli import main as spatialprop
-from spatialprop.data.example import LabelSet
+from spatialprop.data import LabelSet
 from spatialprop.report.dilated.affinity import affinity_tables
 from spatialprop.report.dilated.figures import draw_failures, draw_steps
 from spatialprop.report.dilated.sweep import affinity_sweep_tables, draw_steps_of_settings

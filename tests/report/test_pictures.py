@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spatialprop.data.example import LabelSet
+from spatialprop.data import LabelSet
 from spatialprop.report.figures import draw_per_class, draw_training, draw_trimap
 from spatialprop.report.pictures import (
     change_map,

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from spatialprop.data.example import VOID, LabelSet
+from spatialprop.data import VOID, LabelSet
 from spatialprop.report.canvas import INK, PALE, legend, legend_height, picture_grid
 from spatialprop.report.run import Arrays
 

@@ -15,7 +15,7 @@ import numpy as np
 import yaml  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from spatialprop.data.example import VOID, LabelSet
+from spatialprop.data import VOID, LabelSet
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 Curves: TypeAlias = dict[str, tuple[list[float], list[float]]]  # column -> (steps, values)

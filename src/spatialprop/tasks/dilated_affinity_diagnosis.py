@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spatialprop.data.example import VOID, LabelSet
+from spatialprop.data import VOID, LabelSet
 from spatialprop.metrics import AffinityScores, ErrorRegions, ImageEffects, RefinementChanges, SegmentationScores
 from spatialprop.metrics.affinity import NEAR_BORDER
 from spatialprop.nn.dilated.affinity import both_ends

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from spatialprop.data.example import VOID, Example, Examples, LabelSet
-from spatialprop.data.tools.inspection import inspect_example
+from spatialprop.data import VOID, Example, Examples, LabelSet
+from spatialprop.data.tools import inspect_example
 from spatialprop.report.canvas import PALE, legend, legend_height, picture_grid, save
 
 _WIDEST = 640  # pixels of a picture; more are not seen

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from spatialprop.data.example import VOID, LabelSet
+from spatialprop.data import VOID, LabelSet
 from spatialprop.report.canvas import (
     AFTER,
     BEFORE,

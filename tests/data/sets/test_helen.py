@@ -1,15 +1,63 @@
 """HELEN: soft maps become classes, and faces come to one place."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from spatialprop.data import VOID, Helen, helen
-from spatialprop.data.sets.alignment import mean_shape, outside, read_key_points, similarity
-from spatialprop.data.sets.helen import LABELS, SPLITS, read_list
+from spatialprop.data import VOID, helen
+from spatialprop.data.sets.alignment import COLUMNS, mean_shape, outside, read_key_points, similarity
+from spatialprop.data.sets.helen import LABELS, SPLITS, Helen, read_list
 from spatialprop.metrics.helen import COLUMNS as SCORED
-from tests.data.imitations import FACE, HELEN, PARTS, write_helen
+from tests.data.imitations import save_image
 from tests.data.tiny_folder import save_label
+
+HELEN = {"exemplars": ["100032540_1", "100040721_1", "10405146_1"], "tuning": ["12799337_1"], "testing": ["13602254_1"]}
+# Eyes, nose and corners of the mouth of an upright face around (0, 0), 20 pixels from eye to eye.
+FACE = np.array([[-10.0, -8], [10, -8], [0, 2], [-7, 12], [7, 12]])
+
+
+def write_helen(root: Path, *, size: tuple[int, int] = (70, 90)) -> Path:
+    """Tilted faces of several sizes: each key point is the middle of a part of its own, with soft borders.
+
+    The parts are left eye (4), right eye (5), nose (6) and, at the corners of the mouth, upper (7) and lower lip (9).
+    """
+    lines = [",".join(COLUMNS)]
+    rng = np.random.default_rng(0)
+    for split, names in HELEN.items():
+        root.mkdir(parents=True, exist_ok=True)
+        (root / f"{split}.txt").write_text("".join(f"{i + 1} , {name}\n" for i, name in enumerate(names)))
+        for name in names:
+            points = placed(FACE, rng.uniform(-0.4, 0.4), rng.uniform(0.8, 1.25), rng.uniform((38, 30), (52, 40)))
+            soft = face_maps(points, size)
+            save_image(root / "images" / f"{name}.jpg", seed=len(lines), size=size)
+            (root / "labels" / name).mkdir(parents=True)
+            for index, part in enumerate(soft):
+                save_label(root / "labels" / name / f"{name}_lbl{index:02d}.png", part)
+            lines.append(",".join([name, *(f"{value:.3f}" for value in points.ravel())]))
+    (root / "points.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def placed(shape: np.ndarray, angle: float, scale: float, shift: np.ndarray) -> np.ndarray:
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return scale * shape @ turn.T + shift
+
+
+PARTS = (4, 5, 6, 7, 9)  # at the five key points
+
+
+def face_maps(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Soft label maps, 255 in sum at each pixel. (11, H, W)"""
+    rows, across = np.indices(size)
+    shares = np.zeros((11, *size))
+    for part, (x, y) in zip(PARTS, points, strict=True):
+        shares[part] = 1 / (1 + np.exp(np.minimum(2 * (np.hypot(across - x, rows - y) - 4), 50)))
+    shares[1] = np.clip(1 - shares.sum(axis=0), 0, 1) * (np.hypot(*(np.stack([across, rows], -1) - points[2]).T).T < 25)
+    shares[0] = 1 - shares[1:].sum(axis=0)
+    return np.rint(shares * 255).clip(0, 255).astype(np.uint8)
+
 
 NAME = HELEN["exemplars"][0]
 

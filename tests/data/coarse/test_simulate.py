@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from spatialprop.data import VOID, Example, SimulatedCoarse, SyntheticShapes
-from spatialprop.data.loading.patches import Window
-from spatialprop.data.loading.samples import crop_coarse
+from spatialprop.data import VOID, Example, SimulatedCoarse, SyntheticShapes, Window, crop_coarse
 
 CLASSES = len(SyntheticShapes.labels.classes)
 

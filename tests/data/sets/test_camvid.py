@@ -1,13 +1,26 @@
 """CamVid as the SegNet tutorial has it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from spatialprop.data import VOID, CamVid, camvid
-from spatialprop.data.sets.camvid import LABELS
-from tests.data.imitations import columns, write_camvid
+from spatialprop.data import VOID, camvid
+from spatialprop.data.sets.camvid import LABELS, CamVid
+from tests.data.imitations import columns, save_image
 from tests.data.tiny_folder import save_label
+
+
+def write_camvid(root: Path) -> Path:
+    """Columns of the classes 0 to 11, shifted by one from image to image."""
+    for split, count in (("train", 3), ("val", 1), ("test", 2)):
+        (root / f"{split}annot").mkdir(parents=True)
+        for index in range(count):
+            name = f"0001TP_{split}{index:03d}"
+            save_image(root / split / f"{name}.png", index)
+            save_label(root / f"{split}annot" / f"{name}.png", columns((np.arange(12) + index) % 12))
+    return root
 
 
 @pytest.fixture

@@ -2,27 +2,83 @@
 
 import re
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
-from spatialprop.data import VOC, VOID, voc
-from spatialprop.data.sets.pairs import tolerate_missing
-from spatialprop.data.sets.voc import LABELS
-from spatialprop.data.tools.submission import check_predictions, write_submission
-from tests.data.imitations import (
-    SBD_CLASS,
-    VOC_CLASS,
-    VOC_TEST,
-    VOC_TRAIN,
-    VOC_VAL,
-    outlined_square,
-    save_voc_mask,
-    write_sbd,
-    write_segmentation_class_aug,
-    write_voc,
-)
+from spatialprop.data import VOID, voc
+from spatialprop.data.sets.file_examples import tolerate_missing
+from spatialprop.data.sets.voc import LABELS, VOC
+from spatialprop.data.tools import check_predictions, write_submission
+from spatialprop.drawing import class_colours
+from tests.data.imitations import SIZE, save_image
+from tests.data.tiny_folder import save_label
+
+
+def save_voc_mask(path: Path, mask: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(mask)
+    picture.putpalette(class_colours().tobytes())
+    picture.save(path)
+
+
+def outlined_square(value: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """A square of one class on background, with VOC's border of 255."""
+    mask = np.zeros(size, np.uint8)
+    mask[5:20, 8:30] = 255
+    mask[7:18, 10:28] = value
+    return mask
+
+
+VOC_TRAIN, VOC_VAL, VOC_TEST = ["2007_000032", "2007_000039"], ["2007_000033", "2008_000123"], ["2008_000006"]
+VOC_CLASS = {"2007_000032": 1, "2007_000039": 20, "2007_000033": 15, "2008_000123": 12}  # of their squares
+# SBD's own lists cut differently: it trains on an image of VOC's val, and labels one of VOC's train anew.
+SBD_TRAIN, SBD_VAL = ["2007_000032", "2007_000033", "2009_000777"], ["2009_000888"]
+SBD_CLASS = {"2007_000032": 3, "2007_000033": 4, "2009_000777": 5, "2009_000888": 6}
+
+
+def write_voc(root: Path, *, test: bool = True) -> Path:
+    folder = root / "VOCdevkit" / "VOC2012"
+    for name in {*VOC_CLASS, *SBD_CLASS}:
+        save_image(folder / "JPEGImages" / f"{name}.jpg", seed=int(name[-3:]))
+    for name, value in VOC_CLASS.items():
+        save_voc_mask(folder / "SegmentationClass" / f"{name}.png", outlined_square(value))
+    lists = {"train": VOC_TRAIN, "val": VOC_VAL, "trainval": sorted(VOC_TRAIN + VOC_VAL)}
+    if test:
+        lists["test"] = VOC_TEST
+        for name in VOC_TEST:
+            save_image(folder / "JPEGImages" / f"{name}.jpg", seed=7, size=(25, 40))
+    (folder / "ImageSets" / "Segmentation").mkdir(parents=True)
+    for part, names in lists.items():
+        (folder / "ImageSets" / "Segmentation" / f"{part}.txt").write_text("".join(f"{name}\n" for name in names))
+    return root
+
+
+def write_sbd(root: Path) -> Path:
+    """SBD's own release: masks without a border, as structs of MATLAB."""
+    dataset = root / "benchmark_RELEASE" / "dataset"
+    (dataset / "cls").mkdir(parents=True)
+    for name, value in SBD_CLASS.items():
+        mask = np.where(outlined_square(value) == value, value, 0).astype(np.uint8)
+        boundaries = np.empty((20, 1), object)
+        boundaries[:] = [[np.zeros((2, 2))]] * 20
+        fields = {"Boundaries": boundaries, "Segmentation": mask, "CategoriesPresent": np.array([value], np.uint8)}
+        savemat(dataset / "cls" / f"{name}.mat", {"GTcls": fields}, do_compression=True)
+    (dataset / "train.txt").write_text("".join(f"{name}\n" for name in SBD_TRAIN))
+    (dataset / "val.txt").write_text("".join(f"{name}\n" for name in SBD_VAL))
+    return root
+
+
+def write_segmentation_class_aug(folder: Path) -> Path:
+    """SBD's masks as people pass them on: grey PNGs of SBD and of VOC in one folder."""
+    folder.mkdir(parents=True)
+    for name, value in {**VOC_CLASS, **SBD_CLASS}.items():
+        save_label(folder / f"{name}.png", np.where(outlined_square(value) == value, value, 0).astype(np.uint8))
+    return folder
+
 
 EXTRA = ["2009_000777", "2009_000888"]  # what SBD labels and VOC's lists do not
 
@@ -52,7 +108,7 @@ def test_classes_and_colours_are_the_official_ones():
         20: (0, 64, 128),
         255: (224, 224, 192),
     }
-    assert {value: tuple(LABELS.palette[value].tolist()) for value in official} == official
+    assert {value: tuple(class_colours()[value].tolist()) for value in official} == official
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from spatialprop.data import CoarseFiles, ImageFolder, SimulatedCoarse, SyntheticShapes, WithCoarse
-from spatialprop.data.coarse.maps import coarse_map
+from spatialprop.data import CoarseFiles, ImageFolder, SimulatedCoarse, SyntheticShapes, WithCoarse, coarse_map
 from tests.data.tiny_folder import write_tiny_folder
 
 

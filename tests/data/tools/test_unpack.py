@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from spatialprop.data.tools.unpack import unpack
+from spatialprop.data.tools import unpack
 
 
 def write_tar(path, *members, mode="w"):

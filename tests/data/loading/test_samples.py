@@ -10,21 +10,22 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from spatialprop.data import VOID, Augment, ImageFolder, SimulatedCoarse, SquarePatches, SyntheticShapes, WithCoarse
-from spatialprop.data.coarse.maps import coarse_map
-from spatialprop.data.loading.patches import Window
-from spatialprop.data.loading.samples import (
-    SampleKey,
-    Share,
-    ShuffledBatches,
-    TrainingPatches,
-    WholeSamples,
+from spatialprop.data import (
+    VOID,
+    Augment,
+    ImageFolder,
+    SimulatedCoarse,
+    SquarePatches,
+    SyntheticShapes,
+    Window,
+    WithCoarse,
+    coarse_map,
     collate,
     crop_coarse,
-    crop_image,
-    crop_label,
-    merge_classes,
 )
+from spatialprop.data.loading.batches import ProcessShare, ShuffledBatches
+from spatialprop.data.loading.crops import crop_image, crop_label, merge_classes
+from spatialprop.data.loading.samples import SampleKey, TrainingPatches, WholeSamples
 from tests.data.tiny_folder import write_tiny_folder
 
 FORKS = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of a process that has threads
@@ -264,7 +265,7 @@ def test_an_epoch_too_short_for_a_batch():
 
 @given(st.integers(0, 50), st.integers(1, 9))
 def test_shares_hold_every_sample_once(length, world):
-    shares = [Share(length, rank, world) for rank in range(world)]
+    shares = [ProcessShare(length, rank, world) for rank in range(world)]
     assert sorted(itertools.chain(*shares)) == list(range(length))
     assert [len(share) for share in shares] == [len(list(share)) for share in shares]
     assert max(map(len, shares)) - min(map(len, shares)) <= 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from spatialprop.data import SyntheticShapes
-from spatialprop.data.loading.kept import Kept
+from spatialprop.data.loading.in_memory import InMemory
 
 
 class Counted(SyntheticShapes):
@@ -21,7 +21,7 @@ class Counted(SyntheticShapes):
 
 def test_each_example_is_made_once_and_is_the_same():
     drawn = Counted(3)
-    kept = Kept(drawn, megabytes=1)
+    kept = InMemory(drawn, megabytes=1)
     for index in (0, 2, 1, 2, 0, 1):
         fresh = SyntheticShapes("train", 3, size=(100, 100))[index]
         example = kept[index]
@@ -34,7 +34,7 @@ def test_each_example_is_made_once_and_is_the_same():
 
 def test_no_more_is_kept_than_there_is_room_for():
     drawn = Counted(40)  # 40,000 bytes each: 25 fill a megabyte
-    kept = Kept(drawn, megabytes=1)
+    kept = InMemory(drawn, megabytes=1)
     for _ in range(2):
         for index in range(40):
             kept[index]
@@ -49,14 +49,14 @@ def test_coarse_maps_count_and_are_kept():
             return super().__getitem__(index)._replace(coarse=coarse.copy())
 
     drawn = WithMaps(12)
-    kept = Kept(drawn, megabytes=1)
+    kept = InMemory(drawn, megabytes=1)
     for index in [*range(12), *range(12)]:
         np.testing.assert_array_equal(kept[index].coarse, coarse)
     assert drawn.asked == [*range(12), 10, 11]
 
 
 def test_nobody_can_write_to_what_is_kept():
-    kept = Kept(SyntheticShapes("train", 1), megabytes=1)
+    kept = InMemory(SyntheticShapes("train", 1), megabytes=1)
     with pytest.raises(ValueError, match="read-only"):
         kept[0].image[0] = 0
 
@@ -64,4 +64,4 @@ def test_nobody_can_write_to_what_is_kept():
 @pytest.mark.parametrize("memory", [-1, None, 0.5])
 def test_what_is_no_number_of_megabytes_is_refused(memory):
     with pytest.raises(ValueError, match=f"memory must be a whole number of megabytes, 0 for none; got {memory}"):
-        Kept(SyntheticShapes("train", 1), megabytes=memory)
+        InMemory(SyntheticShapes("train", 1), megabytes=memory)

@@ -1,13 +1,33 @@
 """Cityscapes: ids become train ids by the official table."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from spatialprop.data import VOID, Cityscapes, cityscapes
-from spatialprop.data.sets.cityscapes import LABELS, TRAIN_ID
-from tests.data.imitations import SIZE, columns, write_cityscapes
+from spatialprop.data import VOID, cityscapes
+from spatialprop.data.sets.cityscapes import LABELS, TRAIN_ID, Cityscapes
+from tests.data.imitations import SIZE, columns, save_image
 from tests.data.tiny_folder import save_label
+
+CITIES = {"train": ["aachen", "zurich"], "val": ["frankfurt"], "test": ["berlin"]}
+
+
+def write_cityscapes(root: Path) -> Path:
+    """One image of each city, with stripes of all 34 ids."""
+    for split, cities in CITIES.items():
+        for city in cities:
+            name = f"{city}_000000_000019"
+            save_image(root / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png", len(city))
+            folder = root / "gtFine" / split / city
+            folder.mkdir(parents=True)
+            ids = columns(list(TRAIN_ID)) if split != "test" else np.zeros(SIZE, np.uint8)
+            save_label(folder / f"{name}_gtFine_labelIds.png", ids)
+            Image.fromarray(ids).convert("RGB").save(folder / f"{name}_gtFine_color.png")
+            save_label(folder / f"{name}_gtFine_instanceIds.png", ids)
+    return root
+
 
 # The ids that are scored with their names, in the order of their train ids.
 OFFICIAL = (

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from spatialprop.data.sets.synthetic import SyntheticShapes
+from spatialprop.data import SyntheticShapes
 
 CLASSES = len(SyntheticShapes.labels.classes)
 FINGERPRINT = """
 import zlib
-from spatialprop.data.sets.synthetic import SyntheticShapes
+from spatialprop.data import SyntheticShapes
 example = SyntheticShapes("train", 9, seed=4, size=(96, 130))[6]
 print(zlib.crc32(example.image.tobytes()), zlib.crc32(example.label.tobytes()))
 """

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from spatialprop.data.files import write_beside
+from spatialprop.files import write_beside
 
 
 def test_takes_the_place_of_the_file_at_the_end(tmp_path):

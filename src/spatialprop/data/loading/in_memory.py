@@ -5,23 +5,24 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.data.example import Example, Examples, LabelSet
+from spatialprop.data.example import Example, Examples
+from spatialprop.data.label_set import LabelSet
 
 
-class Kept:
-    """Examples that stay in memory once they have been asked for, as long as there is room.
+class InMemory:
+    """Examples that stay in memory once they have been asked for, until the memory is full.
 
-    Those that came first stay: where patches come in a new order each epoch, to put out the oldest would put out what
-    is asked for next as often as not. Their arrays can no longer be written to.
+    The first ones stay: where each epoch has another order, dropping the oldest would drop what is asked for next as
+    often as not. Arrays in memory are read-only.
 
     Args:
-        examples: What is kept.
-        megabytes: Room for the arrays, in each process.
+        examples: The examples.
+        megabytes: Memory for the arrays, in each process.
 
     Example:
         >>> from spatialprop.data import SyntheticShapes
-        >>> kept = Kept(SyntheticShapes("train", 2), megabytes=1)
-        >>> kept[0] is kept[0]
+        >>> examples = InMemory(SyntheticShapes("train", 2), megabytes=1)
+        >>> examples[0] is examples[0]
         True
     """
 
@@ -29,8 +30,8 @@ class Kept:
         if not isinstance(megabytes, int) or megabytes < 0:
             raise ValueError(f"memory must be a whole number of megabytes, 0 for none; got {megabytes!r}")
         self.examples = examples
-        self._room = megabytes * 10**6
-        self._kept: dict[int, Example] = {}
+        self._free = megabytes * 10**6  # bytes
+        self._stored: dict[int, Example] = {}
 
     @property
     def labels(self) -> LabelSet:
@@ -44,16 +45,16 @@ class Kept:
         return len(self.examples)
 
     def __getitem__(self, index: int) -> Example:
-        if index in self._kept:
-            return self._kept[index]
+        if index in self._stored:
+            return self._stored[index]
         example = self.examples[index]
         size = sum(array.nbytes for array in (example.image, example.label, example.coarse) if array is not None)
-        if size > self._room:
+        if size > self._free:
             return example
         coarse = None if example.coarse is None else _read_only(example.coarse)
-        self._room -= size
-        self._kept[index] = Example(example.name, _read_only(example.image), _read_only(example.label), coarse)
-        return self._kept[index]
+        self._free -= size
+        self._stored[index] = Example(example.name, _read_only(example.image), _read_only(example.label), coarse)
+        return self._stored[index]
 
 
 def _read_only(array: NDArray[np.uint8]) -> NDArray[np.uint8]:

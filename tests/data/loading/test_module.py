@@ -11,8 +11,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from spatialprop.data import Augment, LabelSet, SquarePatches, WholeImages, folder
-from spatialprop.data.example import Example
+from spatialprop.data import Augment, Example, LabelSet, SquarePatches, WholeImages, folder
 from spatialprop.data.loading.module import DataModule
 from tests.data.tiny_folder import write_tiny_folder
 

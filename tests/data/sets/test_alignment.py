@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spatialprop.data.sets.alignment import COLUMNS, centred, mean_shape, outside, read_key_points, similarity, warp
-from tests.data.imitations import FACE, placed
+from tests.data.sets.test_helen import FACE, placed
 
 
 def moved(transform, points):

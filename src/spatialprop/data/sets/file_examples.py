@@ -9,14 +9,15 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.data.example import VOID, Example, LabelSet
+from spatialprop.data.example import Example
+from spatialprop.data.label_set import VOID, LabelSet
 from spatialprop.data.readers import COARSE_SUFFIXES, read_coarse, read_image, read_label
 
 T = TypeVar("T")
 _tolerant = ContextVar("tolerant", default=False)
 
 
-class Pair(NamedTuple):
+class ImageEntry(NamedTuple):
     """The files of one image."""
 
     name: str
@@ -26,43 +27,43 @@ class Pair(NamedTuple):
     coarse: Path | None = None
 
 
-class PairedImages:
+class FileExamples:
     """Labelled images in files; each data set lists its own, and may read labels in its own way.
 
     Args:
         labels: The classes.
-        pairs: The files; each must exist.
+        entries: The files; each must exist.
         unused: Label files that no image belongs to.
     """
 
-    def __init__(self, labels: LabelSet, pairs: Sequence[Pair], unused: Sequence[Path] = ()) -> None:
+    def __init__(self, labels: LabelSet, entries: Sequence[ImageEntry], unused: Sequence[Path] = ()) -> None:
         self.labels = labels
-        self.pairs = tuple(pairs)
+        self.entries = tuple(entries)
         self.unused = tuple(unused)
-        _check_names(self.pairs)
+        _check_names(self.entries)
         if not _tolerant.get():
             self._check_files()
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.entries)
 
     @property
     def names(self) -> list[str]:
-        return [pair.name for pair in self.pairs]
+        return [entry.name for entry in self.entries]
 
     @property
     def without_coarse(self) -> list[str]:
         """Names of the images that have no coarse map."""
-        return [pair.name for pair in self.pairs if pair.coarse is None]
+        return [entry.name for entry in self.entries if entry.coarse is None]
 
     def __getitem__(self, index: int) -> Example:
-        pair = self.pairs[index]
-        image, label = self._join(pair, read_image(pair.image), self._label(pair))
-        return Example(pair.name, image, label, self._coarse(pair))
+        entry = self.entries[index]
+        image, label = self._join(entry, read_image(entry.image), self._label(entry))
+        return Example(entry.name, image, label, self._coarse(entry))
 
     def inspect(self, index: int) -> tuple[Example | None, list[str]]:
         """The example, None if image or label are broken, and everything that is wrong with its files."""
-        pair = self.pairs[index]
+        entry = self.entries[index]
         problems: list[str] = []
 
         def attempt(read: Callable[[], T]) -> T | None:
@@ -72,37 +73,37 @@ class PairedImages:
                 problems.append(str(error))
                 return None
 
-        image, coarse = attempt(lambda: read_image(pair.image)), attempt(lambda: self._coarse(pair))
+        image, coarse = attempt(lambda: read_image(entry.image)), attempt(lambda: self._coarse(entry))
         wrong = len(problems)
-        label = attempt(lambda: self._label(pair))
+        label = attempt(lambda: self._label(entry))
         if image is None or len(problems) > wrong:
             return None, problems
-        joined = attempt(lambda: self._join(pair, image, label))
-        return None if joined is None else Example(pair.name, *joined, coarse), problems
+        joined = attempt(lambda: self._join(entry, image, label))
+        return None if joined is None else Example(entry.name, *joined, coarse), problems
 
-    def files(self, pair: Pair) -> list[Path]:
-        """What must exist of a pair."""
-        return [pair.image] if pair.label is None else [pair.image, pair.label]
+    def files(self, entry: ImageEntry) -> list[Path]:
+        """What must exist for an entry."""
+        return [entry.image] if entry.label is None else [entry.image, entry.label]
 
-    def _label(self, pair: Pair) -> NDArray[np.uint8] | None:
+    def _label(self, entry: ImageEntry) -> NDArray[np.uint8] | None:
         """What the label's file or files say; None where there is no label."""
-        return None if pair.label is None else read_label(pair.label, self.labels)
+        return None if entry.label is None else read_label(entry.label, self.labels)
 
     def _join(
-        self, pair: Pair, image: NDArray[np.uint8], label: NDArray[np.uint8] | None
+        self, entry: ImageEntry, image: NDArray[np.uint8], label: NDArray[np.uint8] | None
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Image and label as one example has them; an image without a label has a label of VOID."""
         if label is None:
             return image, np.full(image.shape[:2], VOID, np.uint8)
-        check_size(pair, image, label.shape)
+        check_size(entry, image, label.shape)
         return image, label
 
-    def _coarse(self, pair: Pair) -> NDArray[np.uint8] | None:
-        return None if pair.coarse is None else read_coarse(pair.coarse, self.labels)
+    def _coarse(self, entry: ImageEntry) -> NDArray[np.uint8] | None:
+        return None if entry.coarse is None else read_coarse(entry.coarse, self.labels)
 
     def _check_files(self) -> None:
         listing = Listing()
-        missing = [path for pair in self.pairs for path in self.files(pair) if not listing.has(path)]
+        missing = [path for entry in self.entries for path in self.files(entry) if not listing.has(path)]
         if missing:
             more = f" ({len(missing) - 1} missing besides)" if len(missing) > 1 else ""
             raise FileNotFoundError(
@@ -147,24 +148,24 @@ class Listing:
         return next((path for path in candidates if self.has(path)), None)
 
 
-def with_coarse_from(pairs: Iterable[Pair], coarse: str | Path | None) -> list[Pair]:
+def with_coarse_from(entries: Iterable[ImageEntry], coarse: str | Path | None) -> list[ImageEntry]:
     """Pairs with the coarse maps in `coarse/<split>/<name>.npz` (or `.npy`, `.png`), as far as there are any."""
     if coarse is None:
-        return list(pairs)
+        return list(entries)
     root, listing = Path(coarse), Listing()
     if not root.is_dir():
         raise FileNotFoundError(
             f"data.coarse = {root} is no folder; put coarse maps there as <split>/<name>.npz, "
             f"as `spatialprop data predict ... --to {root}` writes them"
         )
-    return [pair._replace(coarse=listing.coarse(root / pair.split, pair.name)) for pair in pairs]
+    return [entry._replace(coarse=listing.coarse(root / entry.split, entry.name)) for entry in entries]
 
 
-def check_size(pair: Pair, image: NDArray[np.uint8], size: Sequence[int]) -> None:
+def check_size(entry: ImageEntry, image: NDArray[np.uint8], size: Sequence[int]) -> None:
     """Raise unless a label of `size` (H, W) fits its image."""
     if image.shape[:2] != tuple(size):
         raise ValueError(
-            f"{pair.label} is {size[1]}x{size[0]} but its image {pair.image} is "
+            f"{entry.label} is {size[1]}x{size[0]} but its image {entry.image} is "
             f"{image.shape[1]}x{image.shape[0]}; both must have one size"
         )
 
@@ -179,13 +180,13 @@ def read_names(path: Path, fix: str) -> list[str]:
     return names
 
 
-def _check_names(pairs: Sequence[Pair]) -> None:
+def _check_names(entries: Sequence[ImageEntry]) -> None:
     """Coarse maps and predictions are kept by name, so a second image of a name would get those of the first."""
     first: dict[str, Path] = {}
-    for pair in pairs:
-        if pair.name in first:
+    for entry in entries:
+        if entry.name in first:
             raise ValueError(
-                f"{first[pair.name]} and {pair.image} have one name, {pair.name!r}; "
+                f"{first[entry.name]} and {entry.image} have one name, {entry.name!r}; "
                 f"rename one, its label and coarse map"
             )
-        first[pair.name] = pair.image
+        first[entry.name] = entry.image
