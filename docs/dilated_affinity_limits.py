@@ -27,8 +27,8 @@ from spatialprop.metrics import AffinityScores, RefinementChanges, SegmentationS
 from spatialprop.nn.dilated.affinity import both_ends
 from spatialprop.nn.dilated.network import as_log_probabilities, on_grid
 from spatialprop.ops import neighbour_labels
+from spatialprop.report import Table, percent
 from spatialprop.report.dilated.sweep import net
-from spatialprop.report.tables import Table, percent
 from spatialprop.tasks.dilated_affinity import DilatedAffinity
 from spatialprop.tasks.dilated_affinity_diagnosis import near_border
 from spatialprop.tasks.dilated_affinity_loss import labels_on_grid

@@ -1,12 +1,13 @@
 """Files appear whole or not at all."""
 
+import json
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from spatialprop.files import write_beside
+from spatialprop.files import write_beside, write_file, write_json
 
 
 def test_takes_the_place_of_the_file_at_the_end(tmp_path):
@@ -75,3 +76,23 @@ def test_a_name_may_be_as_long_as_the_system_allows_and_errors_give_it(tmp_path)
     with pytest.raises(FileNotFoundError) as error, write_beside(missing):
         pass
     assert error.value.filename == str(missing)
+
+
+def test_a_file_and_its_folder_are_written_at_once(tmp_path):
+    path = write_file(tmp_path / "new" / "a.txt", "ä")
+    assert path.read_text(encoding="utf-8") == "ä"
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.txt"]
+    assert write_file(path, b"1").read_bytes() == b"1"
+
+
+def test_packed_json_means_the_same_in_fewer_lines(tmp_path):
+    value = {
+        "numbers": [index / 3 for index in range(100)],
+        "nested": [{"name": "ä\n" * 20, "more": {"a": None, "b": [[1, 2], []]}} for _ in range(3)],
+        1: {},
+        "empty": [],
+        "not a number": float("inf"),
+    }
+    path = write_json(tmp_path / "a.json", value)
+    assert json.loads(path.read_text()) == json.loads(json.dumps(value))
+    assert len(path.read_text().splitlines()) == 20

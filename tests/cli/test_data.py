@@ -94,7 +94,7 @@ def test_an_archive_that_is_not_the_published_one_is_not_unpacked(served, tmp_pa
 
 
 def test_a_mirror_must_have_the_same_archive(served, tmp_path, capsys):
-    address = sources.SOURCES["voc"].archives[0].address
+    address = VOC_MODULE.SOURCE.archives[0].address
     (served.parent / "mirrored.tar").write_bytes(served.read_bytes())
     served.unlink()
     assert "cannot download" in told(capsys, "get", "voc", "--to", "to", code=2)

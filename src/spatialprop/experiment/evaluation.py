@@ -15,9 +15,7 @@ from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.trained import read_config, take_over, trained_task
 from spatialprop.experiment.universal import evaluate_universal
 from spatialprop.files import write_beside
-from spatialprop.report.helen import helen_tables
-from spatialprop.report.page import write_report
-from spatialprop.report.tables import comparison_table
+from spatialprop.report import comparison_table, helen_tables, write_report
 
 log = logging.getLogger(__name__)
 

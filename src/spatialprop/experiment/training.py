@@ -34,9 +34,7 @@ from spatialprop.experiment.parts import (
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.wandb_logging import log_results
 from spatialprop.files import write_beside
-from spatialprop.report.helen import helen_tables
-from spatialprop.report.page import write_report
-from spatialprop.report.tables import comparison_table
+from spatialprop.report import comparison_table, helen_tables, write_report
 from spatialprop.tasks.optimization import restore
 
 log = logging.getLogger(__name__)

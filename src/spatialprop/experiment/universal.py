@@ -18,8 +18,7 @@ from spatialprop.experiment.parts import make_baselines, make_data, make_splits,
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.trained import read_config, take_over, trained_task
 from spatialprop.files import write_beside
-from spatialprop.report.page import write_report
-from spatialprop.report.universal import universal_tables, write_universal
+from spatialprop.report import universal_tables, write_report, write_universal
 from spatialprop.tasks import Refine
 from spatialprop.tasks.universal import Universal
 

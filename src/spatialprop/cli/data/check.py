@@ -66,7 +66,7 @@ def _inspect(name: str, examples: Examples, workers: int) -> SplitReport:
 
 
 def _splits_table(reports: Mapping[str, SplitReport]) -> str:
-    from spatialprop.report.tables import Table, percent
+    from spatialprop.report import Table, percent
 
     rows = [
         [
@@ -94,7 +94,7 @@ def _sizes(report: SplitReport) -> str:
 
 def _classes_table(reports: Mapping[str, SplitReport], labels: LabelSet) -> str:
     """How much of the pixels that count each class has, and in how many images it is."""
-    from spatialprop.report.tables import Table
+    from spatialprop.report import Table
 
     heading = ["class"]
     for name in reports:

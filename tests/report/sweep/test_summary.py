@@ -3,10 +3,9 @@ import math
 
 import pytest
 
+from spatialprop.report import summarise, write_summary
 from spatialprop.report.sweep.figures import draw_scores, draw_trimaps
-from spatialprop.report.sweep.page import write_summary
-from spatialprop.report.sweep.result import GAIN, Spread
-from spatialprop.report.sweep.settings import summarise
+from spatialprop.report.sweep.results import GAIN, MeanStd
 from tests.report.folders import scores, write_job
 from tests.report.reader import read
 
@@ -28,12 +27,12 @@ def multirun(tmp_path):
 
 
 def test_mean_and_deviation_by_hand():
-    spread = Spread([1.0, 2.0, 6.0])
+    spread = MeanStd([1.0, 2.0, 6.0])
     assert spread.mean == 3
     assert spread.deviation == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
-    assert Spread([0.5]).deviation is None
-    assert Spread([0.5]).text() == "50.0"
-    assert Spread([-0.02, -0.04]).text("+") == "-3.0 ± 1.4"
+    assert MeanStd([0.5]).deviation is None
+    assert MeanStd([0.5]).text() == "50.0"
+    assert MeanStd([-0.02, -0.04]).text("+") == "-3.0 ± 1.4"
 
 
 def test_jobs_that_differ_in_the_seed_alone_are_one_setting(multirun):

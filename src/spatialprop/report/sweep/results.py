@@ -14,11 +14,11 @@ Key = TypeVar("Key", str, int)
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Values of the jobs of a setting: their mean, and how far they lie apart.
+class MeanStd:
+    """The values that the jobs of a setting have: mean and standard deviation.
 
     Example:
-        >>> Spread([0.7, 0.8, 0.9]).text()
+        >>> MeanStd([0.7, 0.8, 0.9]).text()
         '80.0 ± 10.0'
     """
 
@@ -35,8 +35,12 @@ class Spread:
 
     def text(self, sign: str = "", scale: float = 100, digits: int = 1) -> str:
         """Mean and deviation, in percent unless another scale is given, with a sign if it is "+"."""
-        spread = "" if self.deviation is None else f" ± {scale * self.deviation:.{digits}f}"
-        return f"{scale * self.mean:{sign}.{digits}f}{spread}"
+        deviation = "" if self.deviation is None else f" ± {scale * self.deviation:.{digits}f}"
+        return f"{scale * self.mean:{sign}.{digits}f}{deviation}"
+
+    def plain(self) -> dict[str, Any]:
+        """As numbers, for `report.json`."""
+        return {"mean": self.mean, "std": self.deviation, "n": len(self.values)}
 
 
 @dataclass(frozen=True)
@@ -69,17 +73,17 @@ class Result:
         found = {seed: scores_of(metrics, self.method) for seed, metrics in self.metrics.items()}
         return {seed: scores[key] for seed, scores in found.items() if key in scores}
 
-    def scores(self) -> dict[str, Spread]:
+    def scores(self) -> dict[str, MeanStd]:
         """Each score, and how far mIoU and Boundary IoU lie over the coarse ones."""
-        return _spreads(scores_of(metrics, self.method) for metrics in self.distinct)
+        return _means(scores_of(metrics, self.method) for metrics in self.distinct)
 
-    def trimap(self) -> dict[int, Spread]:
+    def trimap(self) -> dict[int, MeanStd]:
         """Trimap IoU by radius."""
-        return _spreads(trimap(metrics[self.method]) for metrics in self.distinct)
+        return _means(trimap(metrics[self.method]) for metrics in self.distinct)
 
-    def trimap_gain(self) -> dict[int, Spread]:
+    def trimap_gain(self) -> dict[int, MeanStd]:
         """How far trimap IoU lies over the coarse one of the same job, by radius."""
-        return _spreads(_trimap_gain(metrics, self.method) for metrics in self.distinct)
+        return _means(_trimap_gain(metrics, self.method) for metrics in self.distinct)
 
 
 def scores_of(metrics: Metrics, method: str) -> dict[str, float]:
@@ -109,9 +113,9 @@ def milliseconds_of(jobs: Iterable[Metrics], method: str) -> list[float]:
     return [time for metrics in jobs if is_number(time := metrics[method].get("milliseconds"))]
 
 
-def _spreads(jobs: Iterable[Mapping[Key, float]]) -> dict[Key, Spread]:
+def _means(jobs: Iterable[Mapping[Key, float]]) -> dict[Key, MeanStd]:
     values: dict[Key, list[float]] = {}
     for job in jobs:
         for key, value in job.items():
             values.setdefault(key, []).append(value)
-    return {key: Spread(found) for key, found in values.items()}
+    return {key: MeanStd(found) for key, found in values.items()}

@@ -5,7 +5,6 @@ from functools import partial
 from statistics import fmean
 from typing import NamedTuple
 
-from spatialprop.metrics.image_effects import SMALL
 from spatialprop.report.tables import MISSING, Table, percent, signed_percent
 
 TITLE = "When propagation helps"
@@ -22,7 +21,7 @@ COLUMNS = {
 NOTE = (
     "In percent but for numbers of images. Images are sorted by each condition and cut into thirds; mean: of the "
     "condition. Coarse error: share of pixels that are wrong before; in small regions: share of these in connected "
-    f"regions of at most 1/{round(1 / SMALL)} of the image; border pairs seen: of all pairs of different classes, how "
+    "regions of at most 1/1000 of the image; border pairs seen: of all pairs of different classes, how "
     "many have an affinity below 0.5. Net: mean share of pixels changed rightly less wrongly; hurt: images in which it "
     "is below zero. An image that is more wrong has more to gain at the same skill, so skill is given on its own: of "
     "the wrong pixels of these images, how many were mended, and of the right ones, how many were broken. Break-even: "

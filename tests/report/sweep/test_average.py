@@ -5,10 +5,10 @@ import json
 import pytest
 
 from spatialprop.cli import main as spatialprop
+from spatialprop.report import summarise
 from spatialprop.report.sweep.average import average_table, averages
 from spatialprop.report.sweep.figures import draw_sets
-from spatialprop.report.sweep.result import BOUNDARY_GAIN, GAIN
-from spatialprop.report.sweep.settings import summarise
+from spatialprop.report.sweep.results import BOUNDARY_GAIN, GAIN
 from tests.report.folders import scores, write_job
 from tests.report.reader import read
 

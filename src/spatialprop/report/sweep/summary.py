@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from spatialprop.report.run import METRICS, is_run, natural_order, read_data_name, read_metrics, read_overrides
-from spatialprop.report.sweep.result import GAIN, Result, Spread, milliseconds_of, outcome
+from spatialprop.report.sweep.results import GAIN, MeanStd, Result, milliseconds_of, outcome
 from spatialprop.report.tables import CHANGES, MISSING, SCORES, Table, nearest_radius
 
 
@@ -107,7 +107,7 @@ class Summary:
         columns |= {heading: [] for heading in (*others, f"trimap IoU {near} px", *CHANGES.values(), "ms")}
         labels = []
         for result in self.results():
-            scores, times = result.scores(), Spread(result.milliseconds)
+            scores, times = result.scores(), MeanStd(result.milliseconds)
             gain, curve = scores.get(GAIN), result.trimap()
             texts = [scores[key].text() if key in scores else MISSING for key in SCORES]
             texts[1:1] = [gain.text("+") if gain else MISSING]

@@ -3,19 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spatialprop.metrics.affinity import NEAR_BORDER
-from spatialprop.report.dilated import helps as affinity_helps
+from spatialprop.report.dilated import by_condition
 from spatialprop.report.tables import MISSING, Table, decimal, is_number, percent, signed_percent
 
 SCORES = {"precision": "precision", "recall": "recall", "F1": "F1", "average_precision": "AP"}
 PLACES = {"all": "all", "near_border": "near a border"}
 ACCURACY = "Accuracy of affinities"
-HELPS = affinity_helps.TITLE
+HELPS = by_condition.TITLE
 REGIONS = "Regions of errors"
 COST = "Cost"
 NEAR = (
-    "Pairs are counted from both ends. Near a border: a cell of another class lies within "
-    f"{NEAR_BORDER} cells of the end that a pair is counted from, at all dilations."
+    "Pairs are counted from both ends. Near a border: a cell of another class lies within 2 cells of the end that a "
+    "pair is counted from, at all dilations."
 )
 LEFT_OUT = (
     "Operations are those of convolutions, of averaging and of scans, a product and a sum counting two; not counted: "
@@ -24,7 +23,7 @@ LEFT_OUT = (
 NOTES = {
     ACCURACY: "In percent. Different: of the pairs said to be of different classes, how many are (precision), and how "
     "many of those that are were said to be (recall), at an affinity of 0.5; AP over all thresholds. " + NEAR,
-    HELPS: affinity_helps.NOTE,
+    HELPS: by_condition.NOTE,
     REGIONS: "Wrong pixels before and after propagation, by how many wrong pixels the connected region that they "
     "belong to had before; 0: there was none. Change: of these pixels; of all: of all wrong pixels before.",
     COST: f"Operations for one image of the size given; median time over all images. {LEFT_OUT}",
@@ -38,7 +37,7 @@ def affinity_tables(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Table
     if coarse.get("affinity"):
         tables[ACCURACY] = accuracy_table(coarse["affinity"])
     if refined.get("images"):
-        tables[HELPS] = affinity_helps.helps_table(refined["images"])
+        tables[HELPS] = by_condition.helps_table(refined["images"])
     if refined.get("error_regions"):
         tables[REGIONS] = regions_table(refined["error_regions"])
     if coarse.get("cost"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spatialprop.report.dilated.helps import when_it_helps
+from spatialprop.report.dilated.by_condition import when_it_helps
 
 
 def make_counts(images=10, seed=0):

@@ -8,12 +8,12 @@ import pytest
 from spatialprop.callbacks.failures import KINDS
 from spatialprop.cli import main as spatialprop
 from spatialprop.data import LabelSet
-from spatialprop.report.dilated.affinity import affinity_tables
+from spatialprop.metrics.affinity import NEAR_BORDER
+from spatialprop.metrics.image_effects import SMALL
+from spatialprop.report import affinity_tables, read_kinds, read_run, summarise, write_report
+from spatialprop.report.dilated import NOTES
 from spatialprop.report.dilated.figures import draw_failures, draw_steps
 from spatialprop.report.dilated.sweep import affinity_sweep_tables, draw_steps_of_settings
-from spatialprop.report.page import write_report
-from spatialprop.report.run import read_kinds, read_run
-from spatialprop.report.sweep.settings import summarise
 from tests.report.folders import arrays, scores, write_job, write_run
 from tests.report.reader import read
 
@@ -239,3 +239,8 @@ def test_a_multirun_of_other_tasks_has_none_of_it(tmp_path):
 def test_without_one_segmenter_alone_there_is_nothing_to_compare_with(tmp_path):
     write_job(tmp_path, 0, ["experiment=full", "seed=1"], affinity_metrics())
     assert "Against the segmenter alone" not in affinity_sweep_tables(summarise(tmp_path))
+
+
+def test_notes_give_the_limits_that_metrics_use():
+    assert f"within {NEAR_BORDER} cells" in NOTES["Accuracy of affinities"]
+    assert f"at most 1/{1 / SMALL:.0f} of the image" in NOTES["When propagation helps"]
