@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spatialprop.data import VOID
-from spatialprop.nn.dilated.affinity import later_half
+from spatialprop.nn.dilated import later_half
 from spatialprop.ops import neighbour_labels
 
 

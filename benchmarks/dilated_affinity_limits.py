@@ -1,6 +1,6 @@
 """Measure how good affinities must be for propagation to help: writes limits.json, limits.md and limits.png.
 
-    python docs/dilated_affinity_limits.py RUN [--images 24]        RUN: the folder of a run of task=dilated_affinity
+    python benchmarks/dilated_affinity_limits.py RUN [--images 24]    RUN: the folder of a run of task=dilated_affinity
 
 The head of a trained run is made more and less willing to tie pixels together, by adding a number to all its logits;
 its errors stay where they are. For each such number the test images give the precision and recall of "these two are of
@@ -9,7 +9,6 @@ right and wrong. Nothing is trained. Files go to RUN/limits. About a minute for 
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,9 @@ from spatialprop.data import VOID
 from spatialprop.experiment.parts import make_splits
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.trained import load_run, read_config
-from spatialprop.files import write_beside
+from spatialprop.files import write_beside, write_file, write_json
 from spatialprop.metrics import AffinityScores, RefinementChanges, SegmentationScores
-from spatialprop.nn.dilated.affinity import both_ends
-from spatialprop.nn.dilated.network import as_log_probabilities, on_grid
+from spatialprop.nn.dilated import as_log_probabilities, both_ends, on_grid
 from spatialprop.ops import neighbour_labels
 from spatialprop.report import Table, percent
 from spatialprop.report.dilated.sweep import net
@@ -132,12 +130,9 @@ def main() -> None:
     options = parser.parse_args()
     measured = measure(options.run, options.images)
     folder = options.run / "limits"
-    folder.mkdir(exist_ok=True)
     text = table(measured).text()
-    with write_beside(folder / "limits.json") as file:
-        file.write((json.dumps(measured, indent=2) + "\n").encode())
-    with write_beside(folder / "limits.md") as file:
-        file.write((text + "\n").encode())
+    write_json(folder / "limits.json", measured)
+    write_file(folder / "limits.md", text + "\n")
     with write_beside(folder / "limits.png") as file:
         draw(measured).savefig(file, format="png", dpi=120)
     print(text)

@@ -1,6 +1,6 @@
-"""Draw docs/dilated_affinity.png: which neighbours a pixel has at several dilations, and the matrix that they fill.
+"""Draw neighbours.png: which neighbours a pixel has at several dilations, and the matrix that they fill.
 
-python docs/dilated_affinity.py
+python results/dilated_affinity/neighbours.py
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from spatialprop.nn.dilated.affinity import both_ends
+from spatialprop.nn.dilated import both_ends
 from spatialprop.ops.spreading.pairs import neighbour_offsets
 
 DILATIONS, KERNEL = (1, 2, 4), 3

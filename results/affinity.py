@@ -1,6 +1,6 @@
-"""Draw docs/affinity.png: what one-way and three-way propagation do to a ragged mask, and whom one pixel listens to.
+"""Draw affinity.png: what one-way and three-way propagation do to a ragged mask, and a pixel's affinities in each.
 
-    python docs/affinity.py
+    python results/affinity.py
 
 Nothing is learned here. The gates come from differences of colour between neighbours, so that the picture shows the
 operator alone.
@@ -60,11 +60,11 @@ def main() -> None:
         for _ in range(2):
             refined = propagate(refined, gates, merge="mean")
         panels.append((f"{name}, two units", refined[0, 0]))
-        affinities.append((f"whom one pixel hears, {name}", affinity_row(gates, PIXEL).mean(1)[0, 0]))
+        affinities.append((f"affinity of one pixel, {name}", affinity_row(gates, PIXEL).mean(1)[0, 0]))
 
     figure, axes = plt.subplots(1, 6, figsize=(15, 2.75), constrained_layout=True)
     for axis, (title, picture) in zip(axes, panels + affinities, strict=True):
-        if title.startswith("whom"):
+        if title.startswith("affinity"):
             axis.imshow(np.log10(picture.numpy() + 1e-6), cmap="magma", vmin=-5, vmax=-1)
             axis.plot(PIXEL[1], PIXEL[0], "+", color="cyan", markersize=9)
         else:

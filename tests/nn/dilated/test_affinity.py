@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from spatialprop.nn import AffinityHead, AffinityPropagation
-from spatialprop.nn.dilated.affinity import both_ends, later_half, scan_gates
+from spatialprop.nn.dilated import both_ends, later_half
+from spatialprop.nn.dilated.propagation import scan_gates
 from spatialprop.ops import DIRECTIONS, neighbour_labels, propagate
 from spatialprop.ops.spreading.pairs import neighbour_offsets
 

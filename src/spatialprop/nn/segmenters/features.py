@@ -1,4 +1,4 @@
-"""What stands between a segmenter's features and whatever else is read from them."""
+"""The features of a segmenter, from which gates or affinities are predicted."""
 
 from torch import nn
 
@@ -8,9 +8,9 @@ GROUPS = 4
 
 
 def reduced(in_channels: int, width: int, kernel: int = 1) -> nn.Sequential:
-    """Bring features to `width` channels, a multiple of 4, of the same size whatever the network that they come from.
+    """Reduce features to `width` channels, a multiple of 4, and normalise them.
 
-    Those of one network are a hundred times as large as another's, and what is read from them must not care.
+    The features of one segmenter are a hundred times as large as those of another.
     """
     if not is_integer(width) or width < GROUPS or width % GROUPS:
         raise ValueError(f"width must be a multiple of {GROUPS}; got {width!r}")

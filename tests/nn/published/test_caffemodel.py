@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from spatialprop.nn.published import load_weights
 from spatialprop.nn.published.caffemodel import read_caffemodel
-from spatialprop.nn.published.weights import load_weights
-from tests.nn.caffemodels import caffemodel, field, layers_of, varint
+from tests.nn.published.caffemodels import caffemodel, field, layers_of, varint
 
 CONVOLUTION = torch.arange(2 * 3 * 3 * 3.0).reshape(2, 3, 3, 3)
 MATRIX = torch.arange(200 * 7.0).reshape(200, 7)

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from spatialprop.nn.published.weights import load_state, load_weights
+from spatialprop.nn.published import load_state, load_weights
 
 
 def network():

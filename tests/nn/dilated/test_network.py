@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from spatialprop.nn import AffinityPropagation, DilatedAffinityNetwork
-from spatialprop.nn.dilated.cost import flops, parameters, propagate_flops, spread_flops
+from spatialprop.nn.dilated import flops, parameters
+from spatialprop.nn.dilated.cost import propagate_flops, spread_flops
 from spatialprop.nn.segmenters import UNet
 from tests.nn.segmenters.test_every_segmenter import SEGMENTERS
 
