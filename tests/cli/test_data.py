@@ -322,6 +322,7 @@ def test_results_are_packed_for_the_server(tmp_path, capsys):
 # imports
 
 
+@pytest.mark.slow
 def test_help_imports_nothing_heavy_and_check_nothing_of_training(tmp_path):
     write_tiny_folder(tmp_path / "discs", images=1)
     code = """

@@ -120,6 +120,7 @@ def test_changes_are_independent_of_each_other():
     assert np.abs(correlation - np.eye(4)).max() < 0.2
 
 
+@pytest.mark.slow
 def test_importing_it_asks_no_server_for_a_newer_version():
     script = """
 import os, urllib.request

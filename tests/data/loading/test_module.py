@@ -99,8 +99,7 @@ class KillAfter(pl.Callback):
             raise KilledError
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("done", [1, 2, 5])
+@pytest.mark.parametrize(("done", "workers"), [(1, 0), (2, 2), (5, 0)])
 def test_goes_on_after_a_stop_with_the_batch_that_is_due(splits, tmp_path, workers, done):
     course = course_of(tmp_path, data(splits), max_epochs=3)
     checkpoint = tmp_path / "stopped.ckpt"
@@ -182,6 +181,7 @@ def test_whole_images_come_one_at_a_time_and_in_order(splits, tmp_path):
     assert "coarse" not in next(iter(data(splits, with_coarse=False).val_dataloader()))
 
 
+@pytest.mark.slow
 def test_workers_start_in_a_process_of_joblib(splits):
     # Whose way to start processes is the default there, and fails for those of others.
     def first_name():

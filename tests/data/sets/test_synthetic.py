@@ -62,6 +62,7 @@ def test_any_size(size):
     assert example.label.max() < CLASSES
 
 
+@pytest.mark.slow
 def test_an_image_is_the_same_in_another_process():
     example = SyntheticShapes("train", 9, seed=4, size=(96, 130))[6]
     elsewhere = subprocess.run([sys.executable, "-c", FINGERPRINT], capture_output=True, text=True, check=True).stdout
