@@ -1,7 +1,7 @@
 """Scores of segmentations, over whole sets and across processes."""
 
 from spatialprop.metrics.affinity import AffinityScores
-from spatialprop.metrics.boundary import BoundaryIoU, TrimapIoU, distance_to_border, mend_near_borders
+from spatialprop.metrics.boundary import BoundaryIoU, TrimapIoU, correct_near_borders, distance_to_border
 from spatialprop.metrics.changes import RefinementChanges
 from spatialprop.metrics.error_regions import ErrorRegion, ErrorRegions, error_regions
 from spatialprop.metrics.helen import HelenFScores, has_faces
@@ -20,8 +20,8 @@ __all__ = [
     "RefinementChanges",
     "SegmentationScores",
     "TrimapIoU",
+    "correct_near_borders",
     "distance_to_border",
     "error_regions",
     "has_faces",
-    "mend_near_borders",
 ]

@@ -1,4 +1,4 @@
-"""How figures are laid out, look and are written: without pyplot, so that nothing global changes."""
+"""Layout, style and files of figures, without pyplot and its global state."""
 
 import io
 from collections.abc import Collection, Iterable, Sequence
@@ -46,14 +46,14 @@ def picture_grid(
     foot: float,
     captions: Sequence[str] = (),
 ) -> tuple[Figure, list[list[Axes]]]:
-    """Axes for rows of pictures of one width, with as little room between them as they need.
+    """Axes for rows of pictures of one width, with little space between them.
 
     Args:
         shapes: Height and width in pixels of each row's pictures.
-        titles: What stands above each column.
-        names: What stands beside each row.
-        foot: Room left below, in inches.
-        captions: What stands below each row.
+        titles: Titles of the columns.
+        names: Names of the rows.
+        foot: Space left below, in inches.
+        captions: Captions below the rows.
     """
     columns = len(titles)
     width = _picture_width(columns)
@@ -121,7 +121,7 @@ def class_entries(values: Iterable[int], labels: LabelSet, numbered: bool = Fals
 
 
 def hatched(picture: NDArray[np.uint8], where: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """A picture (H, W, 3) hatched where a mask (H, W) says so, as void is."""
+    """Hatch a picture (H, W, 3) where a mask (H, W) is true, as void is drawn."""
     rows, columns = np.indices(where.shape)
     period = max(4, max(where.shape) // 40)
     stripes = (rows + columns) % period < max(1, period // 4)
@@ -149,7 +149,7 @@ def legend(figure: Figure, entries: Sequence[tuple[str, Patch]], place: Place = 
 
 
 def legend_height(names: Sequence[str], columns: int = 4) -> float:
-    """The room in inches that a legend of these names needs below a grid of so many columns."""
+    """The height in inches of a legend of these names below a grid of so many columns."""
     return 0.1 + _LINE * -(-len(names) // _legend_columns(names, _grid_width(columns)))
 
 

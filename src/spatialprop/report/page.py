@@ -1,4 +1,4 @@
-"""A run's page: one HTML file that needs nothing beside it."""
+"""A run's page: one HTML file without external files."""
 
 import base64
 import shlex
@@ -46,7 +46,7 @@ summary { cursor: pointer; }
 
 
 def write_report(folder: str | Path) -> Path:
-    """Draw a run's figures and write its `report.html`, from nothing but what lies in its folder.
+    """Draw a run's figures and write its `report.html`, from the files in its folder alone.
 
     Returns:
         Where the page was written.
@@ -90,7 +90,7 @@ def _sections(run: Run, figures: Sequence[tuple[Path, str]]) -> list[str]:
     if figures:
         sections += ["<h2>Figures</h2>", *(figure_html(path, caption) for path, caption in figures)]
     sections.append(
-        f"<h2>Reproduce</h2>\n<p>Run it again, or draw this page anew:</p>\n<pre>{escape(_commands(run))}</pre>"
+        f"<h2>Reproduce</h2>\n<p>Run it again, or rebuild this page:</p>\n<pre>{escape(_commands(run))}</pre>"
     )
     if run.config:
         sections.append(

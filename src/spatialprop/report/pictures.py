@@ -27,8 +27,8 @@ from spatialprop.report.run import Arrays
 
 WRONG, CORRECTED, NEWLY_WRONG = (207, 34, 46), (45, 164, 78), (111, 66, 193)
 _OTHERWISE = (212, 167, 44)  # from one error to another
-_HEARD, _COUNTERED = (178, 24, 43), (33, 102, 172)  # the ends of RdBu
-_LOUDEST = 32  # pixels that are drawn in full colour
+_POSITIVE, _NEGATIVE = (178, 24, 43), (33, 102, 172)  # the ends of RdBu
+_LARGEST = 32  # pixels that are drawn in full colour
 _BAR = 0.5  # inches that a colour bar needs
 
 
@@ -56,7 +56,7 @@ def draw_examples(examples: Sequence[tuple[str, Arrays]], labels: LabelSet) -> F
 
 
 def draw_changes(examples: Sequence[tuple[str, Arrays]], labels: LabelSet) -> Figure | None:
-    """Image, ground truth, masks, what refinement changed and how much the image's own mIoU has gained by that."""
+    """Image, ground truth, masks, the pixels that refinement changed, and the gain in the image's own mIoU."""
     examples = [(name, arrays) for name, arrays in examples if {"label", "coarse", "refined", "gain"} <= arrays.keys()]
     maps = {
         "what changed": lambda arrays: change_map(
@@ -162,7 +162,7 @@ def change_map(
 
 
 def draw_object_probability(examples: Sequence[tuple[str, Arrays]]) -> Figure | None:
-    """How likely each pixel is anything but background, before and after."""
+    """The probability that a pixel is not background, before and after."""
     needed = ("image", "coarse_object", "refined_object")
     examples = [(name, arrays) for name, arrays in examples if all(key in arrays for key in needed)]
     if not examples:
@@ -186,7 +186,7 @@ def draw_object_probability(examples: Sequence[tuple[str, Arrays]]) -> Figure | 
 
 
 def draw_affinity(examples: Sequence[tuple[str, Arrays]], most: int = 4) -> Figure | None:
-    """How much one marked pixel listens to each other one.
+    """The affinity of one marked pixel to each other one.
 
     Args:
         examples: Name and arrays of each image; those without an affinity are passed over.
@@ -201,7 +201,7 @@ def draw_affinity(examples: Sequence[tuple[str, Arrays]], most: int = 4) -> Figu
     colours = ScalarMappable(Normalize(-1, 1), matplotlib.colormaps["RdBu_r"])
     for (_, arrays), row in zip(examples, rows, strict=True):
         values = _compressed(arrays["affinity"])
-        tint = np.where(values[..., None] > 0, _HEARD, _COUNTERED)
+        tint = np.where(values[..., None] > 0, _POSITIVE, _NEGATIVE)
         weight = 0.9 * np.abs(values)[..., None]
         grey = arrays["image"].mean(axis=-1, keepdims=True) * 0.4 + 140
         _show(row[0], arrays["image"])
@@ -211,15 +211,16 @@ def draw_affinity(examples: Sequence[tuple[str, Arrays]], most: int = 4) -> Figu
         for axes in row:
             axes.plot(j, i, "o", markersize=6, markerfacecolor="none", markeredgecolor="white", markeredgewidth=2.4)
             axes.plot(j, i, "o", markersize=6, markerfacecolor="none", markeredgecolor="black", markeredgewidth=1.1)
-    _colour_bar(figure, rows[-1][1:], colours, f"affinity, relative to the {_LOUDEST} pixels heard most; square root")
+    _colour_bar(figure, rows[-1][1:], colours, f"affinity, relative to the {_LARGEST} largest; square root")
     return figure
 
 
 def _compressed(affinity: NDArray[np.float32]) -> NDArray[np.float32]:
-    # A pixel hears itself and a few others most by far: they must not set the scale. The root keeps far ones visible.
+    # The affinity to a few nearby pixels is by far the largest: they must not set the scale. The root keeps far pixels
+    # visible.
     size = np.abs(affinity)
-    loudest = np.sort(size[size > 0])[-_LOUDEST:]
-    top = loudest[0] if loudest.size else 1.0
+    largest = np.sort(size[size > 0])[-_LARGEST:]
+    top = largest[0] if largest.size else 1.0
     return np.asarray(np.sign(affinity) * np.sqrt(np.clip(size / top, 0, 1)), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""What a run's folder holds, read as far as it is there: a run may have been cut off, or not be finished yet."""
+"""The content of a run's folder, as far as it exists: a run may have failed, or not be finished yet."""
 
 import csv
 import json
@@ -25,18 +25,18 @@ _PARTS = (METRICS, "config.yaml", ".hydra", "csv", "examples")
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder as it was read; what is missing is empty.
+    """The content of a run's folder; missing parts are empty.
 
     Args:
-        folder: Where it was read from.
+        folder: The folder.
         config: The text of `config.yaml`.
-        overrides: What the run was started with, such as "seed=2".
+        overrides: The overrides that the run was started with, such as "seed=2".
         labels: The classes of its data; numbers stand for names if `data.json` is missing.
         images: How many images its scores were taken on, None if unknown.
         metrics: Scores by method, in the order in which to show them.
-        examples: Name and arrays of each image that the run kept.
-        curves: What was logged while it trained, by column.
-        segmenter_curves: What was logged while its coarse model was trained before.
+        examples: Name and arrays of each image that the run saved.
+        curves: Values logged in training, by column.
+        segmenter_curves: Values logged in the training of its coarse model.
     """
 
     folder: Path
@@ -51,7 +51,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The last two parts of the folder's path, which say what was run and when."""
+        """The last two parts of the folder's path: the run's name and time."""
         return "/".join(self.folder.resolve().parts[-2:])
 
 
@@ -102,7 +102,7 @@ def read_kinds(folder: Path, kinds: Iterable[str]) -> dict[str, list[tuple[str, 
 
 
 def read_overrides(folder: Path) -> tuple[str, ...]:
-    """What a run was started with; nothing if that is not written down."""
+    """The overrides that a run was started with; none if there is no record of them."""
     path = folder / ".hydra" / "overrides.yaml"
     if not path.is_file():
         return ()
@@ -133,7 +133,7 @@ def read_data_name(folder: Path) -> str:
 def read_curves(folder: Path) -> Curves:
     """Read the columns of Lightning's `version_*/metrics.csv`, those of a resumed run as one.
 
-    A later version starts from a checkpoint: it replaces what an earlier one had logged from that step on.
+    A later version starts from a checkpoint: it replaces the earlier one's values from that step on.
     """
     rows: list[dict[str, float]] = []
     for path in sorted(folder.glob("version_*/metrics.csv"), key=natural_order):

@@ -16,7 +16,7 @@ from spatialprop.report.tables import Table
 RESULTS = "universal.json"
 TITLE = "Universal refinement"
 _SCORES = {"pixel_accuracy": "overall accuracy", "mean_accuracy": "mean accuracy", "mIoU": "mean IoU"}
-_NOTE = "In percent. Each segmenter's coarse maps, and what is made of them; nothing was fine-tuned on any of them."
+_NOTE = "In percent. Each segmenter's coarse maps and their refinements; nothing was fine-tuned on any of them."
 
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]  # source -> method -> scores
 

@@ -17,8 +17,8 @@ from spatialprop.metrics import (
     MethodScores,
     RefinementChanges,
     SegmentationScores,
+    correct_near_borders,
     has_faces,
-    mend_near_borders,
 )
 
 ORACLE_RADIUS = 8
@@ -68,7 +68,7 @@ class Comparison(nn.Module):
             with self.timed(method, torch.device("cpu")):
                 result = baseline(pixels, probabilities)
             labels[method] = torch.from_numpy(result.astype(np.int64))[None].to(label.device)
-        labels[ORACLE] = mend_near_borders(labels["coarse"], label, radius=ORACLE_RADIUS, ignore_index=VOID)
+        labels[ORACLE] = correct_near_borders(labels["coarse"], label, radius=ORACLE_RADIUS, ignore_index=VOID)
         for method, scores in self.scores.items():
             scores.update(labels[method], label)
         for method, faces in self.faces.items():

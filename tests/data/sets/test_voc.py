@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from spatialprop.data import VOID, voc
-from spatialprop.data.sets.file_examples import tolerate_missing
+from spatialprop.data.sets import tolerate_missing
 from spatialprop.data.sets.voc import LABELS, VOC
 from spatialprop.data.tools import check_predictions, write_submission
 from spatialprop.drawing import class_colours

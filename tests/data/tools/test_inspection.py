@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from spatialprop.data import ImageFolder, SyntheticShapes
-from spatialprop.data.sets.file_examples import tolerate_missing
+from spatialprop.data.sets import tolerate_missing
 from spatialprop.data.tools import inspect_example, inspect_split
 from tests.data.tiny_folder import save_label, write_tiny_folder
 

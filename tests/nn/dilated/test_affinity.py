@@ -94,8 +94,8 @@ def test_true_affinities_mend_a_noisy_map(kind):
     noisy = 0.7 * F.one_hot(label, 3).permute(0, 3, 1, 2) + 1.0 * torch.rand(1, 3, 24, 30)
     wrong = (noisy.argmax(1) != label).float().mean()
     layer = AffinityPropagation(kind, dilations=(1, 2), steps=3, own_weight=0.1)
-    mended = layer(noisy, logits_of(label, (1, 2)))
-    assert (mended.argmax(1) != label).float().mean() < 0.1 * wrong
+    corrected = layer(noisy, logits_of(label, (1, 2)))
+    assert (corrected.argmax(1) != label).float().mean() < 0.1 * wrong
 
 
 @pytest.mark.parametrize("kind", ["spread", "scan"])

@@ -270,7 +270,7 @@ def test_address_that_fails_is_named(server):
 
 
 def test_address_needs_a_hash_and_http(server):
-    with pytest.raises(ValueError, match=r"say what http.*net\.pth must hash to"):
+    with pytest.raises(ValueError, match=r"give the SHA-256 of http.*net\.pth"):
         load_weights(network(), server.url)
     with pytest.raises(ValueError, match=r"file or an http\(s\) address; got ftp:"):
         load_weights(network(), "ftp://example.org/net.pth", sha256="0" * 64)

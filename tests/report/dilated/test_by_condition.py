@@ -44,19 +44,19 @@ def test_thirds_are_ordered_and_hold_every_image_once(images):
 def test_numbers_of_a_third_by_hand():
     counts = make_counts(9)
     order = np.argsort(np.divide(counts["wrong"], counts["pixels"]), kind="stable")[3:6]
-    pixels, wrong, mended, broken = (
+    pixels, wrong, corrected, broken = (
         np.array([counts[name][image] for image in order]) for name in ("pixels", "wrong", "mended", "broken")
     )
     (found,) = [one for one in when_it_helps(counts) if (one.condition, one.third) == ("coarse error", "middle")]
-    m, b = mended.sum() / wrong.sum(), broken.sum() / (pixels - wrong).sum()
+    m, b = corrected.sum() / wrong.sum(), broken.sum() / (pixels - wrong).sum()
     assert found.numbers == pytest.approx({
-        "images": 3, "value": (wrong / pixels).mean(), "net": ((mended - broken) / pixels).mean(),
-        "hurt": (mended < broken).sum(), "mended": m, "broken": b, "break_even": b / (b + m),
+        "images": 3, "value": (wrong / pixels).mean(), "net": ((corrected - broken) / pixels).mean(),
+        "hurt": (corrected < broken).sum(), "mended": m, "broken": b, "break_even": b / (b + m),
     })  # fmt: skip
 
 
 def test_skill_that_is_the_same_everywhere_does_not_look_like_a_condition():
-    """A quarter of what is wrong is mended and a hundredth of what is right broken: net grows with error, skill not."""
+    """A quarter of wrong pixels is corrected, a hundredth of right ones broken: net grows with error, skill does not."""
     wrong = np.arange(100, 4000, 100)
     counts = {
         "pixels": [10_000] * len(wrong), "wrong": wrong.tolist(), "wrong_in_small_regions": wrong.tolist(),

@@ -1,4 +1,4 @@
-"""`spatialprop data check`: what a data set holds, and everything that is wrong with it."""
+"""`spatialprop data check`: statistics of a data set, and all problems with its files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from spatialprop.cli.data.config import compose_config, data_overrides, open_splits
     from spatialprop.cli.data.sheet import write_sheet
-    from spatialprop.data.sets.file_examples import tolerate_missing
+    from spatialprop.data.sets import tolerate_missing
 
     if options.examples < 1 or options.workers < 1:
         raise ValueError(f"--examples and --workers must be at least 1; got {options.examples}, {options.workers}")
@@ -93,7 +93,7 @@ def _sizes(report: SplitReport) -> str:
 
 
 def _classes_table(reports: Mapping[str, SplitReport], labels: LabelSet) -> str:
-    """How much of the pixels that count each class has, and in how many images it is."""
+    """The share of each class in the pixels that count, and the number of images that hold it."""
     from spatialprop.report import Table
 
     heading = ["class"]
@@ -109,7 +109,7 @@ def _classes_table(reports: Mapping[str, SplitReport], labels: LabelSet) -> str:
 
 
 def _remarks(reports: Mapping[str, SplitReport], splits: Splits) -> list[str]:
-    """What is no fault but worth knowing."""
+    """Remarks on facts that are no problems."""
     lines = []
     if "test" not in splits.distinct:
         lines.append("test is the same as val.")

@@ -6,7 +6,7 @@ from pathlib import Path
 EXAMPLES = """examples:
   spatialprop data convert helen root=DIR points=DIR/points.csv --to ALIGNED
   python train.py data=folder data.root=ALIGNED
-What is there already is skipped: give another folder after changing settings."""
+Images that exist are skipped: give another folder after changing settings."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

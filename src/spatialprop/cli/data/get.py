@@ -1,4 +1,4 @@
-"""`spatialprop data get`: where a data set comes from, and as much of it as may be downloaded."""
+"""`spatialprop data get`: print the source of a data set, and download what is free to download."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     if source.archives and options.to is None:
         print(f"To download it: spatialprop data get {options.name} --to DIR")
     elif options.to is not None and not source.archives and source.steps:
-        print("Nothing of it may or can be downloaded for you.")
+        print("Nothing of it can be downloaded for you.")
     for number, step in enumerate(source.steps, start=1):
         print(f"{number}. {step.format(root=root)}")
     if source.check is not None:

@@ -1,4 +1,4 @@
-"""Where examples get their coarse maps from."""
+"""Coarse maps of examples: computed, or read from files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -43,12 +43,12 @@ class WithCoarse:
 
 
 class CoarseFiles:
-    """Coarse maps in a folder, `<name>.npz` each, or `<split>/<name>.npz` where each image's split is told.
+    """Coarse maps in a folder, `<name>.npz` each, or `<split>/<name>.npz` where `splits` are given.
 
     Args:
-        folder: Where they lie.
+        folder: The folder of the maps.
         labels: The classes.
-        splits: The split of each image by name; the data sets look for their coarse maps in a folder of that name.
+        splits: The split of each image by name.
     """
 
     def __init__(self, folder: Path, labels: LabelSet, splits: Mapping[str, str] | None = None) -> None:
@@ -64,7 +64,7 @@ class CoarseFiles:
         return read_coarse(self.path(example.name), self._labels)
 
     def write(self, name: str, probabilities: NDArray[np.uint8]) -> None:
-        """Keep a map of probabilities x 255. (K, h, w)"""
+        """Write a map of probabilities x 255. (K, h, w)"""
         path = self.path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with write_beside(path) as file:

@@ -13,21 +13,20 @@ from spatialprop.data.loading.samples import Sample, SampleKey
 
 
 class ShuffledBatches(Sampler[list[SampleKey]]):
-    """Batches of keys, shuffled anew each epoch, of which one process takes its share.
+    """Batches of sample keys, shuffled anew each epoch; each process gets its share.
 
-    Where iteration begins is asked for, not remembered: `steps_done` says how many batches have been trained on, and
-    from that follow the epoch and the place in it. So a resume in the middle of an epoch goes on with the very batch
-    that was due.
+    The number of batches trained on, `steps_done`, gives the epoch and the position in it. So training that is resumed
+    in the middle of an epoch continues with exactly the next batch.
 
     Args:
         length: Samples in an epoch.
-        batch_size: Samples in a batch; what is left over at an epoch's end is left out.
+        batch_size: Samples in a batch; an incomplete batch at the end of an epoch is dropped.
         seed: Fixes the order.
-        steps_done: Tells how many batches have been done since training began.
+        steps_done: Returns the number of batches since training began.
         rank: This process.
         world: Number of processes; each gets whole batches of its own.
-        repeat: Give the first so many batches again and again: what a network must be able to learn by heart.
-        limit: An epoch ends after so many batches, None after all.
+        repeat: Repeat this number of first batches for ever, which a network must be able to overfit.
+        limit: Batches in an epoch, None for all.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class ShuffledBatches(Sampler[list[SampleKey]]):
 
 
 class ProcessShare(Sampler[int]):
-    """Every sample exactly once over all processes, none repeated to make the shares even."""
+    """The samples of one process; over all processes each sample comes exactly once, even if shares are uneven."""
 
     def __init__(self, length: int, rank: int = 0, world: int = 1) -> None:
         self._indices = range(rank, length, world)
@@ -86,7 +85,7 @@ class ProcessShare(Sampler[int]):
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, object]:
-    """Stack samples; smaller ones are filled up at the right and below, where their label is VOID."""
+    """Stack samples, padded to one size at the right and below, where their label is VOID."""
     height = max(sample["label"].shape[0] for sample in samples)
     width = max(sample["label"].shape[1] for sample in samples)
 

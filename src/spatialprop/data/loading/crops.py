@@ -14,7 +14,7 @@ from spatialprop.data.loading.patches import Window
 
 
 def crop_image(image: NDArray[np.uint8], window: Window, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The window of an image at `size` (h, w); beyond the image's end its edge goes on."""
+    """Cut a window out of an image and resize it to `size` (h, w); the edge is repeated beyond the image."""
     part = _cut(image, window, cv2.BORDER_REPLICATE)
     if part.shape[:2] == size:
         return part
@@ -23,7 +23,7 @@ def crop_image(image: NDArray[np.uint8], window: Window, size: tuple[int, int]) 
 
 
 def crop_label(label: NDArray[np.uint8], window: Window, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The window of a label map at `size` (h, w); beyond the image's end is VOID."""
+    """Cut a window out of a label map and resize it to `size` (h, w); VOID beyond the image."""
     part = _cut(label, window, cv2.BORDER_CONSTANT)
     if part.shape == size:
         return part
@@ -33,9 +33,9 @@ def crop_label(label: NDArray[np.uint8], window: Window, size: tuple[int, int]) 
 def crop_coarse(
     coarse: NDArray[np.uint8], image_size: Sequence[int], window: Window, size: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """The window of a coarse map (K, h', w'), which covers the whole image, as probabilities at `size` (h, w).
+    """Resample a window of a coarse map (K, h', w'), which covers the whole image, to probabilities at `size` (h, w).
 
-    Bilinear between half-pixel centres: a window of the enlarged map, without enlarging the map.
+    Bilinear with half-pixel centres: the window that the enlarged map would have, without enlarging all of it.
     """
     rows, covered_rows = _sources(window.top, window.height, size[0], image_size[0], coarse.shape[1])
     columns, covered_columns = _sources(window.left, window.width, size[1], image_size[1], coarse.shape[2])
@@ -50,10 +50,10 @@ def crop_coarse(
 def merge_classes(
     label: NDArray[np.uint8], coarse: NDArray[np.uint8], image_size: Sequence[int], window: Window, count: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The label of a window (h, w) and the coarse map (K, h', w') with `count` classes, whatever they were.
+    """Merge classes until `count` are left, in the label of a window (h, w) and the coarse map (K, h', w').
 
     The classes that cover most of the window, by label and coarse map together, stay apart, the largest first; all
-    others become one. What is trained on such samples cannot depend on what the classes are or on how many.
+    others become one. A network trained on such samples cannot depend on the classes or on their number.
     """
     shares = np.bincount(label[label != VOID], minlength=len(coarse)) / label.size
     _, rows = _sources(window.top, window.height, window.height, image_size[0], coarse.shape[1])
@@ -70,9 +70,9 @@ def merge_classes(
 
 
 def _sources(start: int, length: int, count: int, extent: int, cells: int) -> tuple[Tensor, slice]:
-    """Where `count` pixels that share `length` of `extent` image pixels lie among `cells` that cover the image.
+    """Map `count` positions, evenly spaced over `length` of `extent` image pixels, to the `cells` that cover the image.
 
-    Gives the cells that they lie between, and their places with the first of these at -1 and the last at 1.
+    Returns the positions, with the first cell needed at -1 and the last at 1, and the slice of those cells.
     """
     centres = start + (torch.arange(count, dtype=torch.float64) + 0.5) * (length / count)
     places = (centres * (cells / extent) - 0.5).clamp(0, cells - 1)

@@ -1,4 +1,4 @@
-"""The loaders that Lightning asks for."""
+"""The data loaders for Lightning."""
 
 import multiprocessing
 from typing import Any
@@ -28,12 +28,12 @@ class DataModule(pl.LightningDataModule):
         batch_size: Patches in a batch, on each process.
         per_image: Patches of each image in an epoch.
         workers: Processes that make samples; 0 makes them in the training process.
-        repeat_batches: Train on the first so many batches again and again, None on all.
+        repeat_batches: Train on this number of first batches again and again, None for all batches.
         with_coarse: Whether samples hold the coarse map.
         degrade: Worsens the coarse maps of patches; None leaves them as they are.
-        rough: Shows the truth of some patches as rough masks; None of none.
+        rough: Replaces some coarse maps by rough masks made from the truth; None replaces none.
         most_classes: Classes of a patch that stay apart, see `merge_classes`; None for all.
-        memory: Megabytes of training images that each process keeps, so as not to read or draw them again.
+        memory: Megabytes of training images that each process keeps in memory, so that they are read or drawn once.
     """
 
     def __init__(

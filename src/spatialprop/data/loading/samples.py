@@ -18,7 +18,7 @@ from spatialprop.data.loading.patches import Patches, Window
 
 
 class Sample(TypedDict):
-    """What a task trains and tests on, one or, in a batch, several."""
+    """The input of a task: one sample or, in a batch, several."""
 
     name: str
     image: Tensor  # (3, H, W), RGB from 0 to 1
@@ -37,7 +37,7 @@ class SampleKey:
 class TrainingPatches(Dataset[Sample]):
     """Augmented patches, `per_image` of each image an epoch.
 
-    A sample depends on (seed, epoch, index) alone, not on the process that makes it or on what was made before: it is
+    A sample depends on (seed, epoch, index) alone, not on the process that makes it or on earlier samples: it is
     the same at any number of workers and after a resume.
     """
 

@@ -7,9 +7,10 @@ data/<name>/README.md and tests/data/sets/test_<name>.py.
 from importlib import import_module
 from pkgutil import iter_modules
 
+from spatialprop.data.sets.file_examples import FileExamples, tolerate_missing
 from spatialprop.data.sets.source import Archive, Source
 
-__all__ = ["Archive", "Source", "sources"]
+__all__ = ["Archive", "FileExamples", "Source", "sources", "tolerate_missing"]
 
 
 def sources() -> dict[str, Source]:

@@ -1,4 +1,4 @@
-"""CamVid, as the SegNet tutorial has it."""
+"""CamVid in the layout of the SegNet tutorial."""
 
 from pathlib import Path
 
@@ -26,8 +26,8 @@ SOURCE = Source(
 class CamVid(FileExamples):
     """A split of CamVid: images in `root/{split}`, labels of the same names in `root/{split}annot`.
 
-    Labels are indices of 11 classes, and 11 for what does not count. They are the tutorial's: the 32 colours of
-    CamVid's own release are refused, since which of them make a class is the tutorial's choice.
+    Labels are indices of 11 classes, and 11 for void, as in the tutorial. The 32 colours of CamVid's own release are
+    refused: the tutorial has chosen which of them form a class.
 
     Args:
         root: The folder CamVid of the tutorial.

@@ -1,4 +1,4 @@
-"""Cityscapes with its fine labels, the 34 ids of its files made the 19 classes that it is scored on."""
+"""Cityscapes with its fine labels; the 34 ids of its files are mapped to the 19 classes that are scored."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from spatialprop.data.readers import read_indices
 from spatialprop.data.sets.file_examples import FileExamples, ImageEntry, with_coarse_from
 from spatialprop.data.sets.source import Source
 
-# The official table: every id that files hold, and the class it is trained and scored as. VOID: not at all.
+# The official table: every id in the files, and its class; VOID is neither trained on nor scored.
 TRAIN_ID = {
     0: VOID,  # unlabeled
     1: VOID,  # ego vehicle
@@ -75,7 +75,7 @@ class Cityscapes(FileExamples):
 
     Args:
         root: The folder that holds leftImg8bit and gtFine.
-        split: train (2975 images), val (500) or test (1525, whose labels are kept back: all VOID).
+        split: train (2975 images), val (500) or test (1525, whose labels are not published: all VOID).
         coarse: A folder of coarse maps, `{train,val,test}/<city>_<sequence>_<frame>.npz`.
     """
 
@@ -116,5 +116,5 @@ def read_label_ids(path: Path) -> NDArray[np.uint8]:
 
 
 def cityscapes(*, root: str, test_split: str = "val", coarse: str | None = None) -> Splits:
-    """Cityscapes with its fine labels; those of `test_split=test` are kept back."""
+    """Cityscapes with its fine labels; those of `test_split=test` are not published."""
     return Splits(*(Cityscapes(root, split, coarse) for split in ("train", "val", test_split)))

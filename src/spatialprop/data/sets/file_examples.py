@@ -1,4 +1,4 @@
-"""Images, and the files of labels and coarse maps that belong to them."""
+"""Examples that are read from files: an image, its label map and its coarse map."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,12 +23,12 @@ class ImageEntry(NamedTuple):
     name: str
     split: str  # the part of the data set that it belongs to; coarse maps lie in a folder of this name
     image: Path
-    label: Path | None  # None where labels are kept back, as those of test sets are
+    label: Path | None  # None where labels are not published, as for test sets
     coarse: Path | None = None
 
 
 class FileExamples:
-    """Labelled images in files; each data set lists its own, and may read labels in its own way.
+    """Labelled images read from files; a data set lists them, and may read labels in its own way.
 
     Args:
         labels: The classes.
@@ -62,7 +62,7 @@ class FileExamples:
         return Example(entry.name, image, label, self._coarse(entry))
 
     def inspect(self, index: int) -> tuple[Example | None, list[str]]:
-        """The example, None if image or label are broken, and everything that is wrong with its files."""
+        """The example, None if image or label cannot be read, and all problems with its files."""
         entry = self.entries[index]
         problems: list[str] = []
 
@@ -82,17 +82,17 @@ class FileExamples:
         return None if joined is None else Example(entry.name, *joined, coarse), problems
 
     def files(self, entry: ImageEntry) -> list[Path]:
-        """What must exist for an entry."""
+        """The files that must exist for an entry."""
         return [entry.image] if entry.label is None else [entry.image, entry.label]
 
     def _label(self, entry: ImageEntry) -> NDArray[np.uint8] | None:
-        """What the label's file or files say; None where there is no label."""
+        """The content of the label's file or files; None where there is no label."""
         return None if entry.label is None else read_label(entry.label, self.labels)
 
     def _join(
         self, entry: ImageEntry, image: NDArray[np.uint8], label: NDArray[np.uint8] | None
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Image and label as one example has them; an image without a label has a label of VOID."""
+        """Bring image and label to one size; an image without a label gets a label of VOID."""
         if label is None:
             return image, np.full(image.shape[:2], VOID, np.uint8)
         check_size(entry, image, label.shape)
@@ -114,7 +114,7 @@ class FileExamples:
 
 @contextmanager
 def tolerate_missing() -> Iterator[None]:
-    """Open data sets although files are missing, to see all that is wrong with them."""
+    """Open data sets although files are missing, so that all problems can be listed."""
     before = _tolerant.set(True)
     try:
         yield
@@ -123,7 +123,7 @@ def tolerate_missing() -> Iterator[None]:
 
 
 class Listing:
-    """The files of folders, each folder listed once: asking for thousands of files one by one is slow over a network.
+    """Which files exist, with each folder listed once: asking for thousands of files one by one is slow on a network.
 
     Example:
         >>> Listing().has(Path("nowhere/at_all.png"))
@@ -149,7 +149,7 @@ class Listing:
 
 
 def with_coarse_from(entries: Iterable[ImageEntry], coarse: str | Path | None) -> list[ImageEntry]:
-    """Pairs with the coarse maps in `coarse/<split>/<name>.npz` (or `.npy`, `.png`), as far as there are any."""
+    """Pairs with the coarse maps in `coarse/<split>/<name>.npz` (or `.npy`, `.png`), where there is one."""
     if coarse is None:
         return list(entries)
     root, listing = Path(coarse), Listing()
@@ -181,7 +181,7 @@ def read_names(path: Path, fix: str) -> list[str]:
 
 
 def _check_names(entries: Sequence[ImageEntry]) -> None:
-    """Coarse maps and predictions are kept by name, so a second image of a name would get those of the first."""
+    """Refuse two images of one name: coarse maps and predictions are stored by name."""
     first: dict[str, Path] = {}
     for entry in entries:
         if entry.name in first:

@@ -1,4 +1,4 @@
-"""Anybody's data set: a folder of images, labels and, if there are any, a segmenter's coarse maps."""
+"""A data set of one's own: a folder of images, labels and, optionally, coarse maps of a segmenter."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,7 +90,7 @@ def folder(
 ) -> Splits:
     """The folders of `root`, or of its folder `part`.
 
-    What is tested on, unless named, is `test` if there is one, or else what `val` holds.
+    Unless `test_splits` are given, the test split is `test` if it exists, else `val`.
     """
     if part is not None:
         root = str(Path(root, part))

@@ -53,7 +53,7 @@ class Helen(FileExamples):
     """A list of HELEN's faces, each brought to a mean face by its key points and cut to a square.
 
     Images and soft label maps are warped alike, in one step from the originals; then each pixel gets its most likely
-    class. What lies beyond an image is black, and void.
+    class. Pixels outside of the image are black and void.
 
     Args:
         root: The folder with exemplars.txt, tuning.txt, testing.txt, images/ and labels/.

@@ -1,4 +1,4 @@
-"""Several data sets as one, each with classes of its own: to train what does not depend on classes."""
+"""Several data sets joined, each with its own classes: to train a refiner, which does not depend on classes."""
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from spatialprop.data.sets.synthetic import synthetic
 
 
 class Mixed:
-    """The examples of several data sets, whose classes stand one after the other.
+    """The examples of several data sets, with the classes of all in a row.
 
     Args:
         parts: The data sets by name; image and class names begin with it.
@@ -74,7 +74,7 @@ def joined_labels(parts: Mapping[str, LabelSet]) -> LabelSet:
 
 
 def mixed(*, parts: Mapping[str, Splits], train_only: Sequence[str] = ()) -> Splits:
-    """Several data sets together; those that `train_only` names are neither validated nor tested on."""
+    """Several data sets together; those in `train_only` are used neither for validation nor for testing."""
     labels = joined_labels({name: splits.labels for name, splits in parts.items()})
     unknown = sorted(set(train_only) - set(parts))
     scored = {name: splits for name, splits in parts.items() if name not in train_only}
@@ -93,7 +93,7 @@ def mixed(*, parts: Mapping[str, Splits], train_only: Sequence[str] = ()) -> Spl
 def folders(
     *, root: str, parts: Mapping[str, Mapping[str, Any]], train_only: Sequence[str] = (), drawn: int = 0
 ) -> Splits:
-    """Several folders of `root` together, and so many `drawn` images to train on beside them.
+    """Several folders of `root` together, and `drawn` built-in images for training.
 
     `parts` holds the options of `folder` for each.
     """

@@ -7,7 +7,7 @@ from spatialprop.download import Checksum
 
 @dataclass(frozen=True)
 class Archive:
-    """An archive that anybody may download."""
+    """An archive that may be downloaded without registration."""
 
     address: str
     checksum: Checksum
@@ -22,10 +22,10 @@ class Source:
     """How to get a data set.
 
     Args:
-        page: Its home.
-        terms: What it may be used for, in short; its page has them in full.
-        archives: What is downloaded and unpacked.
-        steps: What is left to do by hand.
+        page: Its home page.
+        terms: Its terms of use in short; the page has them in full.
+        archives: Archives to download and unpack.
+        steps: Steps that the user does by hand.
         check: How to check the result; `{root}` is where it lies.
     """
 

@@ -46,15 +46,15 @@ class VOC(FileExamples):
     """A split of VOC 2012 in the layout of its archives, below `root/VOCdevkit/VOC2012`.
 
     `train`, `val`, `trainval` and `test` are the official lists; test images come without labels. `trainaug` is the
-    official train list and all that SBD labels, without what is in the official val list: 10582 images. Official
-    images keep their official masks.
+    official train list and all images of SBD that are not in the official val list: 10582 images. Images of the
+    official lists have their official masks.
 
     Args:
         root: The folder that holds VOCdevkit.
         split: One of train, val, trainval, trainaug, test.
         sbd: SBD's masks, for trainaug: the folder that holds SBD's own benchmark_RELEASE/dataset, or one of PNGs
             (SegmentationClassAug); None looks for both in `root`.
-        coarse: A folder of coarse maps, `{train,val,test}/<name>.npz`; what is in no other official list is train.
+        coarse: A folder of coarse maps, `{train,val,test}/<name>.npz`; images of SBD alone are in train.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a split of a data set holds, and everything that is wrong with it."""
+"""Inspection of a split: its images, classes and problems."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ class SplitReport:
         pixels: Pixels of each label value. (256,)
         images_with: Images that hold each label value. (256,)
         with_coarse: Images that have a coarse map.
-        problems: Everything that is wrong, each with the file's name.
+        problems: All problems, each with the file's name.
     """
 
     images: int = 0
@@ -44,7 +44,7 @@ class SplitReport:
 
 
 def inspect_split(examples: Examples, workers: int = 4) -> Iterator[SplitReport]:
-    """Look at every image of a split; the same report comes again after each one, fuller each time.
+    """Read every image of a split; yield the growing report after each one.
 
     Args:
         examples: The split.
@@ -71,11 +71,11 @@ def inspect_split(examples: Examples, workers: int = 4) -> Iterator[SplitReport]
                     report.images_with += counts > 0
                 yield report
         finally:
-            pool.shutdown(cancel_futures=True)  # whoever stops early need not wait for the rest
+            pool.shutdown(cancel_futures=True)  # a caller that stops early need not wait for the rest
 
 
 def _look_at(examples: Examples, index: int) -> tuple[tuple[int, int] | None, NDArray[np.int64], list[str]]:
-    """Size, pixels of each label value and problems of one image; the arrays themselves are let go."""
+    """Size, pixels of each label value and problems of one image, without the arrays themselves."""
     example, problems = inspect_example(examples, index)
     if example is None:
         return None, np.zeros(256, np.int64), problems
@@ -84,7 +84,7 @@ def _look_at(examples: Examples, index: int) -> tuple[tuple[int, int] | None, ND
 
 
 def inspect_example(examples: Examples, index: int) -> tuple[Example | None, list[str]]:
-    """One example, None if it cannot be read, and what is wrong with it."""
+    """One example, None if it cannot be read, and its problems."""
     if isinstance(examples, FileExamples):
         return examples.inspect(index)
     try:

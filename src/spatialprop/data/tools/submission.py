@@ -1,4 +1,4 @@
-"""Results on VOC's test images as its evaluation server takes them."""
+"""Results on VOC's test images in the form that its evaluation server takes."""
 
 import tarfile
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ COMPETITIONS = ("comp5", "comp6")  # trained on VOC's own train and val only, or
 
 
 def check_predictions(root: str | Path, predictions: Path, split: str = "test") -> list[str]:
-    """Everything that the server would refuse: images missing or too many, other sizes, labels that are no class."""
+    """List all that the server would refuse: missing or extra images, wrong sizes, labels that are not classes."""
     folder = voc_folder(root)
     names = read_list(folder, split)
     if not predictions.is_dir():

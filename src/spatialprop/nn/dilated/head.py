@@ -12,14 +12,14 @@ from spatialprop.ops.spreading.pairs import check_neighbourhood, neighbour_offse
 
 
 class AffinityHead(nn.Module):
-    """Say of each pair of pixels at several dilations whether both are of one class.
+    """Predict for pairs of pixels at several dilations whether both are of one class.
 
-    A pair is predicted once, at its end that comes first in reading order, so that its two ends cannot contradict each
-    other; `both_ends` reads it from the other end. Each dilation has a branch of its own: a convolution whose kernel
+    A pair is predicted once, at the end that comes first in reading order, so that its two ends cannot contradict each
+    other; `both_ends` copies it to the other end. Each dilation has a branch of its own: a convolution whose kernel
     covers just the pixel and its neighbours at that dilation, and a 1 x 1 convolution.
 
     Args:
-        in_channels: Channels of the features that it looks at.
+        in_channels: Channels of the features.
         dilations: Distinct distances between neighbours.
         kernel: Odd side of the square in which neighbours lie.
         width: Channels in between, a multiple of 4.
@@ -52,7 +52,7 @@ class AffinityHead(nn.Module):
 
 
 def later_half(neighbourhood: Tensor, dilations: Sequence[int]) -> Tensor:
-    """Of (N, P, H, W), the neighbours that come after their pixel in reading order. (N, P / 2, H, W)
+    """Select from (N, P, H, W) the neighbours that come after their pixel in reading order. (N, P / 2, H, W)
 
     Example:
         >>> later_half(torch.arange(8).reshape(1, 8, 1, 1), dilations=[1]).flatten().tolist()
@@ -63,7 +63,7 @@ def later_half(neighbourhood: Tensor, dilations: Sequence[int]) -> Tensor:
 
 
 def both_ends(pairs: Tensor, dilations: Sequence[int], kernel: int = 3) -> Tensor:
-    """What is said of each pair at its first end, said at both ends; zero where the neighbour lies outside.
+    """Copy the value of each pair from its first end to both; zero where the neighbour lies outside.
 
     Args:
         pairs: (N, P / 2, H, W), the neighbours that come later in reading order, as `AffinityHead` has them.

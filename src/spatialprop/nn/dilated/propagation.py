@@ -13,7 +13,7 @@ from spatialprop.ops.contract import check_integer, check_merge, check_number
 from spatialprop.ops.spreading.pairs import check_neighbourhood, neighbour_offsets
 
 KINDS = ("spread", "scan")
-# For each direction of a scan, where the three neighbours in the line before lie, as (row, column).
+# For each direction of a scan, the offsets (row, column) of the three neighbours in the line before.
 _BEFORE = {
     "right": ((-1, -1), (0, -1), (1, -1)),
     "down": ((-1, -1), (-1, 0), (-1, 1)),
@@ -86,18 +86,18 @@ class AffinityPropagation(nn.Module):
         self.backend = backend
 
     def forward(self, x: Tensor, pairs: Tensor, steps: int | None = None) -> Tensor:
-        """What `steps` make of `x` (N, C, H, W), given logits `pairs` (N, P / 2, H, W) of later neighbours."""
+        """Propagate `x` (N, C, H, W) by `steps`, given logits `pairs` (N, P / 2, H, W) of later neighbours."""
         return self.run(x, self.weights(pairs), self.steps if steps is None else steps)
 
     def weights(self, pairs: Tensor) -> Tensor:
-        """How much each neighbour counts beside the pixel itself, which counts 1. (N, P, H, W)"""
-        # Below single precision, powers of what is nearly 1 would all be 1 or nothing like it.
+        """The weight of each neighbour, where that of the pixel itself is 1. (N, P, H, W)"""
+        # In half precision, powers of values close to 1 would be far off.
         shares = torch.exp(self.power * F.logsigmoid(pairs.float())) / self.own_weight
         return both_ends(shares, self.dilations, self.kernel)
 
     def run(self, x: Tensor, weights: Tensor, steps: int) -> Tensor:
-        """So many steps under weights that are known already, in the dtype of `weights`. (N, C, H, W)"""
-        # Autocast would make of x what has 8 bits, too few for probabilities and their logarithms.
+        """Propagate `x` by `steps` with given `weights`, in their dtype. (N, C, H, W)"""
+        # Under autocast x would have 8 bits, too few for probabilities and their logarithms.
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(weights.dtype)
             if self.kind == "spread":

@@ -177,7 +177,7 @@ def _reflected(side: int, before: int, after: int) -> Tensor:
 
 @torch.no_grad()
 def _identity(before: int, after: int, num_classes: int, kernel: int, dilation: int) -> nn.Conv2d:
-    """A convolution that hands on what the channels of each class hold in all, and a little noise."""
+    """A convolution that starts as the sum over the channels of each class, with a little noise."""
     layer = nn.Conv2d(before, after, kernel, dilation=dilation)
     nn.init.normal_(layer.weight, std=0.01 * num_classes / after)
     class_before = torch.arange(before) * num_classes // before

@@ -1,4 +1,4 @@
-"""When propagation helps: the images of a test, sorted by what might decide it."""
+"""When propagation helps: the images of a test, sorted by conditions that might decide it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -14,7 +14,7 @@ COLUMNS = {
     "value": "mean",
     "net": "net",
     "hurt": "hurt",
-    "mended": "mended",
+    "mended": "corrected",
     "broken": "broken",
     "break_even": "break-even",
 }
@@ -23,9 +23,9 @@ NOTE = (
     "condition. Coarse error: share of pixels that are wrong before; in small regions: share of these in connected "
     "regions of at most 1/1000 of the image; border pairs seen: of all pairs of different classes, how "
     "many have an affinity below 0.5. Net: mean share of pixels changed rightly less wrongly; hurt: images in which it "
-    "is below zero. An image that is more wrong has more to gain at the same skill, so skill is given on its own: of "
-    "the wrong pixels of these images, how many were mended, and of the right ones, how many were broken. Break-even: "
-    "the coarse error at which these two rates would mend and break equally many pixels."
+    "is below zero. An image that is more wrong has more to gain at the same skill, so skill is given on its own: "
+    "the share of the wrong pixels of these images that was corrected, and of the right ones that was broken. "
+    "Break-even: the coarse error at which these two rates would correct and break equally many pixels."
 )
 _CONDITIONS = {
     "coarse error": ("wrong", "pixels"),
@@ -40,7 +40,7 @@ class Bin(NamedTuple):
     """Images that are alike in one condition.
 
     Args:
-        condition: What they were sorted by; "all images" for all of them.
+        condition: The condition that they were sorted by; "all images" for all of them.
         third: Which part of the sorted images they are.
         numbers: For each of `COLUMNS`, None where it is undefined.
     """
@@ -65,14 +65,14 @@ def helps_table(counts: Mapping[str, Sequence[int]]) -> Table:
         ...     "pixels": [100, 100], "wrong": [4, 20], "wrong_in_small_regions": [4, 10], "mended": [1, 10],
         ...     "broken": [3, 2], "border_pairs": [50, 0], "border_pairs_seen": [40, 0],
         ... }).text())
-        | images by              | third  | images |  mean |   net | hurt | mended | broken | break-even |
-        |------------------------|--------|-------:|------:|------:|-----:|-------:|-------:|-----------:|
-        | all images             | -      |      2 |     - | +3.00 |    1 |   45.8 |    2.8 |        5.8 |
-        | coarse error           | lowest |      1 |   4.0 | -2.00 |    1 |   25.0 |    3.1 |       11.1 |
-        | coarse error           | middle |      1 |  20.0 | +8.00 |    0 |   50.0 |    2.5 |        4.8 |
-        | error in small regions | lowest |      1 |  50.0 | +8.00 |    0 |   50.0 |    2.5 |        4.8 |
-        | error in small regions | middle |      1 | 100.0 | -2.00 |    1 |   25.0 |    3.1 |       11.1 |
-        | border pairs seen      | lowest |      1 |  80.0 | -2.00 |    1 |   25.0 |    3.1 |       11.1 |
+        | images by              | third  | images |  mean |   net | hurt | corrected | broken | break-even |
+        |------------------------|--------|-------:|------:|------:|-----:|----------:|-------:|-----------:|
+        | all images             | -      |      2 |     - | +3.00 |    1 |      45.8 |    2.8 |        5.8 |
+        | coarse error           | lowest |      1 |   4.0 | -2.00 |    1 |      25.0 |    3.1 |       11.1 |
+        | coarse error           | middle |      1 |  20.0 | +8.00 |    0 |      50.0 |    2.5 |        4.8 |
+        | error in small regions | lowest |      1 |  50.0 | +8.00 |    0 |      50.0 |    2.5 |        4.8 |
+        | error in small regions | middle |      1 | 100.0 | -2.00 |    1 |      25.0 |    3.1 |       11.1 |
+        | border pairs seen      | lowest |      1 |  80.0 | -2.00 |    1 |      25.0 |    3.1 |       11.1 |
     """
     texts: dict[str, Callable[[object], str]] = dict.fromkeys(COLUMNS, percent)
     texts |= {"images": str, "hurt": str, "net": partial(signed_percent, digits=2)}

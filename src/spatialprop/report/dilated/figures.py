@@ -1,4 +1,4 @@
-"""Figures of a run that predicts dilated affinity: what each number of steps changes, and where it fails."""
+"""Figures of a run with dilated affinity: changes after each number of steps, and failures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,7 +40,7 @@ _MARK = "#ff00ff"
 
 
 def write_affinity_figures(run: Run) -> list[tuple[Path, str]]:
-    """Draw what a run's folder has of affinities into its `figures/`; nothing for runs of other tasks.
+    """Draw the figures of affinities into a run's `figures/`; none for runs of other tasks.
 
     Returns:
         Where each figure was written, and its caption.
@@ -111,7 +111,7 @@ def draw_failures(failures: Sequence[tuple[str, Arrays]], labels: LabelSet) -> F
 
 
 def _extent(arrays: Arrays) -> str:
-    """How long a stretch of border is, or how large a region of errors was, and by how much it grew."""
+    """The length of a stretch of border, or the size and growth of a region of errors."""
     size = int(arrays["size"])
     if "before" not in arrays:
         return f"{size:,} px"
@@ -120,7 +120,7 @@ def _extent(arrays: Arrays) -> str:
 
 def _outline(axes: Axes, where: NDArray[np.bool_]) -> None:
     """Mark a region in a picture that is drawn already."""
-    axes.autoscale(False)  # the outline of what reaches the picture's edge must not widen it
+    axes.autoscale(False)  # an outline at the picture's edge must not widen it
     rows, columns = (np.arange(-1, side + 1) for side in where.shape)
-    # A contour needs two rows and two columns, which a picture of one pixel's width has with what lies around it.
+    # Padded: a contour needs two rows and two columns.
     axes.contour(columns, rows, np.pad(where, 1), levels=[0.5], colors=[_MARK], linewidths=0.9)

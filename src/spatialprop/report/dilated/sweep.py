@@ -1,4 +1,4 @@
-"""What a multirun found about dilated affinity: the ablation, affinities, what propagation changed, and the cost."""
+"""Tables of a multirun with dilated affinity: the ablation, accuracy of affinities, changes by propagation, cost."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -29,15 +29,15 @@ NOTES = {
     ROWS: "In percent; over base: less the score of the segmenter alone, trained from the same seed; over coarse: less "
     "that of the coarse output of the same job.",
     ACCURACY: "In percent, at an affinity of 0.5; AP over all thresholds. " + NEAR,
-    CHANGES: "In percent. Changed: share of all pixels; rightly and wrongly: shares of those; net: what was changed "
-    "rightly less what was changed wrongly, a share of all pixels.",
-    STEPS: "In percent; net: what was changed rightly less what was changed wrongly, a share of all pixels.",
+    CHANGES: "In percent. Changed: share of all pixels; rightly and wrongly: shares of those; net: pixels changed "
+    "rightly less those changed wrongly, a share of all pixels.",
+    STEPS: "In percent; net: pixels changed rightly less those changed wrongly, a share of all pixels.",
     HELPS: f"Mean and standard deviation over jobs, each with its own thirds. {by_condition.NOTE}",
     REGIONS: "Growth in percent of the wrong pixels of connected regions that had so many of them before. New: wrong "
     "pixels of regions that had none before, in percent of all wrong pixels before; all: growth of all wrong pixels, "
     "new ones among them.",
-    COST: "Means over the jobs of a setting. Of base: of what the segmenter takes; its time is the median over all "
-    "jobs on the set with a segmenter of that size, and since each job measures it anew, its own share says how far "
+    COST: "Means over the jobs of a setting. Of base: share of the segmenter's; its time is the median over all "
+    "jobs on the set with a segmenter of that size, and since each job measures it again, its own share shows how far "
     f"times scatter. {LEFT_OUT}",
 }
 # How each table is called in `report.json`.
@@ -58,7 +58,7 @@ def affinity_sweep_tables(summary: Summary) -> dict[str, Table]:
 
 
 def affinity_sweep_numbers(summary: Summary) -> dict[str, list[dict[str, Any]]]:
-    """What stands in these tables as plain numbers, for `report.json`."""
+    """The numbers of these tables, for `report.json`."""
     return {_KEYS[title]: numbers.plain() for title, numbers in _numbers(summary).items()}
 
 
@@ -77,7 +77,7 @@ def _numbers(summary: Summary) -> dict[str, Numbers]:
 
 
 def draw_steps_of_settings(settings: Sequence[Setting]) -> Figure | None:
-    """The gain in mIoU, and net pixels mended, against the number of steps; bands are one standard deviation."""
+    """The gain in mIoU, and net pixels corrected, against the number of steps; bands are one standard deviation."""
     drawn = [setting for setting in settings if _curve(setting, _gain)]
     if not drawn:
         return None
@@ -232,7 +232,7 @@ def _cost(summary: Summary) -> Numbers:
 
 
 def _segmenter(setting: Setting, cost: Mapping[str, Any]) -> tuple[Any, ...]:
-    """By what two settings are told to have the same segmenter, on the same images."""
+    """A key that is equal for settings with the same segmenter on the same images."""
     return setting.data, *(cost[key].get("segmenter") for key in ("parameters", "FLOPs"))
 
 

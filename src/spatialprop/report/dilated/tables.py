@@ -21,11 +21,11 @@ LEFT_OUT = (
     "sigmoid and power of affinities, resizing, turning weights into the gates of scans, and logarithms."
 )
 NOTES = {
-    ACCURACY: "In percent. Different: of the pairs said to be of different classes, how many are (precision), and how "
-    "many of those that are were said to be (recall), at an affinity of 0.5; AP over all thresholds. " + NEAR,
+    ACCURACY: "In percent. Precision and recall of pairs of different classes, or of one class (same), at an affinity "
+    "of 0.5; AP over all thresholds. " + NEAR,
     HELPS: by_condition.NOTE,
-    REGIONS: "Wrong pixels before and after propagation, by how many wrong pixels the connected region that they "
-    "belong to had before; 0: there was none. Change: of these pixels; of all: of all wrong pixels before.",
+    REGIONS: "Wrong pixels before and after propagation, by the number of wrong pixels that their connected region had "
+    "before; 0: there was none. Change: of these pixels; of all: of all wrong pixels before.",
     COST: f"Operations for one image of the size given; median time over all images. {LEFT_OUT}",
 }
 
@@ -89,7 +89,7 @@ def regions_table(regions: Mapping[str, Mapping[str, int]]) -> Table:
 def region_growth(
     regions: Mapping[str, Mapping[str, int]], chosen: Sequence[str], of: Sequence[str] | None = None
 ) -> float | None:
-    """By how many wrong pixels regions of the chosen sizes have grown, as a share of those of the sizes `of`.
+    """The growth of regions of the chosen sizes in wrong pixels, as a share of those of the sizes `of`.
 
     By default that is a share of their own; None where there were none before.
 
@@ -104,7 +104,7 @@ def region_growth(
 
 
 def cost_table(cost: Mapping[str, Any]) -> Table:
-    """Parameters, operations and milliseconds of each part, and what they are of the segmenter's.
+    """Parameters, operations and milliseconds of each part, and as a share of the segmenter's.
 
     Example:
         >>> print(cost_table({

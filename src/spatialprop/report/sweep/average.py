@@ -1,4 +1,4 @@
-"""A multirun over several data sets, averaged over them: what each method gains on the coarse maps."""
+"""A multirun over several data sets, averaged over them: the gain of each method over the coarse maps."""
 
 from dataclasses import dataclass, field
 from statistics import fmean

@@ -17,7 +17,7 @@ Drawn = tuple[str, str, Figure | None]  # file, caption, figure
 
 def draw_sets(summary: Summary) -> list[Drawn]:
     """The scores and the trimap curves of every data set."""
-    # An oracle knows the truth: it would leave no room for what lies between the others.
+    # An oracle knows the truth: its scores would compress the scale of all others.
     results = [result for result in summary.results() if not result.method.startswith("oracle")]
     drawn: list[Drawn] = []
     for data in summary.sets:
@@ -85,7 +85,7 @@ def draw_trimaps(results: Sequence[Result]) -> Figure | None:
 
 
 def name_of(result: Result) -> str:
-    """A setting stands for what it refines to; other methods that it changes are named too."""
+    """The name of a setting's refined result is the setting; other methods are named, too."""
     setting = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in result.overrides.items())
     return ", ".join([setting] if setting and result.method == "refined" else filter(None, [setting, result.method]))
 

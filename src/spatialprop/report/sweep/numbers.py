@@ -11,19 +11,19 @@ from spatialprop.report.tables import MISSING, Table, is_number
 
 
 class Column(NamedTuple):
-    """What stands above a column of numbers, and how their found is written."""
+    """The title of a column of numbers, and their format."""
 
     title: str
     text: Callable[[MeanStd], str] = MeanStd.text
 
 
 class Row(NamedTuple):
-    """What was found in the jobs of a setting.
+    """The values of the jobs of a setting.
 
     Args:
-        setting: Where it was found.
-        labels: What tells the row from others of the setting, one for each heading; if a number is among them, last.
-        values: For each column what each job found; what is None was not.
+        setting: The setting.
+        labels: The labels that distinguish the row, one for each heading; if a number is among them, last.
+        values: The value of each job for each column; None where a job has none.
     """
 
     setting: Setting

@@ -39,7 +39,7 @@ def write_summary(summary: Summary) -> Path:
     folder = summary.folder
     drawn = [
         *draw_sets(summary),
-        ("steps", "What more steps of propagation do", draw_steps_of_settings(summary.settings)),
+        ("steps", "Gain after each number of steps of propagation", draw_steps_of_settings(summary.settings)),
     ]
     figures = [(save(figure, folder / "figures" / f"{name}.png"), caption) for name, caption, figure in drawn if figure]
     write_json(folder / "report.json", _plain(summary))
@@ -48,7 +48,7 @@ def write_summary(summary: Summary) -> Path:
 
 
 def sweep_tables(summary: Summary) -> dict[str, tuple[Table, str]]:
-    """All tables that the jobs have numbers for, and what is to be known of each, by title."""
+    """All tables that the jobs have numbers for, each with a note, by title."""
     if not summary.settings:
         return {}
     tables = {SCORES: (summary.table(), _SPREAD)}

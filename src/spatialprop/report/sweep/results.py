@@ -1,4 +1,4 @@
-"""What a method scored in the jobs of a multirun: mean and standard deviation."""
+"""The scores of a method in the jobs of a multirun: mean and standard deviation."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class MeanStd:
 
 @dataclass(frozen=True)
 class Result:
-    """What a method scored under one setting, or on a whole data set where no setting changes it.
+    """The scores of a method under one setting, or on a whole data set where no setting changes it.
 
     Args:
         method: Its name.
@@ -74,7 +74,7 @@ class Result:
         return {seed: scores[key] for seed, scores in found.items() if key in scores}
 
     def scores(self) -> dict[str, MeanStd]:
-        """Each score, and how far mIoU and Boundary IoU lie over the coarse ones."""
+        """Each score, and the gains of mIoU and Boundary IoU over the coarse ones."""
         return _means(scores_of(metrics, self.method) for metrics in self.distinct)
 
     def trimap(self) -> dict[int, MeanStd]:
@@ -82,12 +82,12 @@ class Result:
         return _means(trimap(metrics[self.method]) for metrics in self.distinct)
 
     def trimap_gain(self) -> dict[int, MeanStd]:
-        """How far trimap IoU lies over the coarse one of the same job, by radius."""
+        """The gain in trimap IoU over the coarse one of the same job, by radius."""
         return _means(_trimap_gain(metrics, self.method) for metrics in self.distinct)
 
 
 def scores_of(metrics: Metrics, method: str) -> dict[str, float]:
-    """The scores of a method in a job, what it changed, and its gains over the coarse maps."""
+    """The scores of a method in a job, its changes, and its gains over the coarse maps."""
     own, coarse = metrics[method], metrics.get("coarse", {})
     known = {**{key: own.get(key) for key in SCORES}, **(own.get("changes") or {})}
     scores = {key: value for key, value in known.items() if is_number(value)}
@@ -104,12 +104,12 @@ def _trimap_gain(metrics: Metrics, method: str) -> dict[int, float]:
 
 
 def outcome(metrics: Metrics, method: str) -> tuple[Any, ...]:
-    """By what two results of a method are told apart: its scores, not how long it took."""
+    """A key that differs between two results of a method: its scores, without its time."""
     return tuple(metrics[method].get(key) for key in (*SCORES, "per_class_IoU", "trimap_IoU"))
 
 
 def milliseconds_of(jobs: Iterable[Metrics], method: str) -> list[float]:
-    """How long a method took for an image in each job that says so."""
+    """The time of a method for an image in each job that has measured it."""
     return [time for metrics in jobs if is_number(time := metrics[method].get("milliseconds"))]
 
 

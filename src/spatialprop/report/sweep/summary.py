@@ -1,4 +1,4 @@
-"""What a multirun found for each setting, on each data set."""
+"""The jobs of a multirun, grouped by setting and data set."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class Setting:
         data: Their data set, empty where all jobs of the multirun share one.
         jobs: Names of their folders.
         seeds: Their seeds, as they were written.
-        metrics: What each of them scored.
+        metrics: The scores of each.
     """
 
     overrides: dict[str, str]
@@ -38,7 +38,7 @@ class Setting:
         return list(dict.fromkeys(method for metrics in self.metrics for method in metrics))
 
     def result(self, method: str) -> Result:
-        """What a method scored in these jobs."""
+        """The scores of a method in these jobs."""
         jobs = [(seed, one) for seed, one in zip(self.seeds, self.metrics, strict=True) if method in one]
         return Result(method, self.data, self.overrides, dict(jobs), milliseconds_of((one for _, one in jobs), method))
 
@@ -71,11 +71,11 @@ class Summary:
 
     @property
     def place_heading(self) -> list[str]:
-        """Over the columns that say where in the multirun a row belongs."""
+        """The headings of the columns of `places`."""
         return ["set", *self.columns] if len(self.sets) > 1 else self.columns
 
     def places(self, row: Setting | Result) -> list[str]:
-        """Where in the multirun a row belongs."""
+        """The data set and overrides of a row."""
         chosen = [row.overrides.get(column, MISSING) for column in self.columns]
         return [row.data, *chosen] if len(self.sets) > 1 else chosen
 
@@ -141,7 +141,7 @@ class Summary:
             for place, one in enumerate(outcomes):
                 others = outcomes[:place] + outcomes[place + 1 :]
                 shared = [(one[seed], other[seed]) for other in others for seed in one.keys() & other.keys()]
-                if any(mine != theirs for mine, theirs in shared) or (others and not shared):
+                if any(ours != theirs for ours, theirs in shared) or (others and not shared):
                     return False
                 compared |= bool(shared)
         return compared
@@ -181,7 +181,7 @@ def summarise(folder: str | Path) -> Summary:
 
 
 def _columns(jobs: Sequence[tuple[str, Mapping[str, str]]]) -> list[str]:
-    """Overrides but the seed that differ between jobs on one data set: what only names the set is told by its name."""
+    """The overrides, except the seed, that differ between jobs on one data set."""
     keys = dict.fromkeys(key for _, overrides in jobs for key in overrides if key != "seed")
     found = {data: [overrides for name, overrides in jobs if name == data] for data, _ in jobs}
     return [key for key in keys if any(len({one.get(key) for one in on_one}) > 1 for on_one in found.values())]
@@ -192,7 +192,7 @@ def _job_folders(folder: Path) -> Iterator[Path]:
 
 
 def _result(job: Path) -> tuple[str, dict[str, dict[str, Any]], str]:
-    """A job's data set, its scores, and what is wrong with them."""
+    """A job's data set, its scores, and the problem if there are none."""
     data = ""
     try:
         data, metrics = read_data_name(job), read_metrics(job)
@@ -202,7 +202,7 @@ def _result(job: Path) -> tuple[str, dict[str, dict[str, Any]], str]:
 
 
 def _last_words(job: Path) -> str:
-    """What a job's log ends with: the error, if one ended it."""
+    """The last line of a job's log: the error, if it failed."""
     log = job / "train.log"
     said = log.read_text(errors="replace").split("\n") if log.exists() else []
     return next((line for line in reversed(said) if line.strip()), "it failed, or has not finished")
