@@ -26,7 +26,7 @@ from spatialprop.metrics import AffinityScores, RefinementChanges, SegmentationS
 from spatialprop.nn.dilated import as_log_probabilities, both_ends, on_grid
 from spatialprop.ops import neighbour_labels
 from spatialprop.report import Table, percent
-from spatialprop.report.dilated.sweep import net
+from spatialprop.report.dilated import net
 from spatialprop.tasks.dilated_affinity import DilatedAffinity
 from spatialprop.tasks.dilated_affinity_diagnosis import near_border
 from spatialprop.tasks.dilated_affinity_loss import labels_on_grid

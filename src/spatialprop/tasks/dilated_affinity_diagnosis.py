@@ -11,8 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from spatialprop.data import VOID, LabelSet
-from spatialprop.metrics import AffinityScores, ErrorRegions, ImageEffects, RefinementChanges, SegmentationScores
-from spatialprop.metrics.affinity import NEAR_BORDER
+from spatialprop.metrics import (
+    NEAR_BORDER,
+    AffinityScores,
+    ErrorRegions,
+    ImageEffects,
+    RefinementChanges,
+    SegmentationScores,
+)
 from spatialprop.nn.dilated import (
     DilatedAffinityNetwork,
     Prediction,

@@ -56,7 +56,7 @@ def test_numbers_of_a_third_by_hand():
 
 
 def test_skill_that_is_the_same_everywhere_does_not_look_like_a_condition():
-    """A quarter of wrong pixels is corrected, a hundredth of right ones broken: net grows with error, skill does not."""
+    """A quarter of wrong pixels is corrected, a hundredth of others broken: net grows with error, skill does not."""
     wrong = np.arange(100, 4000, 100)
     counts = {
         "pixels": [10_000] * len(wrong), "wrong": wrong.tolist(), "wrong_in_small_regions": wrong.tolist(),

@@ -13,7 +13,7 @@ from spatialprop.metrics.image_effects import SMALL
 from spatialprop.report import affinity_tables, read_kinds, read_run, summarise, write_report
 from spatialprop.report.dilated import NOTES
 from spatialprop.report.dilated.figures import draw_failures, draw_steps
-from spatialprop.report.dilated.sweep import affinity_sweep_tables, draw_steps_of_settings
+from spatialprop.report.sweep.dilated import affinity_sweep_tables, draw_steps_of_settings
 from tests.report.folders import arrays, scores, write_job, write_run
 from tests.report.reader import read
 

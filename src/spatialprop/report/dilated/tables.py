@@ -103,6 +103,19 @@ def region_growth(
     return grown / whole if whole else None
 
 
+def net(changes: Mapping[str, Any]) -> float | None:
+    """Pixels changed rightly less those changed wrongly, as a share of all.
+
+    Example:
+        >>> net({"changed": 0.25, "right": 0.75, "wrong": 0.25})
+        0.125
+    """
+    changed = changes.get("changed")
+    if not is_number(changed):
+        return None
+    return changed * ((changes.get("right") or 0) - (changes.get("wrong") or 0))
+
+
 def cost_table(cost: Mapping[str, Any]) -> Table:
     """Parameters, operations and milliseconds of each part, and as a share of the segmenter's.
 

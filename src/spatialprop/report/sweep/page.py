@@ -7,16 +7,16 @@ from typing import Any
 
 from spatialprop.files import write_file, write_json
 from spatialprop.report.canvas import save
-from spatialprop.report.dilated.sweep import (
+from spatialprop.report.page import figure_html, page
+from spatialprop.report.sweep.average import GAINS, average_table, averages
+from spatialprop.report.sweep.average import NOTE as AVERAGE_NOTE
+from spatialprop.report.sweep.average import TITLE as AVERAGE
+from spatialprop.report.sweep.dilated import (
     NOTES,
     affinity_sweep_numbers,
     affinity_sweep_tables,
     draw_steps_of_settings,
 )
-from spatialprop.report.page import figure_html, page
-from spatialprop.report.sweep.average import GAINS, average_table, averages
-from spatialprop.report.sweep.average import NOTE as AVERAGE_NOTE
-from spatialprop.report.sweep.average import TITLE as AVERAGE
 from spatialprop.report.sweep.figures import draw_sets
 from spatialprop.report.sweep.results import MeanStd, Result, scores_of
 from spatialprop.report.sweep.summary import Summary

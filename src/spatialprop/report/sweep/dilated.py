@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from spatialprop.report.canvas import INK, legend, line_colours, percent_axis, plot_grid
 from spatialprop.report.dilated import by_condition
-from spatialprop.report.dilated.tables import LEFT_OUT, NEAR, PLACES, SCORES, region_growth
+from spatialprop.report.dilated.tables import LEFT_OUT, NEAR, PLACES, SCORES, net, region_growth
 from spatialprop.report.sweep.figures import draw_band
 from spatialprop.report.sweep.numbers import Column, Numbers, Row, signed, unscaled
 from spatialprop.report.sweep.results import MeanStd
@@ -238,19 +238,6 @@ def _segmenter(setting: Setting, cost: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _found(setting: Setting, method: str, key: str) -> list[Mapping[str, Any]]:
     return [found for metrics in setting.metrics if (found := metrics.get(method, {}).get(key))]
-
-
-def net(changes: Mapping[str, Any]) -> float | None:
-    """Pixels changed rightly less those changed wrongly, as a share of all.
-
-    Example:
-        >>> net({"changed": 0.25, "right": 0.75, "wrong": 0.25})
-        0.125
-    """
-    changed = changes.get("changed")
-    if not is_number(changed):
-        return None
-    return changed * ((changes.get("right") or 0) - (changes.get("wrong") or 0))
 
 
 def _gain(metrics: Mapping[str, Any], step: str) -> float | None:
