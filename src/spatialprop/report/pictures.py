@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from spatialprop.data import VOID, LabelSet
@@ -51,8 +52,8 @@ def draw_examples(examples: Sequence[tuple[str, Arrays]], labels: LabelSet) -> F
                 arrays["label"], arrays["coarse"], arrays.get("refined"), arrays.get("image")
             )
             kinds |= {"corrected": CORRECTED, "newly wrong": NEWLY_WRONG}
-    sheet = _sheet(examples, labels, maps, kinds)
-    return sheet and sheet[0]
+    drawn = sheet(examples, labels, maps, kinds)
+    return drawn and drawn[0]
 
 
 def draw_changes(examples: Sequence[tuple[str, Arrays]], labels: LabelSet) -> Figure | None:
@@ -63,15 +64,11 @@ def draw_changes(examples: Sequence[tuple[str, Arrays]], labels: LabelSet) -> Fi
             arrays["label"], arrays["coarse"], arrays["refined"], arrays.get("image")
         )
     }
-    sheet = _sheet(
-        examples,
-        labels,
-        maps,
-        {"rightly changed": CORRECTED, "wrongly changed": WRONG, "wrong before and after": _OTHERWISE},
-    )
-    if sheet is None:
+    kinds = {"rightly changed": CORRECTED, "wrongly changed": WRONG, "wrong before and after": _OTHERWISE}
+    drawn = sheet(examples, labels, maps, kinds)
+    if drawn is None:
         return None
-    figure, rows = sheet
+    figure, rows = drawn
     for (_, arrays), row in zip(examples, rows, strict=True):
         row[-1].text(
             0.03, 0.95, f"{100 * float(arrays['gain']):+.1f}", transform=row[-1].transAxes, va="top", fontsize=9,
@@ -80,13 +77,14 @@ def draw_changes(examples: Sequence[tuple[str, Arrays]], labels: LabelSet) -> Fi
     return figure
 
 
-def _sheet(
+def sheet(
     examples: Sequence[tuple[str, Arrays]],
     labels: LabelSet,
     maps: Mapping[str, Callable[[Arrays], NDArray[np.uint8]]],
-    kinds: Mapping[str, tuple[int, int, int]],
+    kinds: Mapping[str, tuple[int, int, int] | Patch],
+    captions: Sequence[str] = (),
 ) -> tuple[Figure, list[list[Axes]]] | None:
-    """Image and masks, as far as there are any, and what `maps` draw, with a legend of classes and `kinds`."""
+    """Draw image, masks and `maps` of each example in a row, with a legend of classes and `kinds`."""
     columns: list[tuple[str, str]] = [("image", "image"), ("label", "ground truth"), ("coarse", "coarse")]
     methods = {key for _, arrays in examples for key in arrays if key.startswith("method_")}
     # An oracle knows the truth: its mask shows nothing that the truth's does not.
@@ -100,12 +98,12 @@ def _sheet(
     present = np.unique(np.concatenate([arrays[key].ravel() for _, arrays in examples for key in masks if key in arrays]
                                        or [np.zeros(0, np.uint8)]))  # fmt: skip
     entries = class_entries(present.tolist(), labels)
-    entries += [(name, swatch(colour)) for name, colour in kinds.items()]
+    entries += [(name, kind if isinstance(kind, Patch) else swatch(kind)) for name, kind in kinds.items()]
 
     shapes = [next(arrays[key].shape[:2] for key, _ in columns if key in arrays) for _, arrays in examples]
     titles = [*(title for _, title in columns), *maps]
     foot = legend_height([name for name, _ in entries], len(titles))
-    figure, rows = picture_grid(shapes, titles, [name for name, _ in examples], foot=foot)
+    figure, rows = picture_grid(shapes, titles, [name for name, _ in examples], foot, captions)
     for (_, arrays), row in zip(examples, rows, strict=True):
         for axes, (key, _) in zip(row, columns, strict=False):
             if key in arrays:

@@ -12,22 +12,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from spatialprop.data import LabelSet
-from spatialprop.report.canvas import (
-    AFTER,
-    BEFORE,
-    INK,
-    class_entries,
-    coloured,
-    legend,
-    legend_height,
-    percent_axis,
-    picture_grid,
-    plot_grid,
-    save,
-    swatch,
-)
+from spatialprop.report.canvas import AFTER, BEFORE, INK, percent_axis, plot_grid, save
 from spatialprop.report.figures import name_lines
-from spatialprop.report.pictures import CORRECTED, NEWLY_WRONG, WRONG, error_map
+from spatialprop.report.pictures import CORRECTED, NEWLY_WRONG, WRONG, error_map, sheet
 from spatialprop.report.run import Arrays, Run, read_kinds
 from spatialprop.report.tables import is_number
 
@@ -82,31 +69,21 @@ def draw_steps(steps: Mapping[str, Mapping[str, Any]], coarse: float | None) -> 
 
 def draw_failures(failures: Sequence[tuple[str, Arrays]], labels: LabelSet) -> Figure | None:
     """Cut-outs with masks, errors and missed borders, one row each."""
-    if not failures:
+    maps = {
+        "errors": lambda arrays: error_map(arrays["label"], arrays["coarse"], arrays.get("refined"), arrays["image"]),
+        "ties across borders": lambda arrays: np.repeat(arrays["missed"][..., None], 3, axis=-1),
+    }
+    kinds: dict[str, tuple[int, int, int] | Patch] = {"wrong": WRONG}
+    if any("refined" in arrays for _, arrays in failures):
+        kinds |= {"corrected": CORRECTED, "newly wrong": NEWLY_WRONG}
+    kinds["the failure"] = Patch(facecolor="none", edgecolor=_MARK, linewidth=1.2)
+    drawn = sheet(failures, labels, maps, kinds, [_extent(arrays) for _, arrays in failures])
+    if drawn is None:
         return None
-    columns = [("image", "image"), ("label", "ground truth"), ("coarse", "coarse"), ("refined", "refined")]
-    columns = [(key, title) for key, title in columns if any(key in arrays for _, arrays in failures)]
-    titles = [*(title for _, title in columns), "errors", "ties across borders"]
-    present = np.unique(np.concatenate([arrays[key].ravel() for _, arrays in failures for key, _ in columns[1:]]))
-    entries = class_entries(present.tolist(), labels)
-    refined = "refined" in dict(columns)
-    kinds = [(WRONG, "wrong"), (CORRECTED, "corrected"), (NEWLY_WRONG, "newly wrong")]
-    entries += [(name, swatch(colour)) for colour, name in (kinds if refined else kinds[:1])]
-    entries.append(("the failure", Patch(facecolor="none", edgecolor=_MARK, linewidth=1.2)))
-
-    shapes = [arrays["label"].shape[:2] for _, arrays in failures]
-    foot = legend_height([name for name, _ in entries])
-    names, captions = [name for name, _ in failures], [_extent(arrays) for _, arrays in failures]
-    figure, rows = picture_grid(shapes, titles, names, foot, captions)
+    figure, rows = drawn
     for (_, arrays), row in zip(failures, rows, strict=True):
-        pictures = [arrays[key] if key == "image" else coloured(arrays[key]) for key, _ in columns]
-        pictures.append(error_map(arrays["label"], arrays["coarse"], arrays.get("refined"), arrays["image"]))
-        pictures.append(np.repeat(arrays["missed"][..., None], 3, axis=-1))
-        for axes, picture in zip(row, pictures, strict=True):
-            axes.imshow(picture, aspect="auto", interpolation="nearest")
         for axes in (row[0], row[-2]):
             _outline(axes, arrays["where"])
-    legend(figure, entries)
     return figure
 
 
