@@ -9,7 +9,7 @@ from torch import nn
 
 from spatialprop.nn import RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance
-from spatialprop.refiner import InputError
+from spatialprop.errors import InputError
 
 
 def trained(guidance=None, *, seed=0, std=0.3, **options):

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatialprop.data.example import VOID, LabelSet
-from spatialprop.data.readers import read_indices
 from spatialprop.data.sets.pairs import Pair, PairedImages, with_coarse_from
+from spatialprop.maskfiles import read_indices
 
 # The official table: every id that files hold, and the class it is trained and scored as. VOID: not at all.
 TRAIN_ID = {

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spatialprop.data.example import LabelSet
-from spatialprop.data.readers import IMAGE_SUFFIXES
 from spatialprop.data.sets.pairs import Listing, Pair, PairedImages, with_coarse_from
+from spatialprop.maskfiles import IMAGE_SUFFIXES
 
 
 class ImageFolder(PairedImages):

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatialprop.data.example import LabelSet
-from spatialprop.data.readers import read_indices
 from spatialprop.data.sets.alignment import (
     COLUMNS,
     KEY_POINTS,
@@ -22,6 +21,7 @@ from spatialprop.data.sets.alignment import (
     warp,
 )
 from spatialprop.data.sets.pairs import Pair, PairedImages, check_size, with_coarse_from
+from spatialprop.maskfiles import read_indices
 
 # In the order of the files <name>_lbl00.png to <name>_lbl10.png, which `spatialprop.metrics.helen` scores by.
 LABELS = LabelSet(

@@ -7,8 +7,8 @@ from pathlib import Path
 from PIL import Image
 
 from spatialprop.data.files import write_beside
-from spatialprop.data.readers import read_image_size, read_indices
 from spatialprop.data.sets.voc import LABELS, read_list, voc_folder
+from spatialprop.maskfiles import read_image_size, read_indices
 
 COMPETITIONS = ("comp5", "comp6")  # trained on VOC's own train and val only, or on anything
 

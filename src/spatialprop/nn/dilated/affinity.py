@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spatialprop.nn.features import reduced
-from spatialprop.nn.refinement import resize
+from spatialprop.nn.resize import resize
 from spatialprop.ops import DIRECTIONS, propagate, spread
 from spatialprop.ops.backends import check_backend
 from spatialprop.ops.contract import check_integer, check_merge, check_number

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, cast
 from torch import Tensor, nn
 
 from spatialprop.nn.dilated.affinity import AffinityHead, AffinityPropagation
-from spatialprop.nn.refinement import resize
+from spatialprop.nn.resize import resize
 from spatialprop.ops.contract import check_integer
 
 
