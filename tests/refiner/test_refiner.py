@@ -10,9 +10,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from spatialprop import Refiner
+from spatialprop.errors import InputError
 from spatialprop.nn.guidance import LightGuidance, UNetGuidance
-from spatialprop.nn.refinement import hint_maps, resize
-from spatialprop.refiner import InputError
+from spatialprop.nn.refinement import hint_maps
+from spatialprop.nn.resize import resize
 from spatialprop.refiner import coarse_maps as maps_module
 from spatialprop.refiner.coarse_maps import VOTE, CoarseMaps, most_likely
 from spatialprop.refiner.inputs import to_coarse
@@ -125,7 +126,7 @@ def test_labels_change_where_propagation_is_sure_and_probabilities_say_the_same(
     changed = []
     for vote in (0.0, VOTE, 9.0):
         monkeypatch.setattr("spatialprop.refiner.coarse_maps.VOTE", vote)
-        monkeypatch.setattr("spatialprop.refiner.refiner.VOTE", vote)
+        monkeypatch.setattr("spatialprop.refiner.opened.VOTE", vote)
         refined = refiner(image, labels)
         assert (refiner.probabilities(image, labels).argmax(axis=0) == refined).all()
         changed.append((refined != labels).mean())
@@ -150,8 +151,8 @@ def test_tiles_change_nothing(guidance, hints, monkeypatch):
     image, coarse = photograph(333, 501), probabilities(3, 42, 63)
     tiled, whole = Refiner(network, tile=32), Refiner(network, tile=1024)
     looks = []
-    see = tiled._guidance._see
-    monkeypatch.setattr(tiled._guidance, "_see", lambda seen, hints: looks.append(seen.shape) or see(seen, hints))
+    see = tiled._find_gates._see
+    monkeypatch.setattr(tiled._find_gates, "_see", lambda seen, hints: looks.append(seen.shape) or see(seen, hints))
     np.testing.assert_allclose(tiled.probabilities(image, coarse), whole.probabilities(image, coarse), atol=1e-5)
     assert len(looks) > 3
 

@@ -2,9 +2,9 @@
 
 import logging
 
+from spatialprop.errors import InputError
 from spatialprop.nn import JointNetwork, RefinementNetwork
-from spatialprop.refiner import InputError
-from spatialprop.refiner.weights import describe, load_network
+from spatialprop.refiner import describe, load_network
 
 log = logging.getLogger(__name__)
 _HEAD = "head."  # what turns features into gates, whose number and meaning depend on these:

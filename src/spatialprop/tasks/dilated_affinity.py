@@ -11,7 +11,7 @@ from torch import Tensor
 from spatialprop.baselines import Baseline
 from spatialprop.data import LabelSet
 from spatialprop.nn.dilated import DilatedAffinityNetwork
-from spatialprop.nn.refinement import resize
+from spatialprop.nn.resize import resize
 from spatialprop.ops.contract import check_number, is_integer
 from spatialprop.tasks.comparison import Comparison, Validation
 from spatialprop.tasks.dilated_affinity_diagnosis import Cost, Diagnosis

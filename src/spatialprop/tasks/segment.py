@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 from torch import Tensor, nn
 
 from spatialprop.data import LabelSet
-from spatialprop.nn.refinement import resize
+from spatialprop.nn.resize import resize
 from spatialprop.tasks.comparison import Comparison, Validation
 from spatialprop.tasks.losses import cross_entropy
 from spatialprop.tasks.optimization import Optimization
