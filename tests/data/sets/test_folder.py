@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from spatialprop.data import VOID, ImageFolder, LabelSet, folder, read_label_set, synthetic
-from spatialprop.data.readers import read_coarse, read_label
+from spatialprop.data.label_files import read_coarse, read_label
 from spatialprop.maskfiles import read_image
 from tests.data.tiny_folder import eighth, save_label, write_tiny_folder
 

@@ -1,12 +1,15 @@
-"""Label maps and coarse maps in files, held against the classes of their data set."""
+"""Label maps and coarse maps in files, checked against the classes of their data set."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from spatialprop.data.label_set import VOID, LabelSet
+from spatialprop.drawing import class_colours
+from spatialprop.files import write_beside
 from spatialprop.maskfiles import read_indices, read_probabilities
 
 COARSE_SUFFIXES = (".npz", ".npy", ".png")
@@ -47,6 +50,15 @@ def read_coarse(path: Path, labels: LabelSet) -> NDArray[np.uint8]:
             f"write probabilities from 0 to 1, such as a softmax gives"
         )
     return np.asarray(np.rint(np.minimum(shares, 1) * 255), np.uint8)
+
+
+def write_label(path: Path, label: NDArray[np.uint8]) -> None:
+    """Write a label map (H, W) as a palette PNG of class indices, in the colours of PASCAL VOC."""
+    picture = Image.fromarray(label)
+    picture.putpalette(class_colours().tobytes())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_beside(path) as file:
+        picture.save(file, format="PNG")
 
 
 def _check_indices(path: Path, indices: NDArray[Any], labels: LabelSet) -> None:
