@@ -132,10 +132,10 @@ def test_sizes_that_differ(root):
     ("content", "words"),
     [
         ("{", "Expecting"),
-        ("[]", "must be an object with a list of classes"),
+        ("[]", "must be an object with a list of class names"),
         ('"pets"', "must be an object"),
         ("{}", "lacks the key 'classes'"),
-        ('{"classes": "cat"}', "list of classes"),
+        ('{"classes": "cat"}', "list of class names"),
         ('{"classes": []}', "1 to 255 classes; got 0"),
         (json.dumps({"classes": [str(n) for n in range(256)]}), "1 to 255 classes; got 256"),
         ('{"classes": ["a", "b", "a"]}', "two classes called 'a'"),
