@@ -6,7 +6,7 @@
 ROOT is a folder in the layout of data=folder: ROOT/train/{images,labels,coarse} and ROOT/dataset.json. First a coarse
 grid on a quarter of the images; then, on all of them, the identity, the best two of the grid and what lies around the
 best. The identity, both weights 0, is in the race from the start to the end: leave the coarse map as it is. Writes
-densecrf_tuning.json and densecrf_tuning.md to benchmarks/results, or to --output.
+densecrf_tuning.json and densecrf_tuning.md to results, or to --output.
 """
 
 import argparse
@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("roots", nargs="+", type=Path, metavar="ROOT", help="data sets in the layout of data=folder")
     parser.add_argument("--images", type=int, default=40, help="so many of the train split, spread over it")
     parser.add_argument("--workers", type=int, default=1, help="processes that share the images")
-    parser.add_argument("--output", type=Path, default=HERE / "results")
+    parser.add_argument("--output", type=Path, default=HERE.parent / "results")
     options = parser.parse_args()
     found = []
     for root in options.roots:
