@@ -7,7 +7,7 @@ from PIL import Image, ImageFilter
 from spatialprop.cli import main
 from spatialprop.cli.refine import work as refine_work
 from spatialprop.cli.refine.jobs import find_jobs
-from spatialprop.drawing import class_colours, overlay, sheet
+from spatialprop.drawing import class_colours, overlay
 from spatialprop.errors import InputError
 from spatialprop.refiner import Refiner, explain, save_refiner
 from tests.refiner.networks import photograph, probabilities, trained
@@ -102,7 +102,7 @@ def test_everything_that_can_be_asked_for(data, refine):
     assert (stored["classes"][shares.argmax(axis=0)] == labels)[clear].all()
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_folders(data, refine, workers):
     code, printed, _ = refine("photos", "masks", "--workers", workers)
     assert code == 0
@@ -110,6 +110,7 @@ def test_folders(data, refine, workers):
     assert names(data / "masks_refined") == ["a.png", "b.png", "c.png"]
 
 
+@pytest.mark.slow
 def test_one_process_or_two_is_all_the_same(data, refine):
     refine("photos", "masks", "-o", "one")
     refine("photos", "masks", "-o", "two", "--workers", "2")
@@ -187,7 +188,7 @@ def test_what_is_without_its_partner_is_named(data, refine):
     ]
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_a_bad_file_stops_nobody(data, refine, workers):
     (data / "masks/b.png").write_bytes((data / "masks/b.png").read_bytes()[:60])
     Image.fromarray(photograph(24, 30)).save("photos/c.png")
@@ -458,21 +459,6 @@ def test_explain_shows_what_is_heard_at_its_place():
     red = alone[..., 0] - alone[..., 2]
     assert red[196:205, 296:305].max() > 80
     assert np.abs(red[:150]).max() < 10
-
-
-def test_overlay_tints_classes_and_draws_borders():
-    image = np.full((24, 32, 3), 100, np.uint8)
-    drawn = overlay(image, LABELS)
-    assert (drawn[0, 0] == 100).all()
-    np.testing.assert_array_equal(drawn[10, 10], np.rint(0.45 * 100 + 0.55 * class_colours()[3]))
-    assert (drawn[10, 5] == 255).all()
-    assert (overlay(image, LABELS.astype(np.int64) * 100)[10, 10] == drawn[10, 10]).sum() < 3
-
-
-def test_sheet_says_how_much_changed():
-    picture = sheet(photograph(24, 32), LABELS, np.zeros_like(LABELS))
-    assert picture.width > 1600
-    assert sheet(photograph(2000, 1000), *[np.zeros((2000, 1000), int)] * 2).width < 3200
 
 
 # Export

@@ -18,9 +18,9 @@ class Unchanged:
 
     @property
     def probabilities(self):
-        shares = (
-            np.eye(int(self.values.max()) + 1)[self.values].transpose(2, 0, 1) if self.values.ndim == 2 else self.values
-        )
+        shares = self.values
+        if shares.ndim == 2:
+            shares = np.eye(int(shares.max()) + 1)[shares].transpose(2, 0, 1)
         return (shares / 255 if shares.dtype == np.uint8 else shares).astype(np.float32)
 
     @property

@@ -13,8 +13,8 @@ from PIL import Image
 
 from spatialprop.drawing import class_colours
 from spatialprop.errors import InputError
-from spatialprop.maskfiles import Palette, read_coarse, read_image, read_palette, write_picture
-from spatialprop.maskfiles.pictures import is_lossy
+from spatialprop.maskfiles import Palette, read_coarse, read_image, read_image_size, read_indices, read_palette
+from spatialprop.maskfiles.pictures import is_lossy, write_picture
 from tests.maskfiles.refined import Unchanged
 from tests.refiner.networks import errors_that_name, photograph, probabilities
 
@@ -68,6 +68,7 @@ def test_orientation_is_honoured(tmp_path, orientation):
     exif[0x0112] = orientation
     Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif, quality=100)
     found = read_image(tmp_path / "a.jpg")
+    assert read_image_size(tmp_path / "a.jpg") == found.shape[:2]
     upright = {
         1: pixels, 2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1], 5: pixels.swapaxes(0, 1),
         6: np.rot90(pixels, -1), 7: np.rot90(pixels, 2).swapaxes(0, 1), 8: np.rot90(pixels),
@@ -86,6 +87,14 @@ def test_images_that_cannot_be_used(tmp_path):
         read_image(path)
     with pytest.raises(FileNotFoundError, match="does not exist"):
         read_image(tmp_path / "b.png")
+
+
+@pytest.mark.parametrize("kind", ["PPM", "GIF", "EPS"])
+def test_formats_beyond_the_documented_ones_are_not_opened(tmp_path, kind):
+    Image.fromarray(photograph(12, 16)).save(tmp_path / "photo.png", format=kind)
+    for read in (read_image, read_image_size, read_indices, read_coarse):
+        with pytest.raises(InputError, match=r"photo\.png cannot be read as .*: it is damaged, or none of JPEG, PNG"):
+            read(tmp_path / "photo.png")
 
 
 def test_bombs_are_refused(tmp_path):
@@ -252,6 +261,7 @@ def test_a_tiff_on_its_side(tmp_path, mode, orientation):
     }[orientation]  # fmt: skip
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif")[..., 0], turned * 50)
     np.testing.assert_array_equal(ranks(read_coarse(tmp_path / "a.tif").values), ranks(turned))
+    assert read_image_size(tmp_path / "a.tif") == turned.shape
 
 
 def ranks(labels):

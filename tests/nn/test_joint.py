@@ -126,11 +126,11 @@ def test_affinity_is_the_gradient_through_the_refinement(network):
     assert heard.shape == (32, 40)
     assert (heard.abs() > 1e-4).sum() > 50, "a pixel listens to more than itself"
     with torch.no_grad():
-        coarse, guidance = network._coarse_and_guidance(image)
+        coarse, gates = network._coarse_and_gates(image)
     shares = coarse.exp()
-    winner = int(network.refinement._propagate(shares, guidance)[0, :, 13, 22].argmax())
+    winner = int(network.refinement._scores(shares, gates)[0, :, 13, 22].argmax())
     pushed = shares.clone()
     pushed[0, winner, 12, 20] += 1e-3
     with torch.no_grad():
-        before, after = (network.refinement._propagate(x, guidance)[0, winner, 13, 22] for x in (shares, pushed))
+        before, after = (network.refinement._scores(x, gates)[0, winner, 13, 22] for x in (shares, pushed))
     torch.testing.assert_close((after - before) / 1e-3, heard[12, 20], atol=2e-3, rtol=2e-2)

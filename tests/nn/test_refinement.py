@@ -173,8 +173,7 @@ def test_options_reach_the_propagation():
     assert network.guidance.head.out_channels == layer.guidance_channels == 3 * 2
 
 
-@pytest.mark.parametrize("pixel", [(0, 0), (3, 5), (8, 6)])
-@pytest.mark.parametrize("hidden", [None, 5])
+@pytest.mark.parametrize(("hidden", "pixel"), [(None, (3, 5)), (5, (8, 6))])
 def test_affinity_is_a_row_of_the_jacobian(hidden, pixel):
     network = far_from_identity(RefinementNetwork(light, num_classes=3, hidden=hidden)).double()
     row, column = pixel
