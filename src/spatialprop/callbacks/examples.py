@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spatialprop.data.example import VOID
-from spatialprop.data.files import write_beside
+from spatialprop.files import write_beside
 
 
 class SaveExamples(pl.Callback):

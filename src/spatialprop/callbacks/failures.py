@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spatialprop.data.example import VOID
-from spatialprop.data.files import write_beside
+from spatialprop.files import write_beside
 from spatialprop.metrics import error_regions
 
 KINDS = ("border", "spread")

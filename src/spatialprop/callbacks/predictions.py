@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from PIL import Image
 
 from spatialprop.data.example import LabelSet
-from spatialprop.data.files import write_beside
+from spatialprop.files import write_beside
 
 
 class SavePredictions(pl.Callback):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spatialprop.callbacks.examples import image_and_masks
 from spatialprop.data.example import VOID, LabelSet
-from spatialprop.data.files import write_beside
+from spatialprop.files import write_beside
 from spatialprop.metrics.confusion import class_iou, confusion_matrix
 
 
