@@ -68,7 +68,7 @@ def make_task(
         labels,
         optimization,
         segmenter=partial(make_segmenter, config, labels),
-        guidance=lambda channels: instantiate(config.guidance.network)(channels),
+        guidance=lambda *arguments, **options: instantiate(config.guidance.network)(*arguments, **options),
         propagation={
             **config.propagation,
             "num_classes": len(labels.classes),

@@ -33,7 +33,7 @@ class Parts:
     labels: LabelSet
     optimization: Optimization | None = None
     segmenter: Callable[[], nn.Module] = nn.Identity
-    guidance: Callable[[int], nn.Module] = nn.Identity
+    guidance: Callable[..., nn.Module] = nn.Identity
     propagation: Mapping[str, Any] = field(default_factory=dict)
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
 
@@ -114,4 +114,4 @@ def check_weight(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"task.{name} must be a number; got {value!r}")
     if not 0 <= value < float("inf"):
-        raise ValueError(f"task.{name} must be finite and at least 0; got {value!r}")
+        raise ValueError(f"task.{name} must be at least 0 and finite; got {value!r}")
