@@ -9,7 +9,6 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from spatialprop.cli.completion import candidates
 from spatialprop.experiment import overrides
 from spatialprop.experiment.overrides import added_in_vain, register_resolvers, what_exists
 from tests.experiment.tiny import REPOSITORY, TINY, run, tiny_but
@@ -104,28 +103,6 @@ def test_a_job_sees_the_whole_command_line(tmp_path, monkeypatch):
     assert (folder / ".hydra" / "config.yaml").is_file()
     overrides.run("train", ["--cfg", "all", "--resolve"])
     assert list((tmp_path / "outputs" / "refine").iterdir()) == [folder], "looking at a config made a folder"
-
-
-@pytest.mark.parametrize(
-    ("line", "found"),
-    [
-        ("spatialprop tr", ["train"]),
-        ("spatialprop --ver", ["--version"]),
-        ("spatialprop data pre", ["predict"]),
-        ("spatialprop data predict data=voc --splits v", ["val"]),
-        ("spatialprop refine --no", ["--no-restrict"]),
-        ("spatialprop train propagation=t", ["propagation=three_way"]),
-        ("spatialprop train seed=1 experiment=synthetic_u", ["experiment=synthetic_unet"]),
-        ("spatialprop evaluate trainer.max_e", ["trainer.max_epochs="]),
-        ("spatialprop nonsense ", []),
-    ],
-)
-def test_completion(line, found, monkeypatch):
-    monkeypatch.setenv("COMP_LINE", "")  # which is set on the way
-    if line.endswith("nonsense "):
-        assert "train" in candidates(line)  # the commands again
-    else:
-        assert candidates(line) == found
 
 
 HEAVY = {"torch", "pytorch_lightning", "numba", "albumentations", "cv2", "matplotlib"}

@@ -96,7 +96,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("override", "told"), WRONG)
 def test_a_wrong_value_says_what_is_right(override, told, tmp_path):
-    with pytest.raises(Exception) as raised:  # noqa: B017, PT011
+    with pytest.raises(Exception) as raised:  # noqa: PT011
         train(composed("train", *tiny_here(override)), tmp_path / "run", tmp_path)
     assert told in f"{raised.value} {raised.value.__cause__}"
     assert not list(tmp_path.rglob("*.ckpt")), "it was not said before a segmenter was fitted"
