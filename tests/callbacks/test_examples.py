@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from spatialprop.callbacks import SaveExamples
 from spatialprop.callbacks.examples import pixel_to_show, telling_pixel
-from spatialprop.data.example import VOID
+from spatialprop.data import VOID
 from spatialprop.report.run import read_run
 from tests.tasks.tiny import QUIET, TASKS, loader, make_trainer, sample
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from spatialprop.data.loading.samples import collate
+from spatialprop.data import collate
 from spatialprop.tasks import Refine, Segment
 from spatialprop.tasks.losses import multi_objective
 from spatialprop.tasks.optimization import freeze

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spatialprop.data.example import VOID
+from spatialprop.data import VOID
 from spatialprop.files import write_beside
 
 

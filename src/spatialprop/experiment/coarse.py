@@ -13,8 +13,7 @@ from torch.nn import functional as F
 from torch.optim import AdamW
 from tqdm import tqdm
 
-from spatialprop.data import CoarseFiles, Splits, WholeImages, WithCoarse
-from spatialprop.data.example import Example, Examples, LabelSet
+from spatialprop.data import CoarseFiles, Example, Examples, LabelSet, Splits, WholeImages, WithCoarse
 from spatialprop.experiment.parts import (
     keep_checkpoints,
     make_data,

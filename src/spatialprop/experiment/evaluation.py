@@ -18,10 +18,7 @@ from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
 from spatialprop.experiment.parts import make_baselines, make_data, make_splits, make_trainer, task_class
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.trained import read_config, trained_task
-from spatialprop.report.helen import helen_tables
-from spatialprop.report.page import write_report
-from spatialprop.report.tables import comparison_table
-from spatialprop.report.universal import universal_tables, write_universal
+from spatialprop.report import comparison_table, helen_tables, universal_tables, write_report, write_universal
 from spatialprop.tasks import Parts, Task, Universal
 
 log = logging.getLogger(__name__)
@@ -116,7 +113,7 @@ def _evaluate(
         SaveRanked(into.ranked, config.callbacks.ranked, splits.labels),
     ]
     if options.predictions:
-        callbacks.append(SavePredictions(into.predictions, splits.labels))
+        callbacks.append(SavePredictions(into.predictions))
     trainer = make_trainer(config, callbacks=callbacks, logger=False, enable_checkpointing=False)
     trainer.test(task, make_data(config, splits, with_coarse=task.takes_coarse), verbose=False)
     if trainer.is_global_zero:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from spatialprop.experiment.overrides import CONF
 
+TRUST = "If you know where this config comes from, say so: trust=true (for spatialprop export: --trust)"
 OWN = ("spatialprop.", "torch.optim.")  # other libraries' functions can load files that run code
 
 
@@ -42,15 +43,12 @@ def refuse_foreign_code(config: DictConfig, *, trust: bool, beside: DictConfig |
         if isinstance(value, str) and re.search(r"\$\{.*:", value, re.DOTALL):
             raise ValueError(
                 f"{key} = {value!r} would call a resolver, which can read environment variables and files; a run's "
-                f"config holds values. If you know where this config comes from, say so: trust=true (of spatialprop export: --trust)"
+                f"config holds values. {TRUST}"
             )
     known = known_targets() | ({target for _, target in _targets(beside)} if beside is not None else set())
     for key, target in _targets(config):
         if target not in known:
-            raise ValueError(
-                f"{key} = {target!r} would run code that none of spatialprop's configs names; if you know where this "
-                f"config comes from, say so: trust=true (of spatialprop export: --trust)"
-            )
+            raise ValueError(f"{key} = {target!r} would run code that none of spatialprop's configs names. {TRUST}")
 
 
 def _targets(config: DictConfig) -> Iterator[tuple[str, str]]:

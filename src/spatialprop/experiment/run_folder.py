@@ -1,6 +1,5 @@
 """The files of a run."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from spatialprop.data.example import LabelSet
-from spatialprop.files import write_beside
+from spatialprop.data import LabelSet, read_label_set, write_label_set
+from spatialprop.files import write_file, write_json
 
 
 class RunFolder:
@@ -36,31 +35,19 @@ class RunFolder:
 
     def write_labels(self, labels: LabelSet, images: int) -> None:
         """Write the classes of the data, and the number of test images."""
-        described = {
-            "name": labels.name,
-            "classes": labels.classes,
-            "ignore_index": labels.ignore_index,
-            "scored_classes": labels.scored_classes,
-            "images": images,
-        }
-        _write_json(self.data, described)
+        write_label_set(labels, self.data, images=images)
 
     def read_labels(self) -> LabelSet:
         """The classes of the data."""
-        fields = json.loads(self.data.read_text())
-        scored = fields["scored_classes"]
-        return LabelSet(
-            fields["name"], tuple(fields["classes"]), fields["ignore_index"], None if scored is None else tuple(scored)
-        )
+        return read_label_set(self.data)
 
     def write_config(self, config: DictConfig) -> None:
         """Write the config, without interpolations."""
-        with write_beside(self.config) as file:
-            file.write(OmegaConf.to_yaml(config, resolve=True).encode())
+        write_file(self.config, OmegaConf.to_yaml(config, resolve=True))
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write the scores."""
-        _write_json(self.metrics, metrics)
+        write_json(self.metrics, metrics)
 
 
 def point_latest_to(run: Path, outputs: Path) -> None:
@@ -70,8 +57,3 @@ def point_latest_to(run: Path, outputs: Path) -> None:
     beside.unlink(missing_ok=True)
     beside.symlink_to(os.path.relpath(run.resolve(), outputs.resolve()), target_is_directory=True)
     beside.replace(latest)
-
-
-def _write_json(path: Path, content: object) -> None:
-    with write_beside(path) as file:
-        file.write((json.dumps(content, indent=2) + "\n").encode())

@@ -35,9 +35,7 @@ from spatialprop.experiment.parts import (
 from spatialprop.experiment.run_folder import RunFolder, point_latest_to
 from spatialprop.experiment.wandb_logging import log_results
 from spatialprop.experiment.weights import keep_weights, load_weights_of, start_guidance, start_segmenter
-from spatialprop.report.helen import helen_tables
-from spatialprop.report.page import write_report
-from spatialprop.report.tables import comparison_table
+from spatialprop.report import comparison_table, helen_tables, write_report
 from spatialprop.tasks import Task
 from spatialprop.tasks.optimization import restore
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytorch_lightning as pl
 from torch import Tensor, nn
 
-from spatialprop.data.example import LabelSet
+from spatialprop.data import LabelSet
 from spatialprop.nn import RefinementNetwork
 from spatialprop.tasks.comparison import Baseline, Comparison, Validation
 from spatialprop.tasks.losses import cross_entropy

@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from spatialprop.data.example import VOID, LabelSet
+from spatialprop.data import VOID, LabelSet
 from spatialprop.metrics import (
     HelenFScores,
     MethodScores,
     RefinementChanges,
     SegmentationScores,
+    correct_near_borders,
     has_faces,
-    mend_near_borders,
 )
 
 # Image (H, W, 3) and coarse probabilities (K, H, W) in, labels (H, W) out.
@@ -73,7 +73,7 @@ class Comparison(nn.Module):
             with self.timed(method, torch.device("cpu")):
                 result = baseline(pixels, probabilities)
             labels[method] = torch.from_numpy(result.astype(np.int64))[None].to(label.device)
-        labels[ORACLE] = mend_near_borders(labels["coarse"], label, radius=ORACLE_RADIUS, ignore_index=VOID)
+        labels[ORACLE] = correct_near_borders(labels["coarse"], label, radius=ORACLE_RADIUS, ignore_index=VOID)
         for method, scores in self.scores.items():
             scores.update(labels[method], label)
         for method, faces in self.faces.items():

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spatialprop.nn import AffinityPropagation, DilatedAffinityNetwork
+from spatialprop.nn.dilated import AffinityPropagation, DilatedAffinityNetwork
 from spatialprop.nn.refinement import resize
 from spatialprop.tasks.base import Parts, Task, check_weight
 from spatialprop.tasks.dilated_affinity_diagnosis import Cost, Diagnosis
