@@ -1,18 +1,14 @@
 """Predictions as palette PNGs, read again."""
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 
 from spatialprop.callbacks import SavePredictions
 from spatialprop.drawing import class_colours
-from tests.tasks.test_tasks import TASKS, loader, make_trainer, sample
+from tests.tasks.tiny import QUIET, TASKS, loader, make_trainer, sample
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),  # two images need none
-    pytest.mark.filterwarnings("ignore:.*LeafSpec"),  # Lightning calls what torch has renamed
-]
+pytestmark = QUIET
 
 
 def test_every_method_and_image_gets_a_picture(tmp_path):

@@ -1,15 +1,18 @@
-"""Where a run keeps what."""
+"""The files of a run."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from spatialprop.data import LabelSet, read_label_set, write_label_set
-from spatialprop.files import write_json
+from spatialprop.files import write_file, write_json
 
 
 class RunFolder:
-    """The files of one run.
+    """The paths of the files of one run.
 
     Example:
         >>> RunFolder("outputs/refine/2026-01-31_12-00-00").metrics.name
@@ -31,13 +34,26 @@ class RunFolder:
         self.predictions = self.path / "predictions"
 
     def write_labels(self, labels: LabelSet, images: int) -> None:
-        """Write what the data are, and how many images are tested on."""
+        """Write the classes of the data, and the number of test images."""
         write_label_set(labels, self.data, images=images)
 
     def read_labels(self) -> LabelSet:
-        """The classes of a run's data."""
+        """The classes of the data."""
         return read_label_set(self.data)
+
+    def write_config(self, config: DictConfig) -> None:
+        """Write the config, without interpolations."""
+        write_file(self.config, OmegaConf.to_yaml(config, resolve=True))
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write the scores."""
         write_json(self.metrics, metrics)
+
+
+def point_latest_to(run: Path, outputs: Path) -> None:
+    """Make `outputs/latest` a link to a run."""
+    outputs.mkdir(exist_ok=True)
+    latest, beside = outputs / "latest", outputs / f".latest.{run.name}"
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(os.path.relpath(run.resolve(), outputs.resolve()), target_is_directory=True)
+    beside.replace(latest)

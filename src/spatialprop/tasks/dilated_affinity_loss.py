@@ -1,4 +1,4 @@
-"""What supervises affinities: the truth on their grid, and a loss in which every kind of pair counts."""
+"""Supervision of affinities: labels on their grid, and a loss that balances the kinds of pairs."""
 
 from collections.abc import Sequence
 

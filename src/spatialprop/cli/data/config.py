@@ -29,7 +29,7 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         with initialize_config_dir(str(CONF.resolve()), version_base="1.3"):
             return compose("train", list(overrides))
     except HydraException as error:
-        hint = what_exists(overrides, "train", CONF)
+        hint = what_exists(overrides, "train")
         raise ValueError(hint or " ".join(str(error).split())) from None
 
 

@@ -1,33 +1,78 @@
-"""Runs on the coarse maps of segmenters that they were not trained on."""
+"""Trained runs are scored from their folders alone: one on its data or other, several on several coarse maps."""
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
+from PIL import Image
 
 from spatialprop.cli import main as spatialprop
 from spatialprop.data import ImageFolder
 from spatialprop.experiment.evaluation import evaluate
 from spatialprop.experiment.training import train
-from spatialprop.experiment.universal import evaluate_universal
 from spatialprop.metrics.helen import CLASSES
 from tests.data.tiny_folder import write_tiny_folder
-from tests.experiment.tiny import TINY, composed, run
+from tests.experiment.tiny import QUIET, composed, evaluation, run, scores, tiny_here
 from tests.report.reader import read
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec"),
-    pytest.mark.filterwarnings("ignore:.*in eval mode at the start of training"),
-]
+pytestmark = QUIET
 
 
-def tiny(*arguments):
-    # In this process: what the trainer sets for determinism would stay set for the tests that follow.
-    trainer = ("trainer.max_epochs=1", "trainer.deterministic=false", "trainer.log_every_n_steps=1")
-    kept = [option for option in TINY if option.split(".")[0] not in ("data", "segmenter")]
-    return [*kept, *trainer, "segmenter=files", *arguments]
+def options(*arguments):
+    return composed("evaluate", *evaluation(*arguments))
+
+
+@pytest.fixture
+def moved(finished, tmp_path) -> Path:
+    """A run's folder, alone on another machine."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def test_the_same_scores_again(finished, moved, tmp_path):
+    shutil.rmtree(moved / "coarse")
+    found = scores(evaluate(options(f"run={moved}"), tmp_path / "again"))
+    assert found == scores(json.loads((finished / "metrics.json").read_text()))
+
+
+def test_baselines_and_predictions(moved, tmp_path):
+    folder = tmp_path / "again"
+    found = evaluate(options(f"run={moved}", "baselines=[densecrf,guided_filter]", "predictions=true"), folder)
+    assert {"densecrf", "guided_filter"} <= set(found)
+    pictures = sorted((folder / "predictions" / "refined").glob("*.png"))
+    assert len(pictures) == 2
+    with Image.open(pictures[0]) as picture:
+        assert picture.mode == "P"
+        assert np.asarray(picture).max() < len(json.loads((folder / "data.json").read_text())["classes"])
+
+
+def test_other_data_with_coarse_maps_of_its_own(moved, tmp_path):
+    """Without hidden maps nothing depends on the classes."""
+    root = tmp_path / "pets"
+    write_tiny_folder(root, classes=3)
+    evaluate(options(f"run={moved}", "data=folder", f"data.root={root}", "segmenter=files"), tmp_path / "pets_scored")
+    assert json.loads((tmp_path / "pets_scored" / "data.json").read_text())["images"] == 4
+
+
+def test_weights_that_do_not_fit(moved, tmp_path):
+    config = OmegaConf.load(moved / "config.yaml")
+    config.guidance.network.width = 16
+    OmegaConf.save(config, moved / "config.yaml")
+    with pytest.raises(ValueError, match="do not fit"):
+        evaluate(options(f"run={moved}"), tmp_path / "refused")
+
+
+@pytest.mark.slow
+def test_the_command_line_of_one_run(moved, tmp_path):
+    done = run("evaluate.py", f"run={moved}", "baselines=[guided_filter]", folder=tmp_path)
+    folder = tmp_path / done.stdout.strip().splitlines()[-1]
+    assert folder.parent == moved / "evaluations"
+    assert set(scores(json.loads((folder / "metrics.json").read_text()))) >= {"guided_filter"}
+    report = (folder / "report.html").read_text()
+    assert f"python evaluate.py run={moved} " in report  # how to do it again
+    assert "python train.py" not in report
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +83,14 @@ def there(tmp_path_factory):
     described = json.loads((root / "dataset.json").read_text())
     (root / "dataset.json").write_text(json.dumps(described | {"classes": CLASSES}))
     for connection in ("one_way", "three_way"):
-        options = ("data=folder", f"data.root={root}", f"propagation={connection}", "loader.per_image=2")
-        train(composed("train", *tiny(*options)), folder / connection)
+        options = (
+            "data=folder",
+            f"data.root={root}",
+            "segmenter=files",
+            f"propagation={connection}",
+            "loader.per_image=2",
+        )
+        train(composed("train", *tiny_here(*options)), folder / connection)
     for name, noise in (("good", 0.0), ("poor", 0.6)):
         (folder / name / "val").mkdir(parents=True)
         for index, example in enumerate(ImageFolder(root, ["val"])):
@@ -48,11 +99,6 @@ def there(tmp_path_factory):
             mixed = example.coarse / 255 * (1 - noise) + noise * wrong
             np.savez_compressed(folder / name / "val" / f"{example.name}.npz", probs=mixed.astype(np.float32))
     return folder
-
-
-def options(*arguments):
-    quiet = ("callbacks.progress_bar=false", "callbacks.examples=1", "workers=0", "trainer.deterministic=false")
-    return composed("evaluate", *quiet, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +110,8 @@ def scored(there):
         "baselines=[guided_filter]",
         "predictions=true",
     )
-    evaluate_universal(given, folder)
+    evaluate(given, folder)
     return folder
-
-
-def scores(metrics):
-    return {
-        method: {key: value for key, value in of.items() if key != "milliseconds"} for method, of in metrics.items()
-    }
 
 
 def test_every_run_is_scored_on_every_source(scored):
@@ -114,7 +154,7 @@ def test_the_tables_are_the_papers(scored, capsys):
 
 
 def test_without_sources_the_first_runs_own_coarse_maps_are_refined(there, tmp_path):
-    results = evaluate_universal(options(f"run={{a:{there / 'three_way'},b:{there / 'three_way'}}}"), tmp_path / "two")
+    results = evaluate(options(f"run={{a:{there / 'three_way'},b:{there / 'three_way'}}}"), tmp_path / "two")
     assert list(results) == ["coarse"]
     trained = scores(json.loads((there / "three_way" / "metrics.json").read_text()))
     found = scores(results["coarse"])
@@ -124,10 +164,8 @@ def test_without_sources_the_first_runs_own_coarse_maps_are_refined(there, tmp_p
 
 def test_restriction_and_windows_reach_every_run(there, tmp_path):
     given = [f"run={there / 'three_way'}", f"coarse={{poor:{there / 'poor'}}}", "restrict=true"]
-    results = evaluate_universal(options(*given, "window=32", "overlap=0", "predictions=true"), tmp_path)
+    results = evaluate(options(*given, "window=32", "overlap=0", "predictions=true"), tmp_path)
     assert list(results["poor"]) == ["coarse", "three_way", "oracle_8px"]
-    from PIL import Image
-
     for path in (tmp_path / "poor" / "predictions" / "three_way").glob("*.png"):
         coarse = np.asarray(Image.open(tmp_path / "poor" / "predictions" / "coarse" / path.name))
         assert set(np.unique(np.asarray(Image.open(path)))) <= set(np.unique(coarse))
@@ -158,7 +196,7 @@ def test_what_is_wrong_is_said(there, tmp_path, arguments, told):
     for name, place in places.items():
         arguments = [argument.replace(name, str(place)) for argument in arguments]
     with pytest.raises((ValueError, FileNotFoundError), match=told):
-        evaluate_universal(options(*arguments), tmp_path / "out")
+        evaluate(options(*arguments), tmp_path / "out")
 
 
 def test_runs_that_restrict_are_not_mixed_with_runs_that_do_not(there, tmp_path):
@@ -168,10 +206,11 @@ def test_runs_that_restrict_are_not_mixed_with_runs_that_do_not(there, tmp_path)
     (other / "config.yaml").write_text(config.replace("restrict: false", "restrict: true"))
     runs = f"run={{a:{there / 'three_way'},b:{other}}}"
     with pytest.raises(ValueError, match="no fair comparison; say restrict=true"):
-        evaluate_universal(options(runs), tmp_path / "out")
-    assert evaluate_universal(options(runs, "restrict=false"), tmp_path / "again")
+        evaluate(options(runs), tmp_path / "out")
+    assert evaluate(options(runs, "restrict=false"), tmp_path / "again")
 
 
+@pytest.mark.slow
 def test_the_command_line(there, tmp_path):
     done = run(
         "evaluate.py", f"run=[{there / 'one_way'},{there / 'three_way'}]", f"coarse={{good:{there / 'good'}}}",
