@@ -27,7 +27,7 @@ lint: .venv/dev.ready ## ruff and mypy
 	$(BIN)/mypy
 
 docs: .venv/docs.ready ## build the documentation into site/, strictly
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 wheel: .venv/dev.ready ## build the wheel and the source distribution into dist/
 	$(BIN)/python -m build --outdir dist .
