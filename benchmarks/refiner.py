@@ -5,7 +5,7 @@
     python benchmarks/refiner.py --weights mine.safetensors
 
 Without weights it measures the default network untrained: what it computes does not change how long that takes.
-Writes refiner.json and refiner.md to benchmarks/results. README.md beside this says how to read them.
+Writes refiner.json and refiner.md to results/benchmarks. README.md beside this says how to read them.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from measure import HostStopwatch, alone, interleave, machine, markdown_table, p
 from numpy.typing import NDArray
 
 from spatialprop import Refiner
+from spatialprop.files import write_json
 from spatialprop.nn import RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance
 from spatialprop.nn.refinement import hint_maps
@@ -158,7 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How fast is the refiner, and how much memory does it take?")
     parser.add_argument("--weights", help="a name, or a .safetensors file; by default the default network, untrained")
     parser.add_argument("--quick", action="store_true", help="small images, to see that the benchmark itself works")
-    parser.add_argument("--output", type=Path, default=HERE / "results")
+    parser.add_argument("--output", type=Path, default=HERE.parent / "results" / "benchmarks")
     parser.add_argument("--alone", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.alone:
@@ -182,7 +183,7 @@ def main() -> None:
         "side": side, "classes": classes, "times": times, "large": large, "start_up": start_up(),
     }  # fmt: skip
     options.output.mkdir(parents=True, exist_ok=True)
-    write_whole(options.output / "refiner.json", json.dumps(results, indent=2) + "\n")
+    write_json(options.output / "refiner.json", results)
     text = report(results)
     write_whole(options.output / "refiner.md", text + "\n")
     print(text)

@@ -1,14 +1,17 @@
 """Pictures of what the refiner did and of what it looks at, drawn with Pillow and NumPy alone."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from spatialprop.refiner.inputs import CoarseLike, ImageLike, InputError, rgb
-from spatialprop.refiner.refiner import Refiner
+if TYPE_CHECKING:
+    from spatialprop.refiner.inputs import CoarseLike, ImageLike
+    from spatialprop.refiner.refiner import Refiner
 
 _GAP, _TITLE = 8, 26  # pixels
 _NARROWEST, _WIDEST = 400, 720  # of a panel
@@ -91,12 +94,15 @@ def explain(refiner: Refiner, image: ImageLike, coarse: CoarseLike | None, pixel
         pixel: Row and column.
 
     Example:
+        >>> from spatialprop import Refiner
         >>> from spatialprop.nn import RefinementNetwork
         >>> from spatialprop.nn.guidance import LightGuidance
         >>> refiner = Refiner(RefinementNetwork(LightGuidance))
         >>> explain(refiner, np.zeros((48, 64, 3), np.uint8), None, (20, 30)).mode
         'RGB'
     """
+    from spatialprop.refiner.inputs import InputError, rgb
+
     pixels = rgb(image) if isinstance(image, Image.Image) else np.asarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim != 3:
         raise InputError(f"a picture is drawn over an image (H, W, 3) of bytes; got {pixels.dtype} {pixels.shape}")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from spatialprop.callbacks import SaveExamples
 from spatialprop.callbacks.examples import pixel_to_show, telling_pixel
-from spatialprop.data.example import VOID
-from spatialprop.report.run import read_run
+from spatialprop.data import VOID
+from spatialprop.report import read_run
 from tests.tasks.test_tasks import TASKS, loader, make_trainer, sample
 
 pytestmark = [

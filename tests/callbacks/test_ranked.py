@@ -9,7 +9,7 @@ import torch
 from spatialprop.callbacks import SaveRanked
 from spatialprop.callbacks.ranked import ranked
 from spatialprop.metrics import SegmentationScores
-from spatialprop.report.run import read_kinds
+from spatialprop.report import read_kinds
 from tests.tasks.test_tasks import LABELS, TASKS, loader, make_trainer, sample
 
 pytestmark = [

@@ -103,7 +103,7 @@ def test_a_run_is_evaluated_from_its_folder(ablation):
 
 
 def test_limits_are_measured_on_a_run(ablation):
-    script = str(REPOSITORY / "docs" / "dilated_affinity_limits.py")
+    script = str(REPOSITORY / "benchmarks" / "dilated_affinity_limits.py")
     command = [sys.executable, script, str(ablation / "2"), "--images", "1"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ from spatialprop.cli import main as spatialprop
 from spatialprop.experiment.evaluation import evaluate
 from spatialprop.experiment.training import train
 from spatialprop.nn.segmenters import UNet
-from tests.data.imitations import VOC_TEST, write_voc
+from tests.data.sets.test_voc import VOC_TEST, write_voc
 from tests.experiment.tiny import TINY, composed
 
 pytestmark = [

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torchmetrics import Metric
 
-from spatialprop.data.example import VOID, LabelSet
+from spatialprop.data import VOID, LabelSet
 from spatialprop.metrics import HelenFScores, MethodScores, RefinementChanges, SegmentationScores, mend_near_borders
 from spatialprop.metrics.helen import CLASSES
 from spatialprop.tasks.comparison import ORACLE, Comparison, Validation

@@ -8,10 +8,9 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from spatialprop.data.example import VOID
-from spatialprop.data.loading.samples import collate
+from spatialprop.data import VOID, collate
 from spatialprop.nn import AffinityPropagation, DilatedAffinityNetwork
-from spatialprop.nn.dilated.affinity import later_half
+from spatialprop.nn.dilated import later_half
 from spatialprop.ops import neighbour_labels
 from spatialprop.tasks import DilatedAffinity
 from spatialprop.tasks.dilated_affinity_loss import balanced_affinity_loss, labels_on_grid

@@ -10,8 +10,7 @@ from torch.nn import functional as F
 from torch.optim import Adam
 from torch.utils.data import DataLoader
 
-from spatialprop.data.example import VOID, LabelSet
-from spatialprop.data.loading.samples import collate
+from spatialprop.data import VOID, LabelSet, collate
 from spatialprop.nn import JointNetwork, RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance
 from spatialprop.tasks import Joint, Refine, Segment

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Adam
 
-from spatialprop.data.example import VOID, LabelSet
+from spatialprop.data import VOID, LabelSet
 from spatialprop.tasks import Refine
 from spatialprop.tasks.optimization import Optimization
 from spatialprop.tasks.universal import Universal

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from spatialprop.data.example import VOID, LabelSet
-from spatialprop.data.loading.samples import collate
+from spatialprop.data import VOID, LabelSet, collate
 from spatialprop.nn import JointNetwork, RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance
 from spatialprop.tasks import Joint, Refine, Segment

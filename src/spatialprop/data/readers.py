@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from spatialprop.data.example import VOID, LabelSet
+from spatialprop.data.label_set import VOID, LabelSet
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 COARSE_SUFFIXES = (".npz", ".npy", ".png")

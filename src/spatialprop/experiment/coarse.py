@@ -13,9 +13,7 @@ from torch.nn import functional as F
 from torch.optim import AdamW
 from tqdm import tqdm
 
-from spatialprop.data import CoarseFiles, Splits, WholeImages, WithCoarse
-from spatialprop.data.example import Example, Examples, LabelSet
-from spatialprop.data.files import write_beside
+from spatialprop.data import CoarseFiles, Example, Examples, LabelSet, Splits, WholeImages, WithCoarse
 from spatialprop.experiment.parts import (
     Task,
     keep_checkpoints,
@@ -27,6 +25,7 @@ from spatialprop.experiment.parts import (
     with_stored_coarse,
 )
 from spatialprop.experiment.run_folder import RunFolder
+from spatialprop.files import write_beside
 from spatialprop.tasks import Refine, Segment
 from spatialprop.tasks.optimization import Optimization, freeze, restore
 from spatialprop.tasks.schedules import cosine

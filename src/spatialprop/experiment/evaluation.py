@@ -9,15 +9,13 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback
 
 from spatialprop.callbacks import SaveExamples, SaveFailures, SavePredictions, SaveRanked
-from spatialprop.data.files import write_beside
 from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
 from spatialprop.experiment.parts import make_baselines, make_data, make_splits, make_trainer
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.trained import read_config, take_over, trained_task
 from spatialprop.experiment.universal import evaluate_universal
-from spatialprop.report.helen import helen_tables
-from spatialprop.report.page import write_report
-from spatialprop.report.tables import comparison_table
+from spatialprop.files import write_beside
+from spatialprop.report import comparison_table, helen_tables, write_report
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +40,7 @@ def evaluate(options: DictConfig, folder: Path) -> dict[str, Any]:
         SaveRanked(run.ranked, config.callbacks.ranked, splits.labels),
     ]
     if options.predictions:
-        callbacks.append(SavePredictions(run.predictions, splits.labels))
+        callbacks.append(SavePredictions(run.predictions))
     trainer = make_trainer(config, callbacks=callbacks, logger=False, enable_checkpointing=False)
     trainer.test(task, make_data(config, splits, with_coarse=refines), verbose=False)
     metrics = task.results

@@ -18,11 +18,8 @@ from torch import nn
 from spatialprop import baselines
 from spatialprop.baselines import Baseline
 from spatialprop.callbacks import ResumeCheckpoint
-from spatialprop.data import LabelSet, SimulatedCoarse, Splits, WithCoarse
-from spatialprop.data.coarse.maps import coarse_map
-from spatialprop.data.example import Example, Examples
+from spatialprop.data import Example, Examples, LabelSet, Patches, SimulatedCoarse, Splits, WithCoarse, coarse_map
 from spatialprop.data.loading.module import DataModule
-from spatialprop.data.loading.patches import Patches
 from spatialprop.nn import AffinityPropagation, DilatedAffinityNetwork, JointNetwork, RefinementNetwork
 from spatialprop.tasks import DilatedAffinity, Joint, Refine, Segment
 from spatialprop.tasks.optimization import Optimization

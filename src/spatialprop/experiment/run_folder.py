@@ -1,12 +1,11 @@
 """Where a run keeps what."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spatialprop.data.example import LabelSet
-from spatialprop.data.files import write_beside
+from spatialprop.data import LabelSet, read_label_set, write_label_set
+from spatialprop.files import write_json
 
 
 class RunFolder:
@@ -33,28 +32,12 @@ class RunFolder:
 
     def write_labels(self, labels: LabelSet, images: int) -> None:
         """Write what the data are, and how many images are tested on."""
-        described = {
-            "name": labels.name,
-            "classes": labels.classes,
-            "ignore_index": labels.ignore_index,
-            "scored_classes": labels.scored_classes,
-            "images": images,
-        }
-        _write_json(self.data, described)
+        write_label_set(labels, self.data, images=images)
 
     def read_labels(self) -> LabelSet:
         """The classes of a run's data."""
-        fields = json.loads(self.data.read_text())
-        scored = fields["scored_classes"]
-        return LabelSet(
-            fields["name"], tuple(fields["classes"]), fields["ignore_index"], None if scored is None else tuple(scored)
-        )
+        return read_label_set(self.data)
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write the scores."""
-        _write_json(self.metrics, metrics)
-
-
-def _write_json(path: Path, content: object) -> None:
-    with write_beside(path) as file:
-        file.write((json.dumps(content, indent=2) + "\n").encode())
+        write_json(self.metrics, metrics)

@@ -15,7 +15,6 @@ from pytorch_lightning.loggers import WandbLogger
 
 from spatialprop.callbacks import SaveExamples, SaveFailures, SaveRanked
 from spatialprop.data import Splits
-from spatialprop.data.files import write_beside
 from spatialprop.experiment.coarse import frozen_segmenter, keep_weights, start_segmenter, with_coarse
 from spatialprop.experiment.guidance import start_guidance
 from spatialprop.experiment.latest import point_latest_to
@@ -34,9 +33,8 @@ from spatialprop.experiment.parts import (
 )
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.wandb_logging import log_results
-from spatialprop.report.helen import helen_tables
-from spatialprop.report.page import write_report
-from spatialprop.report.tables import comparison_table
+from spatialprop.files import write_beside
+from spatialprop.report import comparison_table, helen_tables, write_report
 from spatialprop.tasks.optimization import restore
 
 log = logging.getLogger(__name__)

@@ -12,14 +12,13 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback
 
 from spatialprop.callbacks import SaveExamples, SavePredictions
-from spatialprop.data.example import LabelSet
-from spatialprop.data.files import write_beside
+from spatialprop.data import LabelSet
 from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
 from spatialprop.experiment.parts import make_baselines, make_data, make_splits, make_trainer
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.trained import read_config, take_over, trained_task
-from spatialprop.report.page import write_report
-from spatialprop.report.universal import universal_tables, write_universal
+from spatialprop.files import write_beside
+from spatialprop.report import universal_tables, write_report, write_universal
 from spatialprop.tasks import Refine
 from spatialprop.tasks.universal import Universal
 
@@ -82,7 +81,7 @@ def _evaluate_source(
     )
     callbacks: list[Callback] = [SaveExamples(into.examples, config.callbacks.examples, config.callbacks.background)]
     if options.predictions:
-        callbacks.append(SavePredictions(into.predictions, splits.labels))
+        callbacks.append(SavePredictions(into.predictions))
     trainer = make_trainer(config, callbacks=callbacks, logger=False, enable_checkpointing=False)
     data = make_data(config, splits._replace(test=test), with_coarse=True)
     trainer.test(task, data, verbose=False)

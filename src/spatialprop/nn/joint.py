@@ -6,8 +6,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from spatialprop.nn.features import reduced
 from spatialprop.nn.refinement import RefinementNetwork, resize
+from spatialprop.nn.segmenters.features import reduced
 
 TRUNK_WIDTH = 32  # channels between a segmenter's features and the gates that are read from them
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from spatialprop.data.example import LabelSet
+from spatialprop.data import LabelSet
 from spatialprop.report.canvas import AFTER, INK, legend, method_colours, percent_axis, plot_grid, save
 from spatialprop.report.pictures import draw_affinity, draw_changes, draw_examples, draw_object_probability
 from spatialprop.report.run import Curves, Run, read_kinds

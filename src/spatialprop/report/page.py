@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from spatialprop.report.dilated.affinity import NOTES, affinity_tables
-from spatialprop.report.dilated.figures import write_affinity_figures
+from spatialprop.files import write_file
+from spatialprop.report.dilated import NOTES, affinity_tables, write_affinity_figures
 from spatialprop.report.figures import write_figures
 from spatialprop.report.helen import NOTE as HELEN_NOTE
 from spatialprop.report.helen import helen_tables
-from spatialprop.report.run import METRICS, Run, read_run, write_atomically
+from spatialprop.report.run import METRICS, Run, read_run
 from spatialprop.report.tables import comparison, is_number, percent
 
 _STYLE = """
@@ -53,7 +53,7 @@ def write_report(folder: str | Path) -> Path:
     """
     run = read_run(folder)
     figures = write_figures(run) + write_affinity_figures(run)
-    return write_atomically(run.folder / "report.html", page(run.name, _sections(run, figures)))
+    return write_file(run.folder / "report.html", page(run.name, _sections(run, figures)))
 
 
 def page(title: str, sections: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of single images: masks, what was mended, object probability, and the affinity of a pixel."""
+"""Pictures of single images: masks, what was corrected, object probability, and the affinity of a pixel."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,14 +9,23 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from spatialprop.data.example import VOID, LabelSet
-from spatialprop.report.canvas import INK, PALE, legend, legend_height, picture_grid
+from spatialprop.data import VOID, LabelSet
+from spatialprop.report.canvas import (
+    INK,
+    PALE,
+    class_entries,
+    coloured,
+    hatched,
+    legend,
+    legend_height,
+    picture_grid,
+    swatch,
+)
 from spatialprop.report.run import Arrays
 
-_WRONG, _MENDED, _SPOILED = (207, 34, 46), (45, 164, 78), (111, 66, 193)
+WRONG, CORRECTED, NEWLY_WRONG = (207, 34, 46), (45, 164, 78), (111, 66, 193)
 _OTHERWISE = (212, 167, 44)  # from one error to another
 _HEARD, _COUNTERED = (178, 24, 43), (33, 102, 172)  # the ends of RdBu
 _LOUDEST = 32  # pixels that are drawn in full colour
@@ -36,12 +45,12 @@ def draw_examples(examples: Sequence[tuple[str, Arrays]], labels: LabelSet) -> F
     if {"label", "coarse"} <= held:
         before = "errors before" if "refined" in held else "errors"
         maps[before] = lambda arrays: error_map(arrays["label"], arrays["coarse"], image=arrays.get("image"))
-        kinds["wrong"] = _WRONG
+        kinds["wrong"] = WRONG
         if "refined" in held:
             maps["errors after"] = lambda arrays: error_map(
                 arrays["label"], arrays["coarse"], arrays.get("refined"), arrays.get("image")
             )
-            kinds |= {"mended": _MENDED, "newly wrong": _SPOILED}
+            kinds |= {"corrected": CORRECTED, "newly wrong": NEWLY_WRONG}
     sheet = _sheet(examples, labels, maps, kinds)
     return sheet and sheet[0]
 
@@ -58,7 +67,7 @@ def draw_changes(examples: Sequence[tuple[str, Arrays]], labels: LabelSet) -> Fi
         examples,
         labels,
         maps,
-        {"rightly changed": _MENDED, "wrongly changed": _WRONG, "wrong before and after": _OTHERWISE},
+        {"rightly changed": CORRECTED, "wrongly changed": WRONG, "wrong before and after": _OTHERWISE},
     )
     if sheet is None:
         return None
@@ -90,12 +99,8 @@ def _sheet(
     masks = [key for key, _ in columns if key != "image"]
     present = np.unique(np.concatenate([arrays[key].ravel() for _, arrays in examples for key in masks if key in arrays]
                                        or [np.zeros(0, np.uint8)]))  # fmt: skip
-    entries = [
-        (labels.classes[value], _swatch(labels.palette[value])) for value in present if value < len(labels.classes)
-    ]
-    if VOID in present:
-        entries.append(("void", Patch(facecolor="white", edgecolor="#8c959f", hatch="//////", linewidth=0.6)))
-    entries += [(name, _swatch(colour)) for name, colour in kinds.items()]
+    entries = class_entries(present.tolist(), labels)
+    entries += [(name, swatch(colour)) for name, colour in kinds.items()]
 
     shapes = [next(arrays[key].shape[:2] for key, _ in columns if key in arrays) for _, arrays in examples]
     titles = [*(title for _, title in columns), *maps]
@@ -104,7 +109,7 @@ def _sheet(
     for (_, arrays), row in zip(examples, rows, strict=True):
         for axes, (key, _) in zip(row, columns, strict=False):
             if key in arrays:
-                _show(axes, arrays[key] if key == "image" else _coloured(arrays[key], labels))
+                _show(axes, arrays[key] if key == "image" else coloured(arrays[key]))
         for axes, drawn in zip(row[len(columns) :], maps.values(), strict=True):
             if "label" in arrays and "coarse" in arrays:
                 _show(axes, drawn(arrays))
@@ -119,7 +124,7 @@ def error_map(
     after: NDArray[np.uint8] | None = None,
     image: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """Wrong pixels in red and, where there is an `after`, mended ones in green and newly wrong ones in violet.
+    """Wrong pixels in red and, where there is an `after`, corrected ones in green and newly wrong ones in violet.
 
     Example:
         >>> label, before, after = (np.array([row], np.uint8) for row in ([1, 1, 1], [0, 0, 1], [0, 1, 0]))
@@ -129,10 +134,10 @@ def error_map(
     drawn = _paled(label, image)
     was_wrong = before != label
     is_wrong = was_wrong if after is None else after != label
-    drawn[is_wrong & was_wrong] = _WRONG
-    drawn[was_wrong & ~is_wrong] = _MENDED
-    drawn[is_wrong & ~was_wrong] = _SPOILED
-    return _hatched(drawn, label == VOID)
+    drawn[is_wrong & was_wrong] = WRONG
+    drawn[was_wrong & ~is_wrong] = CORRECTED
+    drawn[is_wrong & ~was_wrong] = NEWLY_WRONG
+    return hatched(drawn, label == VOID)
 
 
 def change_map(
@@ -151,9 +156,9 @@ def change_map(
     drawn = _paled(label, image)
     changed = before != after
     drawn[changed] = _OTHERWISE
-    drawn[changed & (after == label)] = _MENDED
-    drawn[changed & (before == label)] = _WRONG
-    return _hatched(drawn, label == VOID)
+    drawn[changed & (after == label)] = CORRECTED
+    drawn[changed & (before == label)] = WRONG
+    return hatched(drawn, label == VOID)
 
 
 def draw_object_probability(examples: Sequence[tuple[str, Arrays]]) -> Figure | None:
@@ -227,24 +232,6 @@ def _paled(label: NDArray[np.uint8], image: NDArray[np.uint8] | None) -> NDArray
     """Something to draw on that still shows the image, if there is one."""
     pale = np.full(label.shape, 235, np.uint8) if image is None else (image.mean(axis=-1) * 0.3 + 170).astype(np.uint8)
     return np.repeat(pale[..., None], 3, axis=-1)
-
-
-def _coloured(mask: NDArray[np.uint8], labels: LabelSet) -> NDArray[np.uint8]:
-    return _hatched(labels.palette[mask], mask == VOID)
-
-
-def _hatched(picture: NDArray[np.uint8], where: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    rows, columns = np.indices(where.shape)
-    period = max(4, max(where.shape) // 40)
-    stripes = (rows + columns) % period < max(1, period // 4)
-    drawn = np.where(where[..., None], np.uint8(255), picture)
-    drawn[where & stripes] = 140
-    return np.asarray(drawn, np.uint8)
-
-
-def _swatch(colour: Sequence[int] | NDArray[np.uint8]) -> Patch:
-    red, green, blue = (float(value) / 255 for value in colour)
-    return Patch(facecolor=(red, green, blue), edgecolor=PALE, linewidth=0.6)
 
 
 def _colour_bar(figure: Figure, below: Sequence[Axes], colours: ScalarMappable, label: str = "") -> None:

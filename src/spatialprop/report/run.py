@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import warnings
 import zipfile
@@ -15,7 +14,7 @@ import numpy as np
 import yaml  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from spatialprop.data.example import VOID, LabelSet
+from spatialprop.data import VOID, LabelSet, read_label_set
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 Curves: TypeAlias = dict[str, tuple[list[float], list[float]]]  # column -> (steps, values)
@@ -156,15 +155,6 @@ def natural_order(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
 
-def write_atomically(path: Path, content: str | bytes) -> Path:
-    """Write a file beside its place and move it there, so that nobody ever reads half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_bytes(content.encode() if isinstance(content, str) else content)
-    beside.replace(path)
-    return path
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
@@ -180,17 +170,7 @@ def _read_data(path: Path, examples: list[tuple[str, Arrays]]) -> tuple[LabelSet
         values = [arrays[key] for _, arrays in examples for key in ("label", "coarse", "refined") if key in arrays]
         highest = max((int(array[array != VOID].max(initial=0)) for array in values), default=0)
         return LabelSet("unknown data", tuple(f"class {index}" for index in range(highest + 1))), None
-    fields = _read_json(path)
-    classes, scored = fields.get("classes"), fields.get("scored_classes")
-    if not isinstance(classes, list):
-        raise ValueError(f"{path} must hold a list of class names under `classes`; got {classes!r}")
-    labels = LabelSet(
-        name=str(fields.get("name", "unnamed data")),
-        classes=tuple(str(name) for name in classes),
-        ignore_index=fields.get("ignore_index"),
-        scored_classes=None if scored is None else tuple(scored),
-    )
-    return labels, fields.get("images")
+    return read_label_set(path), _read_json(path).get("images")
 
 
 def _read_examples(folder: Path) -> list[tuple[str, Arrays]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spatialprop.baselines import Baseline
-from spatialprop.data.example import VOID, LabelSet
+from spatialprop.data import VOID, LabelSet
 from spatialprop.metrics import (
     HelenFScores,
     MethodScores,

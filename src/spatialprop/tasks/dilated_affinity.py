@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from spatialprop.baselines import Baseline
-from spatialprop.data.example import LabelSet
-from spatialprop.nn.dilated.network import DilatedAffinityNetwork
+from spatialprop.data import LabelSet
+from spatialprop.nn.dilated import DilatedAffinityNetwork
 from spatialprop.nn.refinement import resize
 from spatialprop.ops.contract import check_number, is_integer
 from spatialprop.tasks.comparison import Comparison, Validation

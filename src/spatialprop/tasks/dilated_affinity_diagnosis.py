@@ -10,17 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spatialprop.data.example import VOID, LabelSet
+from spatialprop.data import VOID, LabelSet
 from spatialprop.metrics import AffinityScores, ErrorRegions, ImageEffects, RefinementChanges, SegmentationScores
 from spatialprop.metrics.affinity import NEAR_BORDER
-from spatialprop.nn.dilated.affinity import both_ends
-from spatialprop.nn.dilated.cost import flops, parameters
-from spatialprop.nn.dilated.network import (
+from spatialprop.nn.dilated import (
     DilatedAffinityNetwork,
     Prediction,
     as_log_probabilities,
+    both_ends,
+    flops,
     log_probabilities,
     on_grid,
+    parameters,
 )
 from spatialprop.ops import neighbour_labels
 from spatialprop.ops.contract import is_integer

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spatialprop.data.example import VOID
+from spatialprop.data import VOID
 
 
 def cross_entropy(log_probabilities: Tensor, label: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from spatialprop.nn.published import load_state
 from spatialprop.tasks import schedules
 
 
@@ -67,17 +68,7 @@ def freeze(network: nn.Module) -> None:
 
 def restore(network: nn.Module, state: dict[str, torch.Tensor]) -> None:
     """Load weights, and say by name what does not fit."""
-    own = network.state_dict()
-    wrong = [
-        f"{name}: {'missing' if name not in state else tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in own.items()
-        if name not in state or state[name].shape != tensor.shape
-    ]
-    wrong += [f"{name}: not part of the network" for name in state if name not in own]
-    if wrong:
-        raise ValueError(
-            "the weights do not fit the network that the config describes:\n  "
-            + "\n  ".join(wrong[:8])
-            + (f"\n  and {len(wrong) - 8} more" if len(wrong) > 8 else "")
-        )
-    network.load_state_dict(state)
+    try:
+        load_state(network, state)
+    except ValueError as error:
+        raise ValueError(f"the weights do not fit the network that the config describes: {error}") from None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spatialprop.baselines import Baseline
-from spatialprop.data.example import LabelSet
+from spatialprop.data import LabelSet
 from spatialprop.nn.refinement import RefinementNetwork
 from spatialprop.tasks.comparison import Comparison, Validation
 from spatialprop.tasks.losses import cross_entropy

@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor, nn
 
-from spatialprop.data.example import LabelSet
+from spatialprop.data import LabelSet
 from spatialprop.nn.refinement import resize
 from spatialprop.tasks.comparison import Comparison, Validation
 from spatialprop.tasks.losses import cross_entropy

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 from torch import nn
 
 from spatialprop.baselines import Baseline
-from spatialprop.data.example import LabelSet
+from spatialprop.data import LabelSet
 from spatialprop.tasks.comparison import Comparison
 from spatialprop.tasks.refine import Refine, keep_classes_of
 

@@ -37,12 +37,12 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from spatialprop.data import CoarseFiles
-    from spatialprop.data.sets.pairs import PairedImages
+    from spatialprop.data.sets.file_examples import FileExamples
     from spatialprop.experiment.coarse import coarse_device, loaded_segmenter, predict
 
     splits = open_splits(config)
     parts = [getattr(splits, name) for name in options.splits]
-    if not all(isinstance(part, PairedImages) for part in parts):
+    if not all(isinstance(part, FileExamples) for part in parts):
         raise ValueError(
             f"data={splits.labels.name} lies in no files, and reads no coarse maps from any; choose another data set"
         )
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     torch.manual_seed(config.seed)
     written = 0
     for part in parts:
-        split_of = {pair.name: pair.split for pair in part.pairs}
+        split_of = {entry.name: entry.split for entry in part.entries}
         written += predict(network, part, CoarseFiles(options.to, splits.labels, split_of), device)
     print(f"{written} coarse maps written to {options.to}; to use them: data.coarse={options.to} segmenter=files")
     return 0
@@ -74,7 +74,7 @@ def _made_by(config: DictConfig, network: nn.Module, data: str) -> dict[str, Any
 
 def _claim(folder: Path, made_by: dict[str, Any]) -> None:
     """Write down what makes the maps in a folder, or see that it is what made those that are there."""
-    from spatialprop.data.files import write_beside
+    from spatialprop.files import write_beside
 
     path = folder / MADE_BY
     if path.is_file():

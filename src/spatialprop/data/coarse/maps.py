@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.data.example import Example, Examples, LabelSet
-from spatialprop.data.files import write_beside
+from spatialprop.data.example import Example, Examples
+from spatialprop.data.label_set import LabelSet
 from spatialprop.data.readers import read_coarse
+from spatialprop.files import write_beside
 
 
 class WithCoarse:

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatialprop.data.coarse.simulate import bend
-from spatialprop.data.example import VOID
+from spatialprop.data.label_set import VOID
 
 TRUE = 0.3  # of the rough masks are not bent at all: what is right must come out as it went in
 

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.data.example import VOID, Example
+from spatialprop.data.example import Example
+from spatialprop.data.label_set import VOID
 
 
 class SimulatedCoarse:

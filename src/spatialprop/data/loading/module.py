@@ -8,13 +8,13 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from spatialprop.data.coarse.degrade import DegradeCoarse
-from spatialprop.data.coarse.rough import RoughTruth
+from spatialprop.data.coarse import DegradeCoarse, RoughTruth
+from spatialprop.data.example import Splits
 from spatialprop.data.loading.augment import Augment
-from spatialprop.data.loading.kept import Kept
+from spatialprop.data.loading.batches import ProcessShare, ShuffledBatches, collate
+from spatialprop.data.loading.in_memory import InMemory
 from spatialprop.data.loading.patches import Patches
-from spatialprop.data.loading.samples import Share, ShuffledBatches, TrainingPatches, WholeSamples, collate
-from spatialprop.data.sets.splits import Splits
+from spatialprop.data.loading.samples import TrainingPatches, WholeSamples
 
 
 class DataModule(pl.LightningDataModule):
@@ -61,7 +61,7 @@ class DataModule(pl.LightningDataModule):
         self.repeat_batches = repeat_batches
         self.with_coarse = with_coarse
         self.training = TrainingPatches(
-            Kept(splits.train, memory),
+            InMemory(splits.train, memory),
             patches,
             augment,
             seed=seed,
@@ -91,7 +91,7 @@ class DataModule(pl.LightningDataModule):
         return self._whole(WholeSamples(self.splits.test, self.with_coarse))
 
     def _whole(self, samples: WholeSamples) -> DataLoader[Any]:
-        return self._loader(samples, batch_size=1, sampler=Share(len(samples), **self._share()))
+        return self._loader(samples, batch_size=1, sampler=ProcessShare(len(samples), **self._share()))
 
     def _loader(self, samples: Any, **batching: Any) -> DataLoader[Any]:
         return DataLoader(

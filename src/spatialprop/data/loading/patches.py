@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.data.example import VOID
+from spatialprop.data.label_set import VOID
 
 
 class Window(NamedTuple):

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.data.example import VOID
+from spatialprop.data.label_set import VOID
 
 Points = NDArray[np.float64]  # (5, 2), x and y; the centre of the top left pixel is (0, 0)
 Similarity = NDArray[np.float64]  # (2, 3): rotation and scale, and a shift

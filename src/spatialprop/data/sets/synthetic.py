@@ -1,14 +1,18 @@
 """Tide pools: a data set that is drawn, not downloaded."""
 
 import zlib
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.data.example import Example, LabelSet
+from spatialprop.data.example import Example, Splits
+from spatialprop.data.label_set import LabelSet
+from spatialprop.data.sets.source import Source
 
 Array = NDArray[np.float64]  # points are (..., 2), x and y in pixels; angles are in radians
+SOURCE = Source(page="data/synthetic/README.md", terms="none: it is drawn by this package", steps=())
 
 
 class SyntheticShapes:
@@ -225,3 +229,16 @@ def _fern(rng: np.random.Generator, centre: Array) -> list[Array]:
         droop = np.full((pairs, 12), -side * rng.uniform(0.02, 0.08))
         parts += list(_limbs(spine[joints], lean, droop, rng.uniform(30, 50), (15.0, 2.0)))
     return parts
+
+
+def synthetic(*, train: int, val: int, test: int, size: Sequence[int], seed: int) -> Splits:
+    """So many built-in images for each split, all of one size (H, W)."""
+    for name, count in (("train", train), ("val", val), ("test", test)):
+        if count < 1:
+            raise ValueError(f"data.{name} must be at least 1 image; got {count}")
+    height, width = size
+    return Splits(
+        SyntheticShapes("train", train, seed, (height, width)),
+        SyntheticShapes("val", val, seed, (height, width)),
+        SyntheticShapes("test", test, seed, (height, width)),
+    )

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.data.example import VOID, Example, Examples
-from spatialprop.data.sets.pairs import PairedImages
+from spatialprop.data.example import Example, Examples
+from spatialprop.data.label_set import VOID
+from spatialprop.data.sets.file_examples import FileExamples
 
 
 @dataclass
@@ -56,7 +57,7 @@ def inspect_split(examples: Examples, workers: int = 4) -> Iterator[SplitReport]
         (2, {(32, 48): 2}, [])
     """
     report = SplitReport()
-    if isinstance(examples, PairedImages):
+    if isinstance(examples, FileExamples):
         report.problems += [f"{path} is the label map of no image" for path in examples.unused]
         report.with_coarse = len(examples) - len(examples.without_coarse)
     with ThreadPoolExecutor(workers) as pool:
@@ -84,7 +85,7 @@ def _look_at(examples: Examples, index: int) -> tuple[tuple[int, int] | None, ND
 
 def inspect_example(examples: Examples, index: int) -> tuple[Example | None, list[str]]:
     """One example, None if it cannot be read, and what is wrong with it."""
-    if isinstance(examples, PairedImages):
+    if isinstance(examples, FileExamples):
         return examples.inspect(index)
     try:
         return examples[index], []

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from spatialprop.data.files import write_beside
+from spatialprop.files import write_beside
 
 
 def unpack(archive: Path, folder: Path, progress: Callable[[int, int], None] | None = None) -> int:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from spatialprop.nn.dilated.affinity import AffinityPropagation
 from spatialprop.nn.dilated.network import DilatedAffinityNetwork, on_grid
+from spatialprop.nn.dilated.propagation import AffinityPropagation
 from spatialprop.ops import DIRECTIONS
 
 PARTS = ("segmenter", "head", "propagation")

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple, cast
 
 from torch import Tensor, nn
 
-from spatialprop.nn.dilated.affinity import AffinityHead, AffinityPropagation
+from spatialprop.nn.dilated.head import AffinityHead
+from spatialprop.nn.dilated.propagation import AffinityPropagation
 from spatialprop.nn.refinement import resize
 from spatialprop.ops.contract import check_integer
 

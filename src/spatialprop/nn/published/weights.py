@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from spatialprop.download import Checksum, fetch
@@ -61,8 +62,6 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"no weights at {path}")
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file  # belongs to the extra "train"
-
             return load_file(path)
         if path.suffix == ".caffemodel":
             return read_caffemodel(path)
@@ -70,8 +69,6 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         reason = "it is damaged, or holds more than tensors and is not opened, because that would run its code"
         raise ValueError(f"cannot read weights from {path}: {reason}; save the state dict alone") from error
-    except ImportError as error:
-        raise ImportError(f"reading {path} needs safetensors: pip install safetensors") from error
     except Exception as error:  # each format has its own for a file that ends too early
         raise ValueError(f"cannot read weights from {path}, is it truncated? {error}") from error
     for wrapper in ("state_dict", "model_state_dict"):  # what training scripts wrap it in
@@ -83,7 +80,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], key_map: KeyMap | None = None) -> None:
-    """Copy `state` into `module` under the names of `key_map`; says everything that does not fit, and copies nothing.
+    """Copy `state` into `module` under the names of `key_map`, or name all that does not fit and copy nothing.
 
     The matrix of a linear layer fills a convolution that computes the same. Batch norm's counter may be missing: older
     files lack it, and nothing here uses it.

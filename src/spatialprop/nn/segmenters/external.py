@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spatialprop.nn.published.weights import load_weights
+from spatialprop.nn.published import load_weights
 from spatialprop.nn.segmenters.cells import read_inside
 from spatialprop.nn.segmenters.pixels import IMAGENET_MEAN, IMAGENET_STD, check_image
 

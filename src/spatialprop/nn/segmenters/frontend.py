@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spatialprop.nn.published.weights import load_weights
+from spatialprop.nn.published import load_weights
 from spatialprop.nn.segmenters.cells import cells, read_at_cells
 from spatialprop.nn.segmenters.pixels import CaffeColours
 from spatialprop.nn.segmenters.vgg import caffe_names, conv, score, torchvision_key_map, vgg16_trunk, weight_and_bias

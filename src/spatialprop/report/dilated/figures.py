@@ -11,21 +11,23 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from spatialprop.data.example import VOID, LabelSet
+from spatialprop.data import LabelSet
 from spatialprop.report.canvas import (
     AFTER,
     BEFORE,
     INK,
-    PALE,
+    class_entries,
+    coloured,
     legend,
     legend_height,
     percent_axis,
     picture_grid,
     plot_grid,
     save,
+    swatch,
 )
 from spatialprop.report.figures import name_lines
-from spatialprop.report.pictures import error_map
+from spatialprop.report.pictures import CORRECTED, NEWLY_WRONG, WRONG, error_map
 from spatialprop.report.run import Arrays, Run, read_kinds
 from spatialprop.report.tables import is_number
 
@@ -86,13 +88,10 @@ def draw_failures(failures: Sequence[tuple[str, Arrays]], labels: LabelSet) -> F
     columns = [(key, title) for key, title in columns if any(key in arrays for _, arrays in failures)]
     titles = [*(title for _, title in columns), "errors", "ties across borders"]
     present = np.unique(np.concatenate([arrays[key].ravel() for _, arrays in failures for key, _ in columns[1:]]))
-    named = [value for value in present if value < len(labels.classes)]
-    entries = [(labels.classes[value], _swatch(labels.palette[value])) for value in named]
-    if VOID in present:
-        entries.append(("void", _swatch(labels.palette[VOID])))
+    entries = class_entries(present.tolist(), labels)
     refined = "refined" in dict(columns)
-    kinds = [((207, 34, 46), "wrong"), ((45, 164, 78), "mended"), ((111, 66, 193), "newly wrong")]
-    entries += [(name, _swatch(colour)) for colour, name in (kinds if refined else kinds[:1])]
+    kinds = [(WRONG, "wrong"), (CORRECTED, "corrected"), (NEWLY_WRONG, "newly wrong")]
+    entries += [(name, swatch(colour)) for colour, name in (kinds if refined else kinds[:1])]
     entries.append(("the failure", Patch(facecolor="none", edgecolor=_MARK, linewidth=1.2)))
 
     shapes = [arrays["label"].shape[:2] for _, arrays in failures]
@@ -100,7 +99,7 @@ def draw_failures(failures: Sequence[tuple[str, Arrays]], labels: LabelSet) -> F
     names, captions = [name for name, _ in failures], [_extent(arrays) for _, arrays in failures]
     figure, rows = picture_grid(shapes, titles, names, foot, captions)
     for (_, arrays), row in zip(failures, rows, strict=True):
-        pictures = [arrays[key] if key == "image" else labels.palette[arrays[key]] for key, _ in columns]
+        pictures = [arrays[key] if key == "image" else coloured(arrays[key]) for key, _ in columns]
         pictures.append(error_map(arrays["label"], arrays["coarse"], arrays.get("refined"), arrays["image"]))
         pictures.append(np.repeat(arrays["missed"][..., None], 3, axis=-1))
         for axes, picture in zip(row, pictures, strict=True):
@@ -125,8 +124,3 @@ def _outline(axes: Axes, where: NDArray[np.bool_]) -> None:
     rows, columns = (np.arange(-1, side + 1) for side in where.shape)
     # A contour needs two rows and two columns, which a picture of one pixel's width has with what lies around it.
     axes.contour(columns, rows, np.pad(where, 1), levels=[0.5], colors=[_MARK], linewidths=0.9)
-
-
-def _swatch(colour: Sequence[int]) -> Patch:
-    red, green, blue = (float(value) / 255 for value in colour)
-    return Patch(facecolor=(red, green, blue), edgecolor=PALE, linewidth=0.6)

@@ -10,18 +10,19 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from spatialprop.report.canvas import INK, legend, line_colours, percent_axis, plot_grid
-from spatialprop.report.dilated import helps as affinity_helps
-from spatialprop.report.dilated.affinity import LEFT_OUT, NEAR, PLACES, SCORES, region_growth
+from spatialprop.report.dilated import by_condition
+from spatialprop.report.dilated.tables import LEFT_OUT, NEAR, PLACES, SCORES, region_growth
+from spatialprop.report.sweep.figures import draw_band
 from spatialprop.report.sweep.numbers import Column, Numbers, Row, signed, unscaled
-from spatialprop.report.sweep.result import Spread
-from spatialprop.report.sweep.settings import Setting, Summary
+from spatialprop.report.sweep.results import MeanStd
+from spatialprop.report.sweep.summary import Setting, Summary
 from spatialprop.report.tables import Table, is_number
 
 ROWS = "Against the segmenter alone"
 ACCURACY = "Affinities: which pairs are of different classes"
 CHANGES = "What propagation changed"
 STEPS = "After each number of steps"
-HELPS = affinity_helps.TITLE
+HELPS = by_condition.TITLE
 REGIONS = "Wrong pixels after propagation, by size of the region of errors"
 COST = "Cost of each part"
 NOTES = {
@@ -31,7 +32,7 @@ NOTES = {
     CHANGES: "In percent. Changed: share of all pixels; rightly and wrongly: shares of those; net: what was changed "
     "rightly less what was changed wrongly, a share of all pixels.",
     STEPS: "In percent; net: what was changed rightly less what was changed wrongly, a share of all pixels.",
-    HELPS: f"Mean and standard deviation over jobs, each with its own thirds. {affinity_helps.NOTE}",
+    HELPS: f"Mean and standard deviation over jobs, each with its own thirds. {by_condition.NOTE}",
     REGIONS: "Growth in percent of the wrong pixels of connected regions that had so many of them before. New: wrong "
     "pixels of regions that had none before, in percent of all wrong pixels before; all: growth of all wrong pixels, "
     "new ones among them.",
@@ -84,12 +85,7 @@ def draw_steps_of_settings(settings: Sequence[Setting]) -> Figure | None:
     colours = line_colours(len(drawn))
     for axes, of_step in zip(panels, (_gain, _net_of_step), strict=True):
         for setting, colour in zip(drawn, colours, strict=True):
-            curve = _curve(setting, of_step)
-            counts, means = list(curve), [spread.mean for spread in curve.values()]
-            off = [spread.deviation or 0 for spread in curve.values()]
-            low, high = ([mean + sign * by for mean, by in zip(means, off, strict=True)] for sign in (-1, 1))
-            axes.fill_between(counts, low, high, color=colour, alpha=0.15, linewidth=0)
-            axes.plot(counts, means, "o-", color=colour, linewidth=2, markersize=4)
+            draw_band(axes, _curve(setting, of_step), colour)
         axes.axhline(0, color=INK, linewidth=0.8)
         axes.set_xlabel("steps", fontsize=9, color=INK)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
@@ -176,17 +172,17 @@ def _steps(summary: Summary) -> Numbers:
 
 
 def _helps(summary: Summary) -> Numbers:
-    texts = {"images": unscaled, "hurt": unscaled, "net": partial(Spread.text, sign="+", digits=2)}
-    columns = {key: Column(title, texts.get(key, Spread.text)) for key, title in affinity_helps.COLUMNS.items()}
+    texts = {"images": unscaled, "hurt": unscaled, "net": partial(MeanStd.text, sign="+", digits=2)}
+    columns = {key: Column(title, texts.get(key, MeanStd.text)) for key, title in by_condition.COLUMNS.items()}
     rows = []
     for setting in summary.settings:
         bins: dict[tuple[str, str], list[dict[str, float | None]]] = {}
         for counts in _found(setting, "refined", "images"):
-            for condition, third, numbers in affinity_helps.when_it_helps(counts):
+            for condition, third, numbers in by_condition.when_it_helps(counts):
                 bins.setdefault((condition, third), []).append(numbers)
         for labels, jobs in bins.items():
             rows.append(Row(setting, labels, {key: [numbers[key] for numbers in jobs] for key in columns}))
-    return Numbers(affinity_helps.HEADING, columns, rows)
+    return Numbers(by_condition.HEADING, columns, rows)
 
 
 def _regions(summary: Summary) -> Numbers:
@@ -223,13 +219,13 @@ def _cost(summary: Summary) -> Numbers:
                         value / whole if is_number(value) and whole else None
                     )
             rows.append(Row(setting, [part], values))
-    of_base = Column("of base", lambda spread: f"{100 * spread.mean:.1f} %")
+    of_base = Column("of base", lambda score: f"{100 * score.mean:.1f} %")
     columns = {
-        "parameters": Column("parameters", lambda spread: f"{spread.mean:,.0f}"),
+        "parameters": Column("parameters", lambda score: f"{score.mean:,.0f}"),
         "parameters_of_base": of_base,
-        "FLOPs": Column("GFLOPs", lambda spread: f"{spread.mean / 1e9:,.3f}"),
+        "FLOPs": Column("GFLOPs", lambda score: f"{score.mean / 1e9:,.3f}"),
         "FLOPs_of_base": of_base,
-        "milliseconds": Column("ms", lambda spread: f"{spread.mean:,.1f}"),
+        "milliseconds": Column("ms", lambda score: f"{score.mean:,.1f}"),
         "milliseconds_of_base": of_base,
     }
     return Numbers(["part"], columns, rows)
@@ -265,11 +261,11 @@ def _net_of_step(metrics: Mapping[str, Any], step: str) -> float | None:
     return net(metrics["refined"]["steps"][step])
 
 
-def _curve(setting: Setting, of_step: Callable[[Mapping[str, Any], str], float | None]) -> dict[int, Spread]:
+def _curve(setting: Setting, of_step: Callable[[Mapping[str, Any], str], float | None]) -> dict[int, MeanStd]:
     values: dict[int, list[float]] = {}
     for metrics in setting.metrics:
         for step in metrics.get("refined", {}).get("steps", {}):
             value = of_step(metrics, step)
             if value is not None:
                 values.setdefault(int(step), []).append(value)
-    return {step: Spread(found) for step, found in sorted(values.items())}
+    return {step: MeanStd(found) for step, found in sorted(values.items())}
