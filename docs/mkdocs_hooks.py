@@ -17,6 +17,7 @@ from mkdocs.structure.pages import Page
 REPOSITORY = Path(__file__).parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "notebooks/tour.ipynb"]
 SHOWN_AS_CODE = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".cu": "cuda", "": "text"}
+SOURCES: dict[str, str] = {}  # from a page's place in the site to its path in the repository
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\]\([^)]*\))*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 CODE = re.compile(r"(^```.*?^```|`[^`\n]+`(?!\]))", re.MULTILINE | re.DOTALL)
 
@@ -49,6 +50,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         if path in seen or not (REPOSITORY / path).is_file():
             continue
         seen.add(path)
+        SOURCES[in_site(path)] = path
         if path.endswith(".md"):
             pending += linked(path)
         place, suffix = in_site(path), posixpath.splitext(path)[1]
@@ -67,9 +69,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     here = page.file.src_uri
-    path = "README.md" if here == "index.md" else here
-    if not (REPOSITORY / path).is_file():
-        path = f"docs/{here}"
+    path = SOURCES.get(here, f"docs/{here}")
 
     def rewritten(found: re.Match[str]) -> str:
         mark, text, target, anchor = found.groups()
@@ -99,7 +99,7 @@ def notebook_as_page(path: Path) -> str:
             data = output.get("data", {})
             if "image/png" in data:
                 image = "".join(data["image/png"]).replace("\n", "")
-                parts.append(f"![Output of the cell above](data:image/png;base64,{image})")
+                parts.append(f'<img alt="Output of the cell above" src="data:image/png;base64,{image}">')
             elif said := "".join(output.get("text", data.get("text/plain", ""))):
                 parts.append(f"```text\n{said}\n```")
     return "\n\n".join(parts) + "\n"
