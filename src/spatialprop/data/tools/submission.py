@@ -4,6 +4,8 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from spatialprop.data.label_files import write_label
 from spatialprop.data.sets.voc import LABELS, read_list, voc_folder
 from spatialprop.files import write_beside
@@ -62,7 +64,7 @@ def write_submission(
     if others:
         raise ValueError(f"{to / results} holds {others[0]!r}, which is no result; empty it or give another folder")
     for name in names:
-        write_label(to / results / f"{name}.png", read_indices(predictions / f"{name}.png"))
+        write_label(to / results / f"{name}.png", read_indices(predictions / f"{name}.png").astype(np.uint8))
     return _archive(to, results, names)
 
 
