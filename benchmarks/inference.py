@@ -5,12 +5,11 @@
     python benchmarks/inference.py --run outputs/latest    the network of a trained run instead of the papers'
     python benchmarks/inference.py --quick                 seconds, on a tiny image: does the benchmark itself work?
 
-Writes inference_<device>.json and .md to benchmarks/results; with --run it prints only, unless --output is given.
+Writes inference_<device>.json and .md to results/benchmarks; with --run it prints only, unless --output is given.
 """
 
 import argparse
 import datetime
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from spatialprop import baselines
 from spatialprop.data import SimulatedCoarse, SyntheticShapes
+from spatialprop.files import write_json
 from spatialprop.nn import RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance, UNetGuidance, VGG16Guidance
 from spatialprop.ops import normalize_gates, propagate
@@ -76,14 +76,14 @@ def inputs(case: Case, size: int, device: torch.device) -> tuple[Tensor, Tensor]
     return image, torch.nn.functional.interpolate(coarse, (size, size), mode="bilinear")
 
 
-def parts_of(case: Case, size: int, device: torch.device) -> dict[str, Callable[[], Tensor]]:
+def parts_of(case: Case, size: int, device: torch.device) -> dict[str, Callable[[], object]]:
     """What is timed, each without arguments."""
     network = case.network.to(device).eval()
     image, coarse = inputs(case, size, device)
-    guidance = network.guide(image, coarse)
+    gates = network.gates(image, coarse)
     return {
-        "guidance": lambda: network.guide(image, coarse),
-        "propagation": lambda: network.refine(coarse, guidance),
+        "guidance": lambda: network.gates(image, coarse),
+        "propagation": lambda: network.refine(coarse, gates),
         "whole": lambda: network(image, coarse),
     }
 
@@ -160,7 +160,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--run", type=Path, help="folder of a run of task=refine, such as outputs/latest")
     parser.add_argument("--quick", action="store_true", help="a tiny image; writes nothing unless --output is given")
-    parser.add_argument("--output", type=Path, help="folder for the results; by default benchmarks/results")
+    parser.add_argument("--output", type=Path, help="folder for the results; by default results/benchmarks")
     options = parser.parse_args(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
         sys.exit("--device cuda needs a GPU that PyTorch can see; here is none")
@@ -170,10 +170,12 @@ def main(arguments: list[str] | None = None) -> None:
     results = measure_all(cases, size, torch.device(options.device), seconds)
     text = markdown(results)
     print(text)
-    output = options.output or (None if options.quick or options.run else Path(__file__).with_name("results"))
+    output = options.output or (
+        None if options.quick or options.run else Path(__file__).parents[1] / "results" / "benchmarks"
+    )
     if output:
         output.mkdir(parents=True, exist_ok=True)
-        measure.write_whole(output / f"inference_{options.device}.json", json.dumps(results, indent=1) + "\n")
+        write_json(output / f"inference_{options.device}.json", results)
         measure.write_whole(output / f"inference_{options.device}.md", text + "\n")
 
 

@@ -5,7 +5,7 @@
     python benchmarks/propagation.py --quick            half a minute: does the benchmark itself work?
 
 Every run first compares outputs and gradients with the naive form in float64 and stops if one is wrong. Then it writes
-propagation_<device>.json, .md and .png to benchmarks/results. README.md beside this says how to read them.
+propagation_<device>.json, .md and .png to results/benchmarks. README.md beside this says how to read them.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from propagation_checks import WrongResultError, check, check_everywhere
 from torch import Tensor
 
 from spatialprop import propagate
+from spatialprop.files import write_json
 
 PASSES = ("forward", "forward + backward")
 
@@ -348,7 +349,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--quick", action="store_true", help="tiny maps; writes nothing unless --output is given")
-    parser.add_argument("--output", type=Path, help="folder for the results; by default benchmarks/results")
+    parser.add_argument("--output", type=Path, help="folder for the results; by default results/benchmarks")
     parser.add_argument("--alone", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.alone:
@@ -367,11 +368,11 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"propagate is wrong, so nothing was measured: {error}")
     text = propagation_report.markdown(results)
     print(text)
-    output = options.output or (None if options.quick else Path(__file__).with_name("results"))
+    output = options.output or (None if options.quick else Path(__file__).parents[1] / "results" / "benchmarks")
     if output:
         output.mkdir(parents=True, exist_ok=True)
         name = f"propagation_{options.device}"
-        measure.write_whole(output / f"{name}.json", json.dumps(results, indent=1) + "\n")
+        write_json(output / f"{name}.json", results)
         measure.write_whole(output / f"{name}.md", text + "\n")
         say(propagation_report.plot(results, output / f"{name}.png"))
 

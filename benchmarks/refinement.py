@@ -2,13 +2,13 @@
 
     python benchmarks/refinement.py ROOT [ROOT ...]            some minutes a set on two cores, most of them DenseCRF's
     python benchmarks/refinement.py ROOT --weights mine.safetensors --images 20 --tune-images 10
-    python benchmarks/refinement.py ROOT --tuned benchmarks/results/densecrf_tuning.json       no search
+    python benchmarks/refinement.py ROOT --tuned results/benchmarks/densecrf_tuning.json       no search
 
 ROOT is a folder in the layout of data=folder: ROOT/{train,val}/{images,labels,coarse} and ROOT/dataset.json.
 DenseCRF appears with its usual settings, and with those that tune_densecrf.py finds on the train split, or has found;
 all that it tries is printed, and the identity is among it: leave the coarse map as it is. The refiner is the same for
 all sets.
-Writes refinement.json and refinement.md to benchmarks/results, or to --output.
+Writes refinement.json and refinement.md to results/benchmarks, or to --output.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from tune_densecrf import Settings, in_words, spread_out, tune, whole, with_all_
 from spatialprop import Refiner
 from spatialprop.baselines import DenseCRF, GuidedFilter
 from spatialprop.data import VOID, ImageFolder
+from spatialprop.files import write_json
 from spatialprop.metrics import MethodScores
 
 HERE = Path(__file__).parent
@@ -160,7 +161,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="score so many, spread over the split, instead of all")
     parser.add_argument("--tuned", type=Path, metavar="JSON", help="take DenseCRF's settings from tune_densecrf.py")
     parser.add_argument("--tune-images", type=int, default=40, help="tune DenseCRF on so many of the train split")
-    parser.add_argument("--output", type=Path, default=HERE / "results")
+    parser.add_argument("--output", type=Path, default=HERE.parent / "results" / "benchmarks")
     parser.add_argument("--alone", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.alone:
@@ -174,7 +175,7 @@ def main() -> None:
     text = report(measured, described, weights)
     options.output.mkdir(parents=True, exist_ok=True)
     content = {"machine": described, "weights": weights, "sets": measured}
-    write_whole(options.output / "refinement.json", json.dumps(content, indent=2) + "\n")
+    write_json(options.output / "refinement.json", content)
     write_whole(options.output / "refinement.md", text + "\n")
     print(text)
 

@@ -5,7 +5,7 @@
     python benchmarks/refiner.py --weights mine.safetensors
 
 Without weights it measures the default network untrained: what it computes does not change how long that takes.
-Writes refiner.json and refiner.md to benchmarks/results. README.md beside this says how to read them.
+Writes refiner.json and refiner.md to results/benchmarks. README.md beside this says how to read them.
 """
 
 import argparse
@@ -22,10 +22,11 @@ from measure import HostStopwatch, alone, interleave, machine, markdown_table, p
 from numpy.typing import NDArray
 
 from spatialprop import Refiner
+from spatialprop.files import write_json
 from spatialprop.nn import RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance
-from spatialprop.nn.refinement import hint_maps
 from spatialprop.refiner.coarse_maps import most_likely
+from spatialprop.refiner.tiles import TiledGates
 
 HERE = Path(__file__).parent
 
@@ -48,32 +49,31 @@ def load(weights: str | None) -> Refiner:
 def steps(refiner: Refiner, side: int, classes: int) -> dict[str, Callable[[int], object]]:
     """The whole, and its parts one by one."""
     image, coarse = scene(side, classes)
-    with refiner._inference():
-        _, [(seen, maps)] = refiner._prepare(image, coarse)
-        (_, shares), *_ = list(maps.chunks())
-        names = refiner.network.hints
-        hints = hint_maps(maps.all_shares(), names) if names else None
-        gates = refiner._guidance(seen, hints)
-        refined = refiner.network.propagation.propagate(shares, gates)
+    (part,) = refiner.open(image, coarse).parts
+    layer, find_gates = refiner.network.propagation, TiledGates(refiner.network)
+    with torch.no_grad():
+        (_, shares), *_ = list(part.maps.chunks())
+        hints, gates = part.hints(), part.gates()
+        refined = layer.propagate(shares, gates)
 
     def plain(run: Callable[[], object]) -> Callable[[int], object]:
         def timed(_turn: int) -> object:
-            with refiner._inference():
+            with torch.no_grad():
                 return run()
 
         return timed
 
-    parts = {
+    pieces = {
         "end to end": lambda: refiner(image, coarse),
-        "check the input": lambda: refiner._prepare(image, coarse, True, None),
-        "coarse map to the gates' size": lambda: list(maps.chunks()),
-        "guidance and gates": lambda: refiner._guidance(seen, hints),
-        "propagation": lambda: refiner.network.propagation.propagate(shares, gates),
+        "check the input": lambda: refiner.open(image, coarse),
+        "coarse map to the gates' size": lambda: list(part.maps.chunks()),
+        "guidance and gates": lambda: find_gates(part.images, hints),
+        "propagation": lambda: layer.propagate(shares, gates),
         "enlarge and choose": lambda: most_likely([refined], (side, side)),
     }
-    if names:
-        parts["hints"] = lambda: hint_maps(maps.all_shares(), names)
-    return {name: plain(run) for name, run in parts.items()}
+    if refiner.network.hints:
+        pieces["hints"] = part.hints
+    return {name: plain(run) for name, run in pieces.items()}
 
 
 def rival(side: int, classes: int) -> dict[str, Callable[[int], object]]:
@@ -109,7 +109,7 @@ def answer(request: dict[str, object]) -> None:
 
 
 def start_up() -> dict[str, float]:
-    """Seconds of importing torch, and of what comes on top until a first mask is mended; kernels are on disk."""
+    """Seconds of importing torch, and of what comes on top until a first mask is refined; kernels are on disk."""
     code = (
         "import time; a = time.perf_counter(); import torch; b = time.perf_counter()\n"
         "from spatialprop import Refiner; from spatialprop.nn import RefinementNetwork\n"
@@ -158,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How fast is the refiner, and how much memory does it take?")
     parser.add_argument("--weights", help="a name, or a .safetensors file; by default the default network, untrained")
     parser.add_argument("--quick", action="store_true", help="small images, to see that the benchmark itself works")
-    parser.add_argument("--output", type=Path, default=HERE / "results")
+    parser.add_argument("--output", type=Path, default=HERE.parent / "results" / "benchmarks")
     parser.add_argument("--alone", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.alone:
@@ -182,7 +182,7 @@ def main() -> None:
         "side": side, "classes": classes, "times": times, "large": large, "start_up": start_up(),
     }  # fmt: skip
     options.output.mkdir(parents=True, exist_ok=True)
-    write_whole(options.output / "refiner.json", json.dumps(results, indent=2) + "\n")
+    write_json(options.output / "refiner.json", results)
     text = report(results)
     write_whole(options.output / "refiner.md", text + "\n")
     print(text)

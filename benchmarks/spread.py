@@ -5,12 +5,11 @@
     python benchmarks/spread.py --quick            seconds, on tiny maps: does the benchmark itself work?
 
 Outputs and gradients are first compared with the naive form in float64. Then spread_<device>.json and .md go to
-benchmarks/results. README.md beside this says how to read them.
+results/benchmarks. README.md beside this says how to read them.
 """
 
 import argparse
 import datetime
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from measure import Copy, DeviceStopwatch, HostStopwatch, Run
 from propagation_report import machine_in_words
 from torch import Tensor
 
+from spatialprop.files import write_json
 from spatialprop.ops import spread
 from spatialprop.ops.spreading.pairs import neighbour_offsets
 
@@ -136,7 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--quick", action="store_true", help="tiny maps; writes nothing unless --output is given")
-    parser.add_argument("--output", type=Path, help="folder for the results; by default benchmarks/results")
+    parser.add_argument("--output", type=Path, help="folder for the results; by default results/benchmarks")
     options = parser.parse_args(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
         sys.exit("--device cuda needs a GPU that PyTorch can see; here is none")
@@ -150,10 +150,10 @@ def main(arguments: list[str] | None = None) -> None:
     }
     text = markdown(results)
     print(text)
-    output = options.output or (None if options.quick else Path(__file__).with_name("results"))
+    output = options.output or (None if options.quick else Path(__file__).parents[1] / "results" / "benchmarks")
     if output:
         output.mkdir(parents=True, exist_ok=True)
-        measure.write_whole(output / f"spread_{options.device}.json", json.dumps(results, indent=1) + "\n")
+        write_json(output / f"spread_{options.device}.json", results)
         measure.write_whole(output / f"spread_{options.device}.md", text + "\n")
 
 

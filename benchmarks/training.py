@@ -4,13 +4,12 @@
     python benchmarks/training.py --quick                    seconds, on tiny images: does the benchmark itself work?
 
 Data, patches, network and step are those of `python train.py`, with simulated coarse maps. Writes training.json and
-training.md to benchmarks/results. README.md beside this says how to read them.
+training.md to results/benchmarks. README.md beside this says how to read them.
 """
 
 import argparse
 import datetime
 import itertools
-import json
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch.optim import AdamW
 
 from spatialprop.data import Augment, Examples, SimulatedCoarse, Splits, SquarePatches, WithCoarse, synthetic
 from spatialprop.data.loading.module import DataModule
+from spatialprop.files import write_json
 from spatialprop.nn import RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance
 from spatialprop.tasks.losses import cross_entropy
@@ -172,7 +172,7 @@ def markdown(results: dict[str, Any]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny images; writes nothing unless --output is given")
-    parser.add_argument("--output", type=Path, help="folder for the results; by default benchmarks/results")
+    parser.add_argument("--output", type=Path, help="folder for the results; by default results/benchmarks")
     options = parser.parse_args(arguments)
     torch.manual_seed(0)
     splits = default_splits(options.quick)
@@ -186,10 +186,10 @@ def main(arguments: list[str] | None = None) -> None:
     }
     text = markdown(results)
     print(text)
-    output = options.output or (None if options.quick else Path(__file__).with_name("results"))
+    output = options.output or (None if options.quick else Path(__file__).parents[1] / "results" / "benchmarks")
     if output:
         output.mkdir(parents=True, exist_ok=True)
-        measure.write_whole(output / "training.json", json.dumps(results, indent=1) + "\n")
+        write_json(output / "training.json", results)
         measure.write_whole(output / "training.md", text + "\n")
 
 

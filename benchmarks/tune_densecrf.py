@@ -6,12 +6,11 @@
 ROOT is a folder in the layout of data=folder: ROOT/train/{images,labels,coarse} and ROOT/dataset.json. First a coarse
 grid on a quarter of the images; then, on all of them, the identity, the best two of the grid and what lies around the
 best. The identity, both weights 0, is in the race from the start to the end: leave the coarse map as it is. Writes
-densecrf_tuning.json and densecrf_tuning.md to benchmarks/results, or to --output.
+densecrf_tuning.json and densecrf_tuning.md to results/benchmarks, or to --output.
 """
 
 import argparse
 import itertools
-import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -25,9 +24,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from spatialprop.baselines import DenseCRF
-from spatialprop.data import VOID, ImageFolder
-from spatialprop.data.loading.patches import Window
-from spatialprop.data.loading.samples import crop_coarse
+from spatialprop.data import VOID, ImageFolder, Window, crop_coarse
+from spatialprop.files import write_json
 from spatialprop.metrics import SegmentationScores
 
 HERE = Path(__file__).parent
@@ -147,7 +145,7 @@ def main() -> None:
     parser.add_argument("roots", nargs="+", type=Path, metavar="ROOT", help="data sets in the layout of data=folder")
     parser.add_argument("--images", type=int, default=40, help="so many of the train split, spread over it")
     parser.add_argument("--workers", type=int, default=1, help="processes that share the images")
-    parser.add_argument("--output", type=Path, default=HERE / "results")
+    parser.add_argument("--output", type=Path, default=HERE.parent / "results" / "benchmarks")
     options = parser.parse_args()
     found = []
     for root in options.roots:
@@ -157,7 +155,7 @@ def main() -> None:
         best, trials = tune(data, images, options.workers)
         found.append({"name": data.labels.name, "images": images, "settings": best, "trials": trials})
         options.output.mkdir(parents=True, exist_ok=True)
-        write_whole(options.output / "densecrf_tuning.json", json.dumps({"sets": found}, indent=2) + "\n")
+        write_json(options.output / "densecrf_tuning.json", {"sets": found})
         write_whole(options.output / "densecrf_tuning.md", report(found) + "\n")
     print(report(found))
 

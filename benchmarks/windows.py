@@ -17,8 +17,7 @@ from measure import markdown_table
 from torch import Tensor
 from tqdm import tqdm
 
-from spatialprop.data.example import VOID
-from spatialprop.data.loading.samples import Sample
+from spatialprop.data import VOID, Sample
 from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
 from spatialprop.experiment.parts import make_data, make_splits
 from spatialprop.experiment.run_folder import RunFolder

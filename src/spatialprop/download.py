@@ -1,4 +1,4 @@
-"""Files from the net: gone on with where they stopped, checked, never half there."""
+"""Downloads that resume where they stopped, are checked, and appear whole or not at all."""
 
 import hashlib
 import http.client
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 Progress = Callable[[int, int | None], None]
-"""Told how many bytes are here, and of how many, None if the server does not say."""
+"""Called with the bytes received and the bytes of the whole file, None if the server does not say."""
 
 _log = logging.getLogger(__name__)
 _CHUNK = 1 << 20
@@ -20,7 +20,7 @@ _TIMEOUT = 30  # seconds without a byte
 
 
 class Checksum(NamedTuple):
-    """What a file must hash to.
+    """The hash that a file must have.
 
     Example:
         >>> import tempfile
@@ -33,7 +33,7 @@ class Checksum(NamedTuple):
     digits: str
 
     def found_in(self, path: Path) -> str:
-        """What a file hashes to."""
+        """The hash of a file."""
         digest = hashlib.new(self.kind, usedforsecurity=False)
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
@@ -45,13 +45,13 @@ class Checksum(NamedTuple):
 
 
 def fetch(address: str, target: Path, checksum: Checksum, progress: Progress | None = None) -> Path:
-    """Fetch `address` unless it is there, going on where an earlier try stopped.
+    """Download `address` unless the file exists, resuming an interrupted download.
 
     The file takes its name only when it is whole and its hash right; until then it is `<name>.part`.
     """
     part = target.with_name(target.name + ".part")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(target):
+    with _locked(target):
         if target.is_file() and checksum.found_in(target) == checksum.digits:
             return target
         _log.info("downloading %s to %s", address, target)
@@ -60,9 +60,9 @@ def fetch(address: str, target: Path, checksum: Checksum, progress: Progress | N
         except urllib.error.HTTPError as error:
             raise ConnectionError(f"cannot download {address}: {error}") from error
         except (OSError, http.client.HTTPException) as error:
-            kept = part.stat().st_size if part.is_file() else 0
+            received = part.stat().st_size if part.is_file() else 0
             raise ConnectionError(
-                f"downloading {address} stopped after {kept} bytes ({error}); try again and it goes on from there"
+                f"downloading {address} stopped after {received} bytes ({error}); try again to resume it"
             ) from error
         found = checksum.found_in(part)
         if found != checksum.digits:
@@ -82,7 +82,7 @@ def _append(address: str, part: Path, progress: Progress | None) -> None:
         response = urllib.request.urlopen(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code != 416 or not present:  # 416: nothing comes after what is here, and the hash tells if it is right
+        if error.code != 416 or not present:  # 416: nothing is missing; the hash decides whether the file is right
             raise
         return
     with response:
@@ -101,8 +101,8 @@ def _append(address: str, part: Path, progress: Progress | None) -> None:
 
 
 @contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Let the processes of one machine, as in distributed training, fetch a file one after the other."""
+def _locked(target: Path) -> Iterator[None]:
+    """Lock `target` against other processes of this machine, as in distributed training."""
     if sys.platform == "win32":
         yield
         return

@@ -1,15 +1,18 @@
-"""Files that are never half-written."""
+"""Files that are written whole or not at all."""
 
+import json
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+_LINE = 150  # characters
 
 
 @contextmanager
 def write_beside(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file that takes the place of `path` once it is complete, and vanishes if it never is.
+    """Open a new file that replaces `path` once it is complete, and is deleted if anything fails.
 
     Example:
         >>> import tempfile
@@ -21,7 +24,7 @@ def write_beside(path: Path) -> Iterator[BinaryIO]:
         >>> path.read_text()
         '1 2 3'
     """
-    beside = path.with_name(f".{secrets.token_hex(8)}.part")  # writers may be many, on many machines
+    beside = path.with_name(f".{secrets.token_hex(8)}.part")  # several processes and machines may write at once
     try:
         with beside.open("wb") as file:
             yield file
@@ -29,5 +32,46 @@ def write_beside(path: Path) -> Iterator[BinaryIO]:
     except BaseException as error:
         beside.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename == str(beside):
-            error.filename = str(path)  # nobody knows the other
+            error.filename = str(path)  # the caller does not know the temporary name
         raise
+
+
+def write_file(path: Path, content: str | bytes) -> Path:
+    """Write a whole file, and its folder if there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_beside(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Write a value as `packed` JSON."""
+    return write_file(path, packed(value) + "\n")
+
+
+def packed(value: Any, indent: str = "") -> str:
+    """JSON with one line for each list of numbers or strings, and for whatever else fits on one.
+
+    Example:
+        >>> print(packed({"sizes": [1, 2, 3], "scores": {"mIoU": 0.5}, "notes": ["x" * 70, {"long": "y" * 80}]}))
+        {
+         "sizes": [1, 2, 3],
+         "scores": {"mIoU": 0.5},
+         "notes": [
+          "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+          {"long": "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"}
+         ]
+        }
+    """
+    line = json.dumps(value)
+    flat = isinstance(value, list | tuple) and not any(isinstance(part, dict | list | tuple) for part in value)
+    if not isinstance(value, dict | list | tuple) or not value or flat or len(indent) + len(line) <= _LINE:
+        return line
+    inner = indent + " "
+    if isinstance(value, dict):
+        keys = [json.loads(json.dumps({key: 0})).popitem()[0] for key in value]  # as JSON writes them: strings
+        parts = [f"{json.dumps(key)}: {packed(part, inner)}" for key, part in zip(keys, value.values(), strict=True)]
+        start, end = "{", "}"
+    else:
+        parts, start, end = [packed(part, inner) for part in value], "[", "]"
+    return f"{start}\n{inner}" + f",\n{inner}".join(parts) + f"\n{indent}{end}"

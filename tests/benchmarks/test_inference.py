@@ -9,10 +9,8 @@ import pytest
 import torch
 
 from spatialprop.data import LabelSet
-from spatialprop.nn import JointNetwork, RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance
-from spatialprop.tasks import Joint, Refine
-from spatialprop.tasks.optimization import Optimization
+from spatialprop.tasks import Joint, Parts, Refine
 
 LABELS = LabelSet("two", ("a", "b"))
 CPU = torch.device("cpu")
@@ -90,7 +88,7 @@ def run_holds(monkeypatch):
 
 
 def test_the_network_of_a_run(inference, run_holds, capsys):
-    run_holds(Refine(RefinementNetwork(LightGuidance), LABELS, Optimization(torch.optim.SGD)))
+    run_holds(Refine(Parts(LABELS, guidance=LightGuidance)))
     inference.main(["--quick", "--run", "some/run"])
     out = capsys.readouterr().out
     assert "| some/run |" in out
@@ -98,8 +96,7 @@ def test_the_network_of_a_run(inference, run_holds, capsys):
 
 
 def test_a_run_without_such_parts(inference, run_holds):
-    network = JointNetwork(torch.nn.Conv2d(3, 2, 8, stride=8), LightGuidance)
-    run_holds(Joint(network, LABELS, Optimization(torch.optim.SGD)))
+    run_holds(Joint(Parts(LABELS, segmenter=lambda: torch.nn.Conv2d(3, 2, 8, stride=8), guidance=LightGuidance)))
     with pytest.raises(SystemExit, match="holds a Joint; guidance and propagation are parts of a task=refine"):
         inference.main(["--quick", "--run", "some/run"])
 

@@ -10,6 +10,7 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "training.py"
 
 
+@pytest.mark.slow
 def test_quick_run(tmp_path):
     subprocess.run([sys.executable, str(SCRIPT), "--quick", "--output", str(tmp_path)], check=True, capture_output=True)
     results = json.loads((tmp_path / "training.json").read_text())

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from spatialprop.data import LabelSet
-from spatialprop.tasks import Refine
-from spatialprop.tasks.optimization import Optimization
+from spatialprop.nn.guidance import LightGuidance
+from spatialprop.tasks import Parts, Refine
 from spatialprop.tasks.windows import Windows
 
 
@@ -36,7 +36,8 @@ def test_differences_to_the_whole_image(windows):
     image = torch.full((1, 3, 64, 128), 0.9)
     image[..., 64:] = 0.3  # 0.6 on the whole; the halves disagree
     batch = {"image": image, "coarse": torch.full((1, 2, 64, 128), 0.5), "label": torch.zeros(1, 64, 128).long()}
-    task = Refine(Brightness(), LabelSet("two", ("a", "b")), Optimization(torch.optim.SGD))
+    task = Refine(Parts(LabelSet("two", ("a", "b")), guidance=LightGuidance))
+    task.network = Brightness()
     found = windows.differences(task, iter([batch]), {"halves": Windows(64, 0)})
     assert found["whole image"].cells()[:3] == ["0.000 %", "0.000", "0.00000"]
     assert found["halves"].cells() == ["50.000 %", "0.300", "0.30000", "25.00"]

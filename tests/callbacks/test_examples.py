@@ -10,14 +10,11 @@ from hypothesis import strategies as st
 
 from spatialprop.callbacks import SaveExamples
 from spatialprop.callbacks.examples import pixel_to_show, telling_pixel
-from spatialprop.data.example import VOID
+from spatialprop.data import VOID
 from spatialprop.report.run import read_run
-from tests.tasks.test_tasks import TASKS, loader, make_trainer, sample
+from tests.tasks.tiny import QUIET, TASKS, loader, make_trainer, sample
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),  # two images need none
-    pytest.mark.filterwarnings("ignore:.*LeafSpec"),  # Lightning calls what torch has renamed
-]
+pytestmark = QUIET
 
 KEPT = {"image", "label", "coarse", "method_oracle_8px"}
 

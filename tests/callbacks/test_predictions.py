@@ -1,23 +1,19 @@
 """Predictions as palette PNGs, read again."""
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 
 from spatialprop.callbacks import SavePredictions
-from spatialprop.data.example import LabelSet
-from tests.tasks.test_tasks import LABELS, TASKS, loader, make_trainer, sample
+from spatialprop.drawing import class_colours
+from tests.tasks.tiny import QUIET, TASKS, loader, make_trainer, sample
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),  # two images need none
-    pytest.mark.filterwarnings("ignore:.*LeafSpec"),  # Lightning calls what torch has renamed
-]
+pytestmark = QUIET
 
 
 def test_every_method_and_image_gets_a_picture(tmp_path):
     task = TASKS["refine"]().eval()
-    make_trainer(SavePredictions(tmp_path, LABELS)).test(task, loader(1, (35, 42)), verbose=False)
+    make_trainer(SavePredictions(tmp_path)).test(task, loader(1, (35, 42)), verbose=False)
     written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     methods = ("coarse", "refined", "oracle_8px")
     assert written == {f"{method}/shapes/{index}.png" for method in methods for index in range(2)}
@@ -32,13 +28,12 @@ def test_every_method_and_image_gets_a_picture(tmp_path):
 
 
 def test_colours_are_those_of_pascal_voc(tmp_path):
-    many = LabelSet("many", tuple(f"class {index}" for index in range(255)))
     labels = torch.arange(256).clamp(max=254).reshape(1, 16, 16)
     outputs, batch = {"labels": {"refined": labels}}, {"name": ["all"]}
-    SavePredictions(tmp_path, many).on_test_batch_end(None, None, outputs, batch, 0)
+    SavePredictions(tmp_path).on_test_batch_end(None, None, outputs, batch, 0)
     with Image.open(tmp_path / "refined" / "all.png") as picture:
         assert np.array_equal(np.asarray(picture), labels[0].numpy())
         colours = np.asarray(picture.convert("RGB")).reshape(256, 3)
-    assert np.array_equal(colours[:255], many.palette[:255])
+    assert np.array_equal(colours[:255], class_colours()[:255])
     assert colours[:4].tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
     assert colours[15].tolist() == [192, 128, 128]  # "person"

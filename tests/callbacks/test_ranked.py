@@ -10,12 +10,9 @@ from spatialprop.callbacks import SaveRanked
 from spatialprop.callbacks.ranked import ranked
 from spatialprop.metrics import SegmentationScores
 from spatialprop.report.run import read_kinds
-from tests.tasks.test_tasks import LABELS, TASKS, loader, make_trainer, sample
+from tests.tasks.tiny import LABELS, QUIET, TASKS, loader, make_trainer, sample
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),  # a few images need none
-    pytest.mark.filterwarnings("ignore:.*LeafSpec"),  # Lightning calls what torch has renamed
-]
+pytestmark = QUIET
 
 KINDS = ("best", "median", "worst")
 SIZE = (35, 42)

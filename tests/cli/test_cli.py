@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+import spatialprop
 from spatialprop.cli import main
 from tests.report.folders import scores, write_job, write_run
 
@@ -62,6 +63,35 @@ def test_the_words_of_the_command_line_are_the_default(tmp_path, monkeypatch, ca
     assert "missing" in capsys.readouterr().err
 
 
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"spatialprop {spatialprop.__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_hydras_words_are_passed_on(command, monkeypatch):
+    passed = []
+    monkeypatch.setattr("spatialprop.experiment.overrides.run", lambda *given: passed.append(given))
+    assert main([command, "--multirun", "seed=1,2", "--help"]) == 0
+    assert passed == [(command, ["--multirun", "seed=1,2", "--help"])]
+
+
+def test_training_without_its_extra_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "hydra", None)
+    assert main(["train"]) == 2
+    assert "pip install 'spatialprop[train]'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "spatialprop", "train", "--cfg", "job"], capture_output=True, text=True
+    )
+    assert "connection: three_way" in done.stdout
+
+
 def imported_by(code: str) -> set[str]:
     """Names of the heavy packages that some code imports."""
     heavy = {"torch", "matplotlib", "numpy", "lightning", "pytorch_lightning", "hydra", "cv2", "wandb"}
@@ -72,6 +102,7 @@ def imported_by(code: str) -> set[str]:
 
 def test_help_imports_nothing_heavy():
     code = """
+import spatialprop
 from spatialprop.cli import main
 try:
     main(["--help"])

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from spatialprop.cli.dashboard import make_dashboard
+from spatialprop.data import LabelSet
 from spatialprop.experiment import wandb_logging
-from spatialprop.tasks import Refine
+from spatialprop.nn.guidance import LightGuidance
+from spatialprop.tasks import Parts, Refine
 
 
 @pytest.mark.filterwarnings("ignore:Pydantic V1 style")  # wandb-workspaces' own
@@ -18,7 +20,7 @@ def test_the_page_shows_what_runs_log():
             curves |= {str(name) for name in getattr(panel, "y", [])}
             scores |= {metric.name for metric in getattr(panel, "metrics", [])}
             pictures |= set(getattr(panel, "media_keys", []))
-    assert {Refine.monitor, "train/loss"} <= curves
+    assert {Refine(Parts(LabelSet("two", ("a", "b")), guidance=LightGuidance)).monitor, "train/loss"} <= curves
     assert {"test/refined/mIoU", "test/coarse/mIoU"} <= scores
     source = Path(wandb_logging.__file__).read_text()
     assert all(key in source for key in pictures)

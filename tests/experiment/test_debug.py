@@ -4,7 +4,11 @@ import csv
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.experiment.tiny import TINY, run
+
+pytestmark = pytest.mark.slow
 
 # Without what the debug configs set themselves.
 SMALL = [option for option in TINY if not option.startswith("trainer.")]

@@ -48,6 +48,7 @@ def test_the_backend_is_a_setting():
     assert make_task(config, LABELS, {}, Optimization(AdamW)).network.propagation.backend == "naive"
 
 
+@pytest.mark.slow
 def test_a_run_whose_test_images_are_void_ends_and_says_so(tmp_path):
     root = write_tiny_folder(tmp_path / "data", splits=("train", "val", "test"), images=2, coarse=False)
     for path in (root / "test" / "labels").iterdir():
@@ -71,6 +72,7 @@ def ablation(tmp_path_factory) -> Path:
     return multirun
 
 
+@pytest.mark.slow
 def test_every_row_has_its_methods(ablation):
     metrics = [json.loads((ablation / str(job) / "metrics.json").read_text()) for job in range(4)]
     assert [list(found) for found in metrics] == [
@@ -83,6 +85,7 @@ def test_every_row_has_its_methods(ablation):
     assert list(metrics[3]["refined"]["steps"]) == ["0", "1", "2", "3", "4"]
 
 
+@pytest.mark.slow
 def test_the_report_tells_rows_apart(ablation, capsys):
     assert spatialprop(["report", str(ablation)]) == 0
     printed = capsys.readouterr().out
@@ -91,6 +94,7 @@ def test_the_report_tells_rows_apart(ablation, capsys):
     assert list((ablation / "2" / "failures").glob("*.npz"))
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_from_its_folder(ablation):
     row = ablation / "2"
     run("evaluate.py", f"run={row}", "workers=0", "callbacks.progress_bar=false", folder=ablation)
@@ -102,8 +106,9 @@ def test_a_run_is_evaluated_from_its_folder(ablation):
     assert after == before
 
 
+@pytest.mark.slow
 def test_limits_are_measured_on_a_run(ablation):
-    script = str(REPOSITORY / "docs" / "dilated_affinity_limits.py")
+    script = str(REPOSITORY / "benchmarks" / "dilated_affinity_limits.py")
     command = [sys.executable, script, str(ablation / "2"), "--images", "1"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

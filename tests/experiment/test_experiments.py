@@ -10,19 +10,14 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from spatialprop.baselines import installed
-from spatialprop.experiment import training
-from spatialprop.experiment.parts import make_baselines, make_segmenter, make_task
+from spatialprop.experiment.parts import make_baselines, make_segmenter, make_splits, make_task, task_class
 from spatialprop.experiment.training import train
 from spatialprop.metrics.helen import CLASSES
 from spatialprop.tasks.optimization import Optimization
 from tests.data.tiny_folder import write_tiny_folder
-from tests.experiment.tiny import REPOSITORY, composed
+from tests.experiment.tiny import QUIET, REPOSITORY, composed
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec"),
-    pytest.mark.filterwarnings("ignore:.*in eval mode at the start of training"),
-]
+pytestmark = QUIET
 
 EXPERIMENTS = sorted(path.stem for path in (REPOSITORY / "conf" / "experiment").glob("*.yaml"))
 HELEN = [name for name in EXPERIMENTS if name.startswith("helen_")]
@@ -75,6 +70,7 @@ def checkpoints(tmp_path_factory):
         path.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_one_step_on_tiny_images(experiment, tmp_path, checkpoints):
     chosen = composed("train", f"experiment={experiment}")
@@ -101,17 +97,15 @@ def test_one_step_on_tiny_images(experiment, tmp_path, checkpoints):
     config = composed("train", *options)
     options += missing(config)
     config = composed("train", *options)
-    refines = config.task.kind == "refine"
+    refines = task_class(config).takes_coarse
     if refines and config.segmenter.get("fit") is not None:
         config.segmenter.fit.update(max_epochs=1, batch_size=2, validate_every=1)
     elif refines and config.segmenter.network is not None:
-        from spatialprop.experiment.parts import make_splits
-
         config.segmenter.checkpoint = str(checkpoints(config, make_splits(config).labels))
 
     metrics = train(config, tmp_path / "run")
     assert {"coarse", "oracle_8px"} <= metrics.keys()
-    if config.task.kind in ("refine", "joint"):
+    if config.task.name in ("refine", "joint"):
         assert "refined" in metrics
     assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == metrics
     assert (tmp_path / "run" / "report.html").is_file()
@@ -169,20 +163,6 @@ def test_nothing_is_chosen_by_the_split_that_is_reported(experiment):
     assert config.data.part == experiment.removeprefix("real_") == config.name.removeprefix("real_")
     if "densecrf" in installed():
         assert list(make_baselines(config)) == ["densecrf", "guided_filter"]
-
-
-@pytest.mark.parametrize("weights", ["best", "last"])
-def test_the_weights_that_are_kept(weights, tmp_path, monkeypatch):
-    restored = []
-    monkeypatch.setattr(training, "restore", lambda network, _: restored.append(network))
-    options = ["task=segment", "patches=full", *ONE_STEP, "data.train=2", "data.val=1", "data.test=1"]
-    train(composed("train", *options, "data.size=[64,64]", f"callbacks.weights={weights}"), tmp_path / "run")
-    assert len(restored) == (weights == "best")
-
-
-def test_which_weights_is_one_of_two(tmp_path):
-    with pytest.raises(ValueError, match="weights must be best or last; got 'newest'"):
-        train(composed("train", "callbacks.weights=newest"), tmp_path)
 
 
 def test_one_command_for_all_real_sets():

@@ -374,6 +374,7 @@ def test_scores_on_features_are_summed(libraries):
         OnFeatures(3, lambda: timm.create_model("resnet18", features_only=True), stride=6)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
 def test_a_pretrained_model_is_refined_and_its_run_is_not_trusted_by_itself(libraries, tmp_path):
     root = write_tiny_folder(tmp_path / "data", classes=3, coarse=False)

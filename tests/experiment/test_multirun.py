@@ -10,6 +10,8 @@ import pytest
 from spatialprop.cli import main as spatialprop
 from tests.experiment.tiny import TINY, command, environment, run, run_anew, trained
 
+pytestmark = pytest.mark.slow
+
 
 def test_one_failing_job_does_not_lose_the_others(tmp_path, capsys):
     failed = run(

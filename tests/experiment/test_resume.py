@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 
 from tests.experiment.tiny import TINY, command, environment, run, trained
 
+pytestmark = pytest.mark.slow
+
 # Long enough to be killed in the middle, of an epoch too: 12 batches an epoch, a checkpoint every 3.
 LONGER = (*TINY, "loader.per_image=6", "trainer.max_epochs=3")
 

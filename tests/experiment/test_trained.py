@@ -3,14 +3,15 @@
 import pytest
 from omegaconf import OmegaConf
 
+from spatialprop.experiment.evaluation import evaluate
 from spatialprop.experiment.run_folder import RunFolder
-from spatialprop.experiment.trained import read_config, take_over
-from tests.experiment.tiny import composed
+from spatialprop.experiment.trained import read_config
+from tests.experiment.tiny import composed, evaluation
 
 
 def kept(folder, *overrides):
     config = composed("train", *overrides)
-    OmegaConf.save(config, folder / "config.yaml")
+    OmegaConf.save(config, folder / "config.yaml", resolve=True)
     return RunFolder(folder)
 
 
@@ -33,13 +34,14 @@ def test_a_trained_segmenter_needs_no_first_weights(tmp_path):
 
 @pytest.mark.parametrize(("task", "option"), [("segment", "restrict=true"), ("dilated_affinity", "window=64")])
 def test_options_that_a_task_has_not(tmp_path, task, option):
-    config = read_config(kept(tmp_path, f"task={task}"), trust=False)
-    with pytest.raises(ValueError, match=f"this run was trained with task={task}"):
-        take_over(composed("evaluate", f"run={tmp_path}", option), config)
+    kept(tmp_path, f"task={task}")
+    told = f"this run was trained with task={task}, which has no setting {option.split('=')[0]}"
+    with pytest.raises(ValueError, match=told):
+        evaluate(composed("evaluate", *evaluation(f"run={tmp_path}", option)), tmp_path / "refused")
 
 
-@pytest.mark.parametrize("task", ["refine", "segment", "joint"])
-def test_windows_are_taken_over(tmp_path, task):
-    config = read_config(kept(tmp_path, f"task={task}"), trust=False)
-    take_over(composed("evaluate", f"run={tmp_path}", "window=64", "overlap=32"), config)
-    assert (config.task.window, config.task.overlap) == (64, 32)
+@pytest.mark.parametrize("task", ["segment", "joint", "dilated_affinity"])
+def test_another_segmenter_is_no_part_of_evaluating_a_run_that_trained_its_own(tmp_path, task):
+    kept(tmp_path, f"task={task}")
+    with pytest.raises(ValueError, match=f"trained with task={task}, whose own segmenter"):
+        evaluate(composed("evaluate", *evaluation(f"run={tmp_path}", "segmenter=unet")), tmp_path / "refused")

@@ -10,14 +10,10 @@ from spatialprop.cli import main as spatialprop
 from spatialprop.experiment.evaluation import evaluate
 from spatialprop.experiment.training import train
 from spatialprop.nn.segmenters import UNet
-from tests.data.imitations import VOC_TEST, write_voc
-from tests.experiment.tiny import TINY, composed
+from tests.data.sets.test_voc import VOC_TEST, write_voc
+from tests.experiment.tiny import QUIET, TINY, composed
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec"),
-    pytest.mark.filterwarnings("ignore:.*in eval mode at the start of training"),
-]
+pytestmark = [*QUIET, pytest.mark.slow]
 
 
 def test_images_without_labels_are_refined_and_packed(tmp_path):

@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from wandb.proto.wandb_internal_pb2 import Record
 
 from tests.experiment.tiny import TINY, run
+
+pytestmark = pytest.mark.slow
 
 BLOCK, PREFIX = 32768, 7  # the log's blocks, and the head of the file and of each piece of a record
 WHOLE, FIRST, LAST = 1, 2, 4

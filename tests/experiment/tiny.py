@@ -1,11 +1,13 @@
-"""Runs that are over in seconds."""
+"""Runs that take seconds."""
 
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
@@ -35,6 +37,15 @@ TINY = (
     "callbacks.checkpoint_every_n_batches=3",
     "baselines=[]",
 )
+
+
+# In the tests' own process: what the trainer sets for determinism would stay set for the tests that follow.
+HERE = ("trainer.deterministic=false", "trainer.log_every_n_steps=1")
+QUIET = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec"),
+    pytest.mark.filterwarnings("ignore:.*in eval mode at the start of training"),
+]
 
 
 def command(script: str, *arguments: str) -> list[str]:
@@ -74,6 +85,23 @@ def tiny_but(*arguments: str) -> list[str]:
     """The options of a tiny run, without those of groups that are chosen otherwise."""
     chosen = {argument.split("=")[0] for argument in arguments}
     return [option for option in TINY if option.split(".")[0] not in chosen] + list(arguments)
+
+
+def tiny_here(*arguments: str) -> list[str]:
+    """The options of a tiny run in this process."""
+    return [*tiny_but(*arguments), *HERE]
+
+
+def evaluation(*arguments: str) -> list[str]:
+    """The options of an evaluation in this process."""
+    return ["callbacks.progress_bar=false", "callbacks.examples=1", "workers=0", HERE[0], *arguments]
+
+
+def scores(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Scores without what differs from run to run."""
+    return {
+        method: {key: value for key, value in of.items() if key != "milliseconds"} for method, of in metrics.items()
+    }
 
 
 def trained(folder: Path, *arguments: str) -> Path:

@@ -1,4 +1,4 @@
-"""Score one process's share of a set, as one of several gloo processes or alone, and save what it computes.
+"""Score one process's share of some sets, as one of several gloo processes or alone, and save the scores.
 
 python one_process.py RANK PROCESSES MEETING_POINT MAPS RESULT
 """
@@ -23,11 +23,17 @@ def main(rank: int, processes: int, meeting_point: str, maps: str, result: str) 
         torch.distributed.init_process_group(
             "gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=processes
         )
+    torch.save([scores(rank, processes, images) for images in torch.load(maps)], result)
+    if processes > 1:
+        torch.distributed.destroy_process_group()
+
+
+def scores(rank: int, processes: int, images: tuple[torch.Tensor, torch.Tensor]) -> dict[str, dict]:
+    """All metrics of this process's share of label maps, predicted and true (N, H, W), gathered from all processes."""
     method = MethodScores(11, ignore_index=255, scored_classes=[1, 2, 5])
     changes, helen, regions = RefinementChanges(255), HelenFScores(255), ErrorRegions(255)
     affinity, effects = AffinityScores((1, 3)), ImageEffects(255)
-    pairs = list(zip(*torch.load(maps), strict=True))
-    for pred, target in pairs[rank::processes]:
+    for pred, target in list(zip(*images, strict=True))[rank::processes]:
         pred, target = pred.unsqueeze(0), target.unsqueeze(0)
         method.update(pred, target)
         changes.update(pred, pred.roll(1, dims=2), target)
@@ -46,9 +52,7 @@ def main(rank: int, processes: int, meeting_point: str, maps: str, result: str) 
         "affinity": affinity,
         "effects": effects,
     }
-    torch.save({name: metric.compute() for name, metric in metrics.items()}, result)
-    if processes > 1:
-        torch.distributed.destroy_process_group()
+    return {name: metric.compute() for name, metric in metrics.items()}
 
 
 if __name__ == "__main__":

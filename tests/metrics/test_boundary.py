@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spatialprop.metrics import BoundaryIoU, SegmentationScores, TrimapIoU, distance_to_border, mend_near_borders
+from spatialprop.metrics import BoundaryIoU, SegmentationScores, TrimapIoU, correct_near_borders, distance_to_border
 from tests.metrics import reference
 from tests.metrics.maps import DEVICES, VOID, make_maps, random_maps
 
@@ -141,15 +141,15 @@ def test_a_batch_counts_as_its_images_one_by_one(make, device):
 def test_mending_takes_the_truth_near_its_borders(maps, radius):
     pred, target, counted = maps.numpy
     near = reference.distance_to_border(target, radius) <= radius
-    mended = mend_near_borders(maps.pred, maps.target, radius, maps.ignore_index)
-    assert np.array_equal(mended.numpy(), np.where(near & counted, target, pred))
+    corrected = correct_near_borders(maps.pred, maps.target, radius, maps.ignore_index)
+    assert np.array_equal(corrected.numpy(), np.where(near & counted, target, pred))
 
 
 @pytest.mark.parametrize(("options", "radius"), [({}, 8), ({"radius": 4}, 4)])
-def test_mended_maps_are_right_within_the_radius_and_not_beyond(options, radius):
+def test_corrected_maps_are_right_within_the_radius_and_not_beyond(options, radius):
     target = torch.arange(60).div(30, rounding_mode="floor").expand(1, 20, 60)
-    mended = mend_near_borders(1 - target, target, **options)
-    curve = compute(TrimapIoU(2), mended, target)["trimap_IoU"]
+    corrected = correct_near_borders(1 - target, target, **options)
+    curve = compute(TrimapIoU(2), corrected, target)["trimap_IoU"]
     assert [r for r, value in curve.items() if value == 1] == list(range(1, radius + 1))
 
 

@@ -23,10 +23,10 @@ def expected(coarse, refined, target, ignore_index, affinity, pairs):
         wrong = counted & (before != truth)
         regions = [region for label in range(5) for region in flooded(wrong & (before == label))]
         small = sum(len(region) for region in regions if 1000 * len(region) <= truth.size)
-        mended = (wrong & (after == truth)).sum()
+        corrected = (wrong & (after == truth)).sum()
         broken = (counted & ~wrong & (after != truth)).sum()
         border = of_image == 0
-        rows.append([counted.sum(), wrong.sum(), small, mended, broken, border.sum(), (border & (said < 0.5)).sum()])
+        rows.append([counted.sum(), wrong.sum(), small, corrected, broken, border.sum(), (border & (said < 0.5)).sum()])
     return sorted([int(count) for count in row] for row in rows)
 
 

@@ -6,8 +6,7 @@ import pytest
 
 from spatialprop.cli import main as spatialprop
 from spatialprop.metrics.helen import COLUMNS
-from spatialprop.report.helen import helen_tables
-from spatialprop.report.page import write_report
+from spatialprop.report import helen_tables, write_report
 from tests.report.folders import write_run
 from tests.report.reader import read
 

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from spatialprop.report.page import write_report
+from spatialprop.report import write_report
 from tests.report.folders import arrays, scores, write_run
 from tests.report.reader import Reader, read
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spatialprop.data.example import LabelSet
+from spatialprop.data import LabelSet
+from spatialprop.drawing import class_colours
 from spatialprop.report.figures import draw_per_class, draw_training, draw_trimap
 from spatialprop.report.pictures import (
     change_map,
@@ -39,8 +40,8 @@ def test_errors_are_told_apart_and_void_is_none():
     label = np.array([[1, 1, 1, 1, 255, 2]], np.uint8)
     before = np.array([[0, 0, 1, 1, 0, 0]], np.uint8)
     after = np.array([[0, 1, 0, 1, 0, 3]], np.uint8)
-    still, mended, spoiled, right, void, other = error_map(label, before, after)[0].tolist()
-    assert [still, mended, spoiled, other] == [RED, GREEN, VIOLET, RED]
+    still, corrected, spoiled, right, void, other = error_map(label, before, after)[0].tolist()
+    assert [still, corrected, spoiled, other] == [RED, GREEN, VIOLET, RED]
     assert len(set(right)) == 1
     assert void in ([255, 255, 255], [140, 140, 140])
     assert error_map(label, before)[0, :3].tolist() == [RED, RED, right]
@@ -75,9 +76,9 @@ def test_a_sheet_has_a_row_for_each_image_and_a_column_for_each_mask():
     ]  # fmt: skip
     assert len(figure.axes) == 14
     # Read line by line; the class that does not occur is left out.
-    assert set(legend(figure)) == {"background", "<b>", "_cat", "void", "wrong", "mended", "newly wrong"}
+    assert set(legend(figure)) == {"background", "<b>", "_cat", "void", "wrong", "corrected", "newly wrong"}
     picture = drawn(figure)
-    for colour in (LABELS.palette[1], LABELS.palette[3], RED, GREEN, VIOLET):
+    for colour in (class_colours()[1], class_colours()[3], RED, GREEN, VIOLET):
         assert (picture == colour).all(axis=-1).any()
 
 
@@ -85,7 +86,7 @@ def test_a_run_that_refines_nothing_has_no_column_for_it():
     kept = {key: value for key, value in arrays().items() if key in ("image", "label", "coarse")}
     figure = draw_examples([("one", kept)], LABELS)
     assert titles(figure) == ["image", "ground truth", "coarse", "errors"]
-    assert "mended" not in legend(figure)
+    assert "corrected" not in legend(figure)
 
 
 @pytest.mark.parametrize("key", ["image", "label", "coarse", "refined", "method_densecrf"])

@@ -1,9 +1,8 @@
-import json
-
 import numpy as np
 import pytest
 
-from spatialprop.report.run import read_curves, read_run, write_atomically
+from spatialprop.report import read_run
+from spatialprop.report.run import read_curves
 from tests.report.folders import CLASSES, arrays, write_csv, write_overrides, write_run
 
 
@@ -60,7 +59,8 @@ def test_an_example_that_was_cut_off_is_left_out(tmp_path):
         ("metrics.json", "{", "is not JSON"),
         ("metrics.json", "[]", "must be an object"),
         ("metrics.json", '{"mIoU": 0.5}', "scores for each method"),
-        ("data.json", "{}", "list of class names"),
+        ("data.json", "{}", "lacks the key 'classes'"),
+        ("data.json", '{"classes": 3}', "list of class names"),
         (".hydra/overrides.yaml", "a: 1", "list of overrides"),
         (".hydra/overrides.yaml", "[", "is not YAML"),
     ],
@@ -83,9 +83,3 @@ def test_what_is_no_run_is_refused(tmp_path):
 def test_overrides_keep_their_words(tmp_path):
     write_overrides(tmp_path, ["seed=1", "patches.size=[64,64]"])
     assert read_run(tmp_path).overrides == ("seed=1", "patches.size=[64,64]")
-
-
-def test_writing_leaves_nothing_beside(tmp_path):
-    path = write_atomically(tmp_path / "new" / "file.json", json.dumps({"ä": 1}, ensure_ascii=False))
-    assert json.loads(path.read_text(encoding="utf-8")) == {"ä": 1}
-    assert [entry.name for entry in path.parent.iterdir()] == ["file.json"]

@@ -1,4 +1,5 @@
-from spatialprop.report.tables import Table, comparison, comparison_table
+from spatialprop.report import Table, comparison_table
+from spatialprop.report.tables import comparison
 from tests.report.folders import scores
 
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from spatialprop.cli import main as spatialprop
-from spatialprop.report.universal import TITLE, read_universal, universal_tables, write_universal
+from spatialprop.report import read_universal, universal_tables, write_universal
+from spatialprop.report.universal import TITLE
 from tests.report.reader import read
 
 NUMBERS = {"pixel_accuracy": 0.9122, "mean_accuracy": 0.7761, "mIoU": 0.6551}

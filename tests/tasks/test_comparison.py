@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torchmetrics import Metric
 
-from spatialprop.data.example import VOID, LabelSet
-from spatialprop.metrics import HelenFScores, MethodScores, RefinementChanges, SegmentationScores, mend_near_borders
+from spatialprop.data import VOID, LabelSet
+from spatialprop.metrics import HelenFScores, MethodScores, RefinementChanges, SegmentationScores, correct_near_borders
 from spatialprop.metrics.helen import CLASSES
 from spatialprop.tasks.comparison import ORACLE, Comparison, Validation
 
@@ -50,7 +50,7 @@ def test_every_method_is_scored_as_its_metrics_do():
             "coarse": chosen,
             "refined": refined,
             "all_bars": torch.full_like(label, 2),
-            ORACLE: mend_near_borders(chosen, label, radius=8, ignore_index=VOID),
+            ORACLE: correct_near_borders(chosen, label, radius=8, ignore_index=VOID),
         }
         assert given.keys() == results.keys()
         for name, result in results.items():

@@ -3,7 +3,7 @@
 import torch
 from hypothesis import given
 
-from spatialprop.data.example import VOID
+from spatialprop.data import VOID
 from spatialprop.metrics import AffinityScores
 from spatialprop.ops import neighbour_labels
 from spatialprop.tasks.dilated_affinity_diagnosis import near_border

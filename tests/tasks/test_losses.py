@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spatialprop.data.example import VOID
+from spatialprop.data import VOID
 from spatialprop.tasks.losses import cross_entropy, multi_objective
 
 LOSSES = [cross_entropy, multi_objective]

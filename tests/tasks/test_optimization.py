@@ -109,14 +109,13 @@ def test_restore_names_what_does_not_fit(network):
     before = network[2].bias.clone()
     with pytest.raises(ValueError, match="do not fit the network") as raised:
         restore(network, state)
-    assert "0.1.bias: missing instead of (4,)" in str(raised.value)
-    assert "2.weight: (5, 4, 1, 1) instead of (2, 4, 1, 1)" in str(raised.value)
-    assert "head.weight: not part of the network" in str(raised.value)
-    assert len(str(raised.value).splitlines()) == 4
+    assert "missing: 0.1.bias" in str(raised.value)
+    assert "2.weight is (5, 4, 1, 1), 2.weight needs (2, 4, 1, 1)" in str(raised.value)
+    assert "unexpected: head.weight" in str(raised.value)
     assert torch.equal(network[2].bias, before)
 
 
 def test_restore_keeps_a_long_list_short(network):
-    with pytest.raises(ValueError, match="and 3 more") as raised:
+    with pytest.raises(ValueError, match="and 2 more") as raised:
         restore(network, {})
-    assert len(str(raised.value).splitlines()) == 10
+    assert str(raised.value).count(", ") == 7

@@ -1,18 +1,11 @@
 """Refinements side by side."""
 
-from functools import partial
-
 import pytest
 import torch
 from torch import nn
-from torch.optim import Adam
 
-from spatialprop.data.example import VOID, LabelSet
-from spatialprop.tasks import Refine
-from spatialprop.tasks.optimization import Optimization
-from spatialprop.tasks.universal import Universal
-
-LABELS = LabelSet("shapes", ("background", "disc", "bar"), ignore_index=VOID)
+from spatialprop.tasks import Parts, Refine, Universal
+from tests.tasks.tiny import LABELS, make
 
 
 class AlwaysBar(nn.Module):
@@ -27,8 +20,8 @@ def test_refinements_and_baselines_are_restricted_alike(restrict):
     def take_the_last(image, probabilities):
         return (probabilities > 0).cumsum(0).argmax(0)
 
-    refinement = Refine(AlwaysBar(), LABELS, Optimization(partial(Adam, lr=0.01)), restrict=restrict)
-    task = Universal({"ours": refinement}, LABELS, {"theirs": take_the_last})
+    refinement = make(Refine, AlwaysBar(), restrict=restrict)
+    task = Universal(Parts(LABELS, baselines={"theirs": take_the_last}), {"ours": refinement})
     coarse = torch.tensor([0.5, 0.4, 0.1]).reshape(1, 3, 1, 1).repeat(1, 1, 8, 8)  # bar is nowhere the most likely
     coarse[..., :4] = torch.tensor([0.2, 0.7, 0.1]).reshape(3, 1, 1)
     batch = {"image": torch.rand(1, 3, 8, 8), "coarse": coarse, "label": torch.zeros(1, 8, 8, dtype=torch.int64)}

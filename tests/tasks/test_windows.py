@@ -1,5 +1,6 @@
 """Windows against the whole image, and against their own definition."""
 
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -9,11 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from spatialprop.data.example import VOID, LabelSet
-from spatialprop.data.loading.samples import collate
-from spatialprop.nn import JointNetwork, RefinementNetwork
+from spatialprop.data import VOID, LabelSet, collate
 from spatialprop.nn.guidance import LightGuidance
-from spatialprop.tasks import Joint, Refine, Segment
+from spatialprop.tasks import Joint, Parts, Refine, Segment
 from spatialprop.tasks.optimization import Optimization
 from spatialprop.tasks.windows import GRID, Windows
 
@@ -122,11 +121,11 @@ def sample(height=96, width=160):
     return collate([{"name": "stripes", "image": image, "label": label, "coarse": coarse}])
 
 
-TASKS = {
-    "segment": lambda **options: Segment(Local(), LABELS, OPTIMIZATION, **options),
-    "refine": lambda **options: Refine(RefinementNetwork(light), LABELS, OPTIMIZATION, **options),
-    "joint": lambda **options: Joint(JointNetwork(Local(), light), LABELS, OPTIMIZATION, **options),
-}
+def make(task, **settings):
+    return task(Parts(LABELS, OPTIMIZATION, Local, light), **settings)
+
+
+TASKS = {"segment": partial(make, Segment), "refine": partial(make, Refine), "joint": partial(make, Joint)}
 
 
 @pytest.mark.parametrize("kind", TASKS)
@@ -134,7 +133,7 @@ TASKS = {
 def test_each_task_is_tested_in_windows_and_nearly_as_on_the_whole_image(kind):
     torch.manual_seed(0)
     whole = TASKS[kind]().eval()
-    windowed = TASKS[kind](windows=Windows(96, 64)).eval()
+    windowed = TASKS[kind](window=96, overlap=64).eval()
     windowed.load_state_dict(whole.state_dict())
     sizes = []
     windowed.network.register_forward_pre_hook(lambda module, given: sizes.append(tuple(given[0].shape[-2:])))
@@ -150,7 +149,7 @@ def test_each_task_is_tested_in_windows_and_nearly_as_on_the_whole_image(kind):
 
 @pytest.mark.parametrize("kind", ["refine", "joint"])
 def test_an_affinity_is_that_of_the_window_around_its_pixel(kind):
-    task = TASKS[kind](windows=Windows(64, 32)).eval()
+    task = TASKS[kind](window=64, overlap=32).eval()
     batch = sample()
     with torch.inference_mode():
         row = task.affinity_of(batch["image"], batch["coarse"], (70, 100))

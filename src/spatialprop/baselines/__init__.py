@@ -1,4 +1,4 @@
-"""What a user would mend a segmentation with today: an image and coarse probabilities in, labels out."""
+"""Established ways to refine a segmentation: an image and coarse probabilities in, labels out."""
 
 from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
@@ -22,7 +22,7 @@ def installed() -> list[str]:
 
 
 def make(name: str, settings: Mapping[str, Any] | None = None) -> Baseline:
-    """The baseline of a name; what is not set has its usual value."""
+    """The baseline of a name, with default values for settings that are not given."""
     if name not in BASELINES:
         raise ValueError(f"unknown baseline {name!r}; choose from {', '.join(BASELINES)}")
     given = dict(settings or {})
@@ -36,7 +36,7 @@ def make(name: str, settings: Mapping[str, Any] | None = None) -> Baseline:
 
 
 def make_all(wanted: Iterable[str | Mapping[str, Any]] | Mapping[str, Any]) -> dict[str, Baseline]:
-    """Baselines by name: of names, of names with settings, or of a list of both.
+    """Make baselines from their names, from names with settings, or from a list of both.
 
     Example:
         >>> made = make_all([{"guided_filter": {"radius": 4}}])

@@ -10,8 +10,8 @@ import pytorch_lightning as pl
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spatialprop.data.example import VOID
-from spatialprop.data.files import write_beside
+from spatialprop.data import VOID
+from spatialprop.files import write_beside
 from spatialprop.metrics import error_regions
 
 KINDS = ("border", "spread")

@@ -9,9 +9,9 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from spatialprop.callbacks.examples import image_and_masks
-from spatialprop.data.example import VOID, LabelSet
-from spatialprop.data.files import write_beside
-from spatialprop.metrics.confusion import class_iou, confusion_matrix
+from spatialprop.data import VOID, LabelSet
+from spatialprop.files import write_beside
+from spatialprop.metrics import class_iou, confusion_matrix
 
 
 class SaveRanked(pl.Callback):

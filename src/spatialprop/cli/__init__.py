@@ -7,19 +7,26 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from spatialprop import __version__
+
 # A module has `add_arguments(parser)` and `run(options) -> exit code`.
 COMMANDS = {
-    "data": "get, check and prepare data sets",
+    "completion": "print what makes a shell complete spatialprop's commands, options and overrides",
     "dashboard": "make a wandb page for the runs of a project",
-    "explain": "show which pixels one pixel listens to",
+    "data": "get, check and prepare data sets",
+    "evaluate": "score trained runs: spatialprop evaluate run=FOLDER [overrides]; more by --help",
+    "explain": "show how much each pixel adds to the result at one pixel",
     "export": "make weights, or an archive for other programs, of a trained refinement",
-    "refine": "mend the borders of a segmentation",
+    "refine": "refine the borders of a segmentation",
     "report": "draw the figures and the page of a run, or sum up a multirun",
+    "train": "train, test and report an experiment: spatialprop train [overrides]; more by --help",
+    "warmup": "compile all kernels now, so that no later run has to wait",
 }
+HYDRA = ("evaluate", "train")  # these take Hydra's command line instead, by `run_words(words) -> exit code`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a sub-command; what is wrong with its input is said in one line, with exit code 2.
+    """Run a sub-command; wrong input gives one line on stderr and exit code 2.
 
     Args:
         arguments: The words after `spatialprop`; by default those of the command line.
@@ -28,14 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    parser = argparse.ArgumentParser(prog="spatialprop", description="Learned spatial propagation for segmentation.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
-        if name in arguments[:1]:
-            module = import_module(f"spatialprop.cli.{name}")
-            module.add_arguments(command)
-            command.set_defaults(run=module.run)
+    if arguments[:1] and arguments[0] in HYDRA:
+        try:
+            return int(import_module(f"spatialprop.cli.{arguments[0]}").run_words(arguments[1:]))
+        except ModuleNotFoundError as error:
+            print(f"spatialprop {arguments[0]}: {error}; pip install 'spatialprop[train]'", file=sys.stderr)
+            return 2
+    parser = make_parser(arguments)
     options, late = parser.parse_known_args(arguments)
     if late:  # argparse takes no more key=value once an option has followed the first of them
         if not hasattr(options, "settings") or not all(re.fullmatch(r"[^-=][^=]*=.*", word) for word in late):
@@ -48,3 +54,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ImportError, OSError, ValueError) as error:
         print(f"spatialprop {options.command}: {error}", file=sys.stderr)
         return 2
+
+
+def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """A parser that knows all commands, and the options of the one that `arguments` begin with."""
+    parser = argparse.ArgumentParser(prog="spatialprop", description="Learned spatial propagation for segmentation.")
+    parser.add_argument("--version", action="version", version=f"spatialprop {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if name in arguments[:1] and name not in HYDRA:
+            module = import_module(f"spatialprop.cli.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser

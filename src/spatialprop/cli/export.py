@@ -13,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to", type=Path, required=True, help="mine.safetensors (from a run), mine.pt2 or mine.onnx (from either)"
     )
+    parser.add_argument("--trust", action="store_true", help="let the run's config name any code")
     parser.add_argument("--description", default="", help="what it was trained on and how it scored, for .safetensors")
 
 
@@ -25,19 +26,21 @@ def run(options: argparse.Namespace) -> int:
             raise ValueError(
                 f"{options.source} is not the folder of a run; weights of a refiner are copied as they are"
             )
-        save_refiner(_network_of(options.source), options.to, options.description)
+        save_refiner(_network_of(options), options.to, options.description)
     else:
-        refiner = Refiner(_network_of(options.source)) if trained else Refiner.load(options.source)
+        refiner = Refiner(_network_of(options)) if trained else Refiner.load(options.source)
         refiner.export(options.to)
     print(options.to)
     return 0
 
 
-def _network_of(folder: str) -> "RefinementNetwork":
+def _network_of(options: argparse.Namespace) -> "RefinementNetwork":
     from spatialprop.experiment.trained import load_run
     from spatialprop.nn import RefinementNetwork
 
-    network = load_run(folder).network
+    network = load_run(options.source, trust=options.trust).network
     if not isinstance(network, RefinementNetwork):
-        raise ValueError(f"{folder} did not train a refinement alone; a refiner comes from task=refine guidance=light")
+        raise ValueError(
+            f"{options.source} did not train a refinement alone; a refiner comes from task=refine guidance=light"
+        )
     return network

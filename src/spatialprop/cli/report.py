@@ -9,9 +9,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from spatialprop.report.run import is_run
-    from spatialprop.report.sweep.settings import is_multirun
-    from spatialprop.report.universal import is_universal
+    from spatialprop.report import is_multirun, is_run, is_universal
 
     folder: Path = options.folder
     if is_universal(folder):
@@ -24,11 +22,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _report_run(folder: Path) -> None:
-    from spatialprop.report.dilated.affinity import affinity_tables
-    from spatialprop.report.helen import helen_tables
-    from spatialprop.report.page import write_report
-    from spatialprop.report.run import read_metrics
-    from spatialprop.report.tables import comparison_table
+    from spatialprop.report import affinity_tables, comparison_table, helen_tables, read_metrics, write_report
 
     page = write_report(folder)
     metrics = read_metrics(folder)
@@ -39,8 +33,7 @@ def _report_run(folder: Path) -> None:
 
 
 def _report_universal(folder: Path) -> None:
-    from spatialprop.report.page import write_report
-    from spatialprop.report.universal import read_universal, universal_tables, write_universal
+    from spatialprop.report import read_universal, universal_tables, write_report, write_universal
 
     results = read_universal(folder)
     for source in results:
@@ -52,8 +45,7 @@ def _report_universal(folder: Path) -> None:
 
 
 def _report_multirun(folder: Path) -> None:
-    from spatialprop.report.sweep.page import sweep_tables, write_summary
-    from spatialprop.report.sweep.settings import summarise
+    from spatialprop.report import summarise, sweep_tables, write_summary
 
     summary = summarise(folder)
     page = write_summary(summary)

@@ -1,48 +1,53 @@
-"""Data sets, patches of them, and the tensors that networks take."""
+"""Data sets, their coarse maps, and the patches that networks are trained on.
 
-from spatialprop.data.coarse.degrade import DegradeCoarse
-from spatialprop.data.coarse.maps import CoarseFiles, WithCoarse
-from spatialprop.data.coarse.rough import RoughTruth
-from spatialprop.data.coarse.simulate import SimulatedCoarse
-from spatialprop.data.example import VOID, Example, Examples, LabelSet
-from spatialprop.data.loading.augment import Augment
-from spatialprop.data.loading.patches import SquarePatches, WholeImages
-from spatialprop.data.sets.camvid import CamVid
-from spatialprop.data.sets.cityscapes import Cityscapes
-from spatialprop.data.sets.folder import ImageFolder
-from spatialprop.data.sets.helen import Helen
-from spatialprop.data.sets.mixed import Mixed
-from spatialprop.data.sets.splits import Splits, camvid, cityscapes, folder, folders, helen, mixed, synthetic, voc
-from spatialprop.data.sets.synthetic import SyntheticShapes
-from spatialprop.data.sets.voc import VOC
+A data set is a function that conf/data names, such as `camvid`, and that returns `Splits` of `Examples`. To add one,
+write `sets/<name>.py` and name its function here.
+"""
+
+from spatialprop.data.coarse import CoarseFiles, DegradeCoarse, RoughTruth, SimulatedCoarse, WithCoarse, coarse_map
+from spatialprop.data.example import Example, Examples, Splits
+from spatialprop.data.label_files import write_label
+from spatialprop.data.label_set import VOID, LabelSet, read_label_set, write_label_set
+from spatialprop.data.loading import Augment, Patches, Sample, SquarePatches, WholeImages, Window, collate, crop_coarse
+from spatialprop.data.sets.camvid import camvid
+from spatialprop.data.sets.cityscapes import cityscapes
+from spatialprop.data.sets.folder import ImageFolder, folder
+from spatialprop.data.sets.helen import helen
+from spatialprop.data.sets.mixed import folders, mixed
+from spatialprop.data.sets.synthetic import SyntheticShapes, synthetic
+from spatialprop.data.sets.voc import voc
 
 __all__ = [
-    "VOC",
     "VOID",
     "Augment",
-    "CamVid",
-    "Cityscapes",
     "CoarseFiles",
     "DegradeCoarse",
     "Example",
     "Examples",
-    "Helen",
     "ImageFolder",
     "LabelSet",
-    "Mixed",
+    "Patches",
     "RoughTruth",
+    "Sample",
     "SimulatedCoarse",
     "Splits",
     "SquarePatches",
     "SyntheticShapes",
     "WholeImages",
+    "Window",
     "WithCoarse",
     "camvid",
     "cityscapes",
+    "coarse_map",
+    "collate",
+    "crop_coarse",
     "folder",
     "folders",
     "helen",
     "mixed",
+    "read_label_set",
     "synthetic",
     "voc",
+    "write_label",
+    "write_label_set",
 ]

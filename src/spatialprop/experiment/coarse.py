@@ -1,4 +1,4 @@
-"""The coarse segmenter of a refinement: fitted or loaded, and run once over each image."""
+"""The coarse maps that a refinement starts from: the frozen segmenter, fitted or loaded, and its maps on disk."""
 
 import logging
 from pathlib import Path
@@ -6,20 +6,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import DictConfig
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import load_file
+from torch import nn
 from torch.nn import functional as F
 from torch.optim import AdamW
 from tqdm import tqdm
 
-from spatialprop.data import CoarseFiles, Splits, WholeImages, WithCoarse
-from spatialprop.data.example import Example, Examples, LabelSet
-from spatialprop.data.files import write_beside
+from spatialprop.data import CoarseFiles, Example, Examples, LabelSet, Splits, WholeImages, WithCoarse
 from spatialprop.experiment.parts import (
-    Task,
     keep_checkpoints,
-    load_weights_of,
     make_data,
     make_loggers,
     make_segmenter,
@@ -27,17 +23,18 @@ from spatialprop.experiment.parts import (
     with_stored_coarse,
 )
 from spatialprop.experiment.run_folder import RunFolder
-from spatialprop.tasks import Refine, Segment
+from spatialprop.experiment.weights import keep_weights, load_weights_of, segmenter_weights
+from spatialprop.tasks import Parts, Segment
 from spatialprop.tasks.optimization import Optimization, freeze, restore
 from spatialprop.tasks.schedules import cosine
 
 log = logging.getLogger(__name__)
 
-FINEST = 8  # coarse maps are kept at an eighth of the resolution, or as coarse as the segmenter gives them
+STRIDE = 8  # maps are stored at an eighth of the resolution, or coarser if the segmenter gives them so
 
 
 def with_coarse(config: DictConfig, examples: Examples, network: nn.Module | None, folder: Path) -> Examples:
-    """Examples with coarse maps: those that a network makes, kept in `folder`, or those that come with them."""
+    """Examples with the coarse maps of a network, stored in `folder`, or, without one, of the data set."""
     if network is None:
         return with_stored_coarse(config, examples)
     files = CoarseFiles(folder, examples.labels)
@@ -47,12 +44,12 @@ def with_coarse(config: DictConfig, examples: Examples, network: nn.Module | Non
 
 
 def coarse_device(config: DictConfig) -> torch.device:
-    """Where coarse maps are made."""
+    """The device that computes coarse maps."""
     return torch.device("cuda" if config.trainer.accelerator in ("gpu", "cuda") else "cpu")
 
 
 def frozen_segmenter(config: DictConfig, splits: Splits, run: RunFolder) -> nn.Module | None:
-    """The segmenter that a run keeps, or one loaded from elsewhere or fitted now; None where coarse maps are files."""
+    """The segmenter of a run, from its folder, loaded from elsewhere, or fitted now; None if coarse maps are files."""
     if config.segmenter.network is None:
         return None
     network = make_segmenter(config, splits.labels)
@@ -76,18 +73,9 @@ def loaded_segmenter(config: DictConfig, labels: LabelSet) -> nn.Module:
     return network
 
 
-def start_segmenter(task: Task, source: str) -> None:
-    """Give the segmenter that a task trains the weights of a run or a file. A refinement trains none."""
-    if isinstance(task, Refine):
-        return
-    network = task.network if isinstance(task, Segment) else task.network.segmenter
-    restore(network, _weights_at(Path(source)))
-    log.info("The segmenter starts from %s", source)
-
-
 def _load(config: DictConfig, network: nn.Module) -> None:
     if config.segmenter.checkpoint is not None:
-        restore(network, _weights_at(Path(config.segmenter.checkpoint)))
+        restore(network, segmenter_weights(Path(config.segmenter.checkpoint)))
     elif config.segmenter.network.get("weights") is None and not config.segmenter.get("pretrained", False):
         raise ValueError(
             "this segmenter has no weights yet: train it first (task=segment) and give its run as "
@@ -96,33 +84,15 @@ def _load(config: DictConfig, network: nn.Module) -> None:
         )
 
 
-def keep_weights(network: nn.Module, path: Path) -> None:
-    """Write a network's weights, never half of them; each process of a run may."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with write_beside(path) as file:
-        file.write(save({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}))
-
-
-def _weights_at(source: Path) -> dict[str, Tensor]:
-    """Weights of a segmenter, from a file or from the run that trained it."""
-    if source.is_dir():
-        run = RunFolder(source)
-        found = [path for path in (run.segmenter, run.network) if path.is_file()]
-        if not found:
-            raise FileNotFoundError(f"segmenter.checkpoint = {source} is a folder without {run.network.name}")
-        return load_file(found[0])
-    if not source.is_file():
-        raise FileNotFoundError(f"segmenter.checkpoint = {source} does not exist; give a run's folder or a file")
-    return load_file(source) if source.suffix == ".safetensors" else load_weights_of(source)
-
-
 def _fit(config: DictConfig, network: nn.Module, splits: Splits, run: RunFolder) -> None:
     log.info("Fitting the coarse segmenter, since segmenter.checkpoint is not given")
     fit = config.segmenter.fit
     optimization = Optimization(
         lambda groups: AdamW(groups, lr=fit.lr, weight_decay=1e-4), lambda progress: cosine(progress, warmup=0.05)
     )
-    task = Segment(network, splits.labels, optimization)
+    task = Segment(Parts(splits.labels, optimization, segmenter=lambda: network))
+    most = OmegaConf.select(config, "limit.fit_epochs")
+    epochs = fit.max_epochs if most is None else min(fit.max_epochs, most)
     batch_size = min(fit.batch_size, len(splits.train))
     data = make_data(config, splits, WholeImages(), batch_size=batch_size, per_image=1, repeat_batches=None)
     folder = run.checkpoints / "segmenter"
@@ -130,9 +100,9 @@ def _fit(config: DictConfig, network: nn.Module, splits: Splits, run: RunFolder)
         config,
         logger=make_loggers(config, run.path, "csv_segmenter"),
         callbacks=keep_checkpoints(config, folder, monitor=task.monitor),
-        max_epochs=fit.max_epochs,
+        max_epochs=epochs,
         max_steps=-1,
-        check_val_every_n_epoch=min(fit.max_epochs, fit.validate_every),
+        check_val_every_n_epoch=min(epochs, fit.validate_every),
     )
     last = folder / "last.ckpt"
     trainer.fit(task, data, ckpt_path=last if last.exists() else None, weights_only=True)
@@ -145,7 +115,7 @@ def _fit(config: DictConfig, network: nn.Module, splits: Splits, run: RunFolder)
 def predict(
     network: nn.Module, examples: Examples, files: CoarseFiles, device: torch.device, *, progress_bar: bool = True
 ) -> int:
-    """Keep the network's coarse maps of the images that have none yet; tells how many these were."""
+    """Write the network's coarse maps of the images that have none yet; returns their number."""
     missing = [index for index, image in enumerate(examples.names) if not files.path(image).exists()]
     for index in tqdm(missing, desc="Coarse maps", unit="image", disable=not (missing and progress_bar)):
         example = examples[index]
@@ -157,7 +127,7 @@ def _coarse_map(network: nn.Module, example: Example, device: torch.device) -> N
     image = torch.from_numpy(example.image.transpose(2, 0, 1).copy()).to(device).float().div_(255)[None]
     probabilities = network(image).softmax(dim=1)
     height, width = image.shape[-2:]
-    cells = (-(-height // FINEST), -(-width // FINEST))
+    cells = (-(-height // STRIDE), -(-width // STRIDE))
     if probabilities.shape[-2] > cells[0]:
         probabilities = F.interpolate(probabilities, size=cells, mode="area")
     stored: NDArray[np.uint8] = (probabilities[0] * 255).round().byte().cpu().numpy()

@@ -1,4 +1,4 @@
-"""From a config to the parts of an experiment."""
+"""Make the parts of an experiment from its config."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
+from hydra.errors import InstantiationException
+from hydra.utils import get_class, instantiate
 from numpy.typing import NDArray
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger
 from torch import nn
@@ -18,23 +19,17 @@ from torch import nn
 from spatialprop import baselines
 from spatialprop.baselines import Baseline
 from spatialprop.callbacks import ResumeCheckpoint
-from spatialprop.data import LabelSet, SimulatedCoarse, Splits, WithCoarse
-from spatialprop.data.coarse.maps import coarse_map
-from spatialprop.data.example import Example, Examples
+from spatialprop.data import Example, Examples, LabelSet, Patches, SimulatedCoarse, Splits, WithCoarse, coarse_map
 from spatialprop.data.loading.module import DataModule
-from spatialprop.data.loading.patches import Patches
-from spatialprop.nn import AffinityPropagation, DilatedAffinityNetwork, JointNetwork, RefinementNetwork
-from spatialprop.tasks import DilatedAffinity, Joint, Refine, Segment
+from spatialprop.tasks import Parts, Task
 from spatialprop.tasks.optimization import Optimization
-from spatialprop.tasks.windows import Windows
-
-Task = Segment | Refine | Joint | DilatedAffinity
 
 
 def make_splits(config: DictConfig) -> Splits:
     """The data set that the config names."""
     splits: Splits = instantiate(config.data)
-    return splits
+    most = OmegaConf.select(config, "limit.images")
+    return splits if most is None else Splits(*(FirstOf(examples, most) for examples in splits))
 
 
 def make_segmenter(config: DictConfig, labels: LabelSet) -> nn.Module:
@@ -45,80 +40,61 @@ def make_segmenter(config: DictConfig, labels: LabelSet) -> nn.Module:
     return network
 
 
+def task_class(config: DictConfig) -> type[Task]:
+    """The class of the task that the config names."""
+    if "_target_" not in config.task:
+        raise ValueError(
+            f"task has no _target_ but kind = {config.task.get('kind')!r}: this config was written by an earlier "
+            f"version of spatialprop; train again, or replace kind by the first two lines of conf/task/<task>.yaml"
+        )
+    found = get_class(config.task._target_)
+    if not issubclass(found, Task):
+        raise TypeError(f"task._target_ must be a subclass of spatialprop.tasks.Task; got {config.task._target_}")
+    return found
+
+
 def make_task(
-    config: DictConfig, labels: LabelSet, compared_with: Mapping[str, Baseline], optimization: Optimization
+    config: DictConfig,
+    labels: LabelSet,
+    compared_with: Mapping[str, Baseline] | None = None,
+    optimization: Optimization | None = None,
 ) -> Task:
-    """What is trained, and how it is scored."""
-    loss = instantiate(config.task.loss)
-    kind = config.task.kind
-    windows = Windows(config.task.get("window"), config.task.get("overlap", Windows.overlap))
-    if kind == "segment":
-        return Segment(make_segmenter(config, labels), labels, optimization, loss, windows)
-    if kind == "dilated_affinity":
-        network = _dilated_affinity_network(config, labels)
-        return DilatedAffinity(
-            network,
-            labels,
-            optimization,
-            loss,
-            affinity_weight=config.task.affinity_weight,
-            train_through=config.task.train_through,
-            coarse_weight=config.task.coarse_weight,
-            background=config.task.background,
-            curve=_as_tuple(config.task.curve),
-            baselines=compared_with,
-        )
-    guidance = instantiate(config.guidance.network)
-    propagation: dict[str, Any] = dict(config.propagation)
-    propagation |= {"hidden": config.guidance.hidden, "num_classes": len(labels.classes)}
-    propagation["hints"] = list(config.guidance.get("hints", ()))
-    propagation["groups"] = config.guidance.get("groups")
-    if kind == "refine":
-        refinement = RefinementNetwork(guidance, **propagation)
-        return Refine(refinement, labels, optimization, loss, compared_with, config.task.restrict, windows)
-    if kind == "joint":
-        joint = JointNetwork(
-            make_segmenter(config, labels), None if config.task.share_trunk else guidance, **propagation
-        )
-        return Joint(joint, labels, optimization, loss, config.task.coarse_weight, compared_with, windows)
-    raise ValueError(f"task.kind must be segment, refine, joint or dilated_affinity; got {kind!r}")
-
-
-def _dilated_affinity_network(config: DictConfig, labels: LabelSet) -> DilatedAffinityNetwork:
-    """The segmenter with as much on top as the config's losses and tests need."""
-    task = config.task
-    neighbourhood: dict[str, Any] = {"dilations": _as_tuple(task.dilations), "kernel": task.kernel}
-    propagation = None
-    if task.propagation != "none":
-        averaging = {name: task[name] for name in ("steps", "power", "own_weight", "merge")}
-        backend = task.get("backend", "auto")  # which runs of before do not name
-        propagation = AffinityPropagation(task.propagation, **neighbourhood, **averaging, backend=backend)
-    return DilatedAffinityNetwork(
-        make_segmenter(config, labels),
-        head=propagation is not None or task.affinity_weight != 0,
-        propagation=propagation,
-        width=task.width,
-        stride=task.stride,
-        **neighbourhood,
+    """The task that the config names; without `optimization` it cannot be trained."""
+    task_class(config)  # or refuse what is none
+    parts = Parts(
+        labels,
+        optimization,
+        segmenter=partial(make_segmenter, config, labels),
+        guidance=lambda *arguments, **options: instantiate(config.guidance.network)(*arguments, **options),
+        propagation={
+            **config.propagation,
+            "num_classes": len(labels.classes),
+            "hidden": config.guidance.hidden,
+            "hints": list(config.guidance.get("hints", ())),
+            "groups": config.guidance.get("groups"),
+        },
+        baselines=compared_with or {},
     )
-
-
-def _as_tuple(value: Any) -> Any:
-    """A list of the config as Python writes it; what is no list is left to whoever says what is wrong with it."""
-    return tuple(value) if isinstance(value, ListConfig) else value
+    try:
+        task: Task = instantiate(config.task, parts, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError | TypeError | OSError):
+            raise error.__cause__ from None  # these name the setting; Hydra's message buries it
+        raise
+    return task
 
 
 def make_optimization(config: DictConfig) -> Optimization:
-    """How the task is trained."""
+    """The optimizer and the schedule that the config names."""
     optimizer, schedule = instantiate(config.optimizer), instantiate(config.scheduler)
-    # What these refuse they say now, not after a segmenter has been fitted.
+    # Wrong settings are refused now, not after a segmenter has been fitted.
     optimizer([torch.zeros(1, requires_grad=True)])
     schedule(0.5)
     return Optimization(optimizer, schedule, config.guidance.get("pretrained_factor", 1.0))
 
 
 def make_baselines(config: DictConfig) -> dict[str, Baseline]:
-    """What the task is compared with: those that the config names, or those that are installed."""
+    """The baselines that the config names, or those that are installed."""
     wanted = config.baselines
     if wanted is None:
         return {}
@@ -127,6 +103,23 @@ def make_baselines(config: DictConfig) -> dict[str, Baseline]:
             raise ValueError(f"baselines must be installed, [{wanted}] or {{{wanted}: {{...}}}}; got {wanted}")
         return baselines.make_all(baselines.installed())
     return baselines.make_all(OmegaConf.to_container(wanted, resolve=True))  # type: ignore[arg-type]
+
+
+class FirstOf:
+    """The first so many examples of others."""
+
+    def __init__(self, examples: Examples, count: int) -> None:
+        self._examples = examples
+        self.labels = examples.labels
+        self.names = examples.names[:count]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self._examples[index]
 
 
 def make_data(config: DictConfig, splits: Splits, patches: Patches | None = None, **loading: Any) -> DataModule:
@@ -143,7 +136,7 @@ def make_data(config: DictConfig, splits: Splits, patches: Patches | None = None
 
 
 def with_stored_coarse(config: DictConfig, examples: Examples) -> Examples:
-    """Examples whose coarse maps come with them; what is missing is simulated if the config says so."""
+    """Examples with the coarse maps of their data set; missing ones are simulated if the config says so."""
     if not config.segmenter.simulate_missing:
         return WithCoarse(examples, coarse_map)
     return WithCoarse(examples, partial(_stored_or, SimulatedCoarse(len(examples.labels.classes))))
@@ -154,9 +147,9 @@ def _stored_or(simulated: SimulatedCoarse, example: Example) -> NDArray[np.uint8
 
 
 def make_loggers(config: DictConfig, folder: Path, stage: str = "csv") -> list[Logger]:
-    """Where the curves go: `<folder>/<stage>/version_0/metrics.csv`, and wandb if the config says so.
+    """The loggers: `<folder>/<stage>/version_0/metrics.csv`, and wandb if the config says so.
 
-    What a resume adds goes to version_1, and so on.
+    A resumed run writes to version_1, and so on.
     """
     loggers: list[Logger] = [CSVLogger(folder, name=stage, flush_logs_every_n_steps=20)]
     if config.logger.kind == "wandb":
@@ -169,23 +162,8 @@ def make_loggers(config: DictConfig, folder: Path, stage: str = "csv") -> list[L
     return loggers
 
 
-def check_lengths(config: DictConfig) -> None:
-    """Refuse what a trainer would stumble over only after an hour."""
-    least = {
-        "trainer.max_epochs": -1,  # no end
-        "trainer.max_steps": -1,
-        "trainer.check_val_every_n_epoch": 1,
-        "segmenter.fit.max_epochs": 1,
-        "segmenter.fit.validate_every": 1,
-    }
-    for key, smallest in least.items():
-        value = OmegaConf.select(config, key)
-        if value is not None and (not isinstance(value, int) or value < smallest):
-            raise ValueError(f"{key} must be a whole number, {smallest} or more; got {value!r}")
-
-
 def make_trainer(config: DictConfig, *, callbacks: Sequence[Callback], **changed: Any) -> pl.Trainer:
-    """A trainer as the config has it, with a progress bar if the config wants one."""
+    """The trainer that the config describes."""
     options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     progress = [TQDMProgressBar(refresh_rate=10)] if config.callbacks.progress_bar else []
     return pl.Trainer(
@@ -194,19 +172,13 @@ def make_trainer(config: DictConfig, *, callbacks: Sequence[Callback], **changed
         enable_progress_bar=bool(progress),
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # ours give every process its share, and none twice
+        use_distributed_sampler=False,  # ours give each process its share, without duplicates
     )
 
 
 def keep_checkpoints(config: DictConfig, folder: Path, *, monitor: str) -> list[Callback]:
-    """Keep what a run can go on from, and the weights that scored best."""
+    """Callbacks that keep the newest checkpoint and the best weights."""
     best = ModelCheckpoint(
         folder, "best", monitor=monitor, mode="max", save_weights_only=True, enable_version_counter=False
     )
     return [ResumeCheckpoint(folder, config.callbacks.checkpoint_every_n_batches), best]
-
-
-def load_weights_of(path: Path) -> dict[str, torch.Tensor]:
-    """The network's weights in a checkpoint of a task."""
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}

@@ -1,16 +1,18 @@
-"""Where a run keeps what."""
+"""The files of a run."""
 
-import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spatialprop.data.example import LabelSet
-from spatialprop.data.files import write_beside
+from omegaconf import DictConfig, OmegaConf
+
+from spatialprop.data import LabelSet, read_label_set, write_label_set
+from spatialprop.files import write_file, write_json
 
 
 class RunFolder:
-    """The files of one run.
+    """The paths of the files of one run.
 
     Example:
         >>> RunFolder("outputs/refine/2026-01-31_12-00-00").metrics.name
@@ -32,29 +34,26 @@ class RunFolder:
         self.predictions = self.path / "predictions"
 
     def write_labels(self, labels: LabelSet, images: int) -> None:
-        """Write what the data are, and how many images are tested on."""
-        described = {
-            "name": labels.name,
-            "classes": labels.classes,
-            "ignore_index": labels.ignore_index,
-            "scored_classes": labels.scored_classes,
-            "images": images,
-        }
-        _write_json(self.data, described)
+        """Write the classes of the data, and the number of test images."""
+        write_label_set(labels, self.data, images=images)
 
     def read_labels(self) -> LabelSet:
-        """The classes of a run's data."""
-        fields = json.loads(self.data.read_text())
-        scored = fields["scored_classes"]
-        return LabelSet(
-            fields["name"], tuple(fields["classes"]), fields["ignore_index"], None if scored is None else tuple(scored)
-        )
+        """The classes of the data."""
+        return read_label_set(self.data)
+
+    def write_config(self, config: DictConfig) -> None:
+        """Write the config, without interpolations."""
+        write_file(self.config, OmegaConf.to_yaml(config, resolve=True))
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write the scores."""
-        _write_json(self.metrics, metrics)
+        write_json(self.metrics, metrics)
 
 
-def _write_json(path: Path, content: object) -> None:
-    with write_beside(path) as file:
-        file.write((json.dumps(content, indent=2) + "\n").encode())
+def point_latest_to(run: Path, outputs: Path) -> None:
+    """Make `outputs/latest` a link to a run."""
+    outputs.mkdir(exist_ok=True)
+    latest, beside = outputs / "latest", outputs / f".latest.{run.name}"
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(os.path.relpath(run.resolve(), outputs.resolve()), target_is_directory=True)
+    beside.replace(latest)

@@ -1,8 +1,7 @@
-"""One run of `train.py`: fit, test, report."""
+"""One training run: fit, test, report."""
 
 import logging
 import math
-import os
 import warnings
 from pathlib import Path
 from typing import Any, cast
@@ -15,15 +14,16 @@ from pytorch_lightning.loggers import WandbLogger
 
 from spatialprop.callbacks import SaveExamples, SaveFailures, SaveRanked
 from spatialprop.data import Splits
-from spatialprop.data.files import write_beside
-from spatialprop.experiment.coarse import frozen_segmenter, keep_weights, start_segmenter, with_coarse
-from spatialprop.experiment.guidance import start_guidance
-from spatialprop.experiment.latest import point_latest_to
+from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
+from spatialprop.experiment.guards import (
+    check_settings,
+    refuse_folders_apart,
+    refuse_foreign_code,
+    refuse_processes_in_multirun,
+    refuse_unnamed_multirun,
+)
 from spatialprop.experiment.parts import (
-    Task,
-    check_lengths,
     keep_checkpoints,
-    load_weights_of,
     make_baselines,
     make_data,
     make_loggers,
@@ -32,21 +32,21 @@ from spatialprop.experiment.parts import (
     make_task,
     make_trainer,
 )
-from spatialprop.experiment.run_folder import RunFolder
+from spatialprop.experiment.run_folder import RunFolder, point_latest_to
 from spatialprop.experiment.wandb_logging import log_results
-from spatialprop.report.helen import helen_tables
-from spatialprop.report.page import write_report
-from spatialprop.report.tables import comparison_table
+from spatialprop.experiment.weights import keep_weights, load_weights_of, start_guidance, start_segmenter
+from spatialprop.report import comparison_table, helen_tables, write_report
+from spatialprop.tasks import Task
 from spatialprop.tasks.optimization import restore
 
 log = logging.getLogger(__name__)
 
 
 def quieten_lightning() -> None:
-    """Leave out what Lightning says of its own workings; its warnings and profiles stay."""
+    """Silence Lightning's notes on its own workings; warnings and profiles stay."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # what trainer.profiler was asked for
-    # Our batches follow from the number of steps done, so that any loader of ours resumes; Lightning cannot know.
+    logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # the output of trainer.profiler
+    # Batches follow from the number of steps done, so that every loader here resumes; Lightning cannot know that.
     resuming = r"You're resuming from a checkpoint .* your dataloader is not resumable"
     for message in (r".*LeafSpec.*", r"Checkpoint directory .* exists and is not empty", resuming):
         warnings.filterwarnings("ignore", message)
@@ -56,16 +56,13 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
     """Train what the config describes, test it, and leave everything in `folder`, where `outputs/latest` will lead."""
     quieten_lightning()
     refuse_processes_in_multirun(config)
-    if config.callbacks.weights not in ("best", "last"):
-        raise ValueError(f"callbacks.weights must be best or last; got {config.callbacks.weights!r}")
+    check_settings(config)
     run = RunFolder(folder)
     run.checkpoints.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     splits = make_splits(config)
     task = make_task(config, splits.labels, make_baselines(config), make_optimization(config))
-    # What is impossible is said now, not after a segmenter has been fitted.
-    make_data(config, splits).train_dataloader()
-    check_lengths(config)
+    make_data(config, splits).train_dataloader()  # refuses wrong settings now, not after a segmenter has been fitted
     checkpoint = _checkpoint(config, run)
     if checkpoint is not None:
         _refuse_another_network(task, checkpoint)
@@ -73,16 +70,14 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
         if config.segmenter.get("checkpoint") is not None:
             start_segmenter(task, config.segmenter.checkpoint)
         if config.guidance.get("checkpoint") is not None:
-            start_guidance(task.network, config.guidance.checkpoint)
+            start_guidance(task, config.guidance.checkpoint)
     if config.ckpt_path == "last" and run.config.exists():
-        log.info("Going on with %s%s", folder, ", which had finished" if run.metrics.exists() else "")
-        _say_what_changed(cast(DictConfig, OmegaConf.load(run.config)), config)
-    with write_beside(run.config) as file:
-        file.write(OmegaConf.to_yaml(config, resolve=True).encode())
+        log.info("Resuming %s%s", folder, ", which had finished" if run.metrics.exists() else "")
+        _warn_of_changes(cast(DictConfig, OmegaConf.load(run.config)), config)
+    run.write_config(config)
     run.write_labels(splits.labels, len(splits.test))
-    refines = config.task.kind == "refine"
-    if refines:
-        pl.seed_everything(config.seed, workers=True, verbose=False)  # one segmenter for all networks that mend it
+    if task.takes_coarse:
+        pl.seed_everything(config.seed, workers=True, verbose=False)  # the same segmenter for all networks
         network = frozen_segmenter(config, splits, run)
         splits = Splits(
             *(
@@ -90,8 +85,8 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
                 for name, examples in zip(splits._fields, splits, strict=True)
             )
         )
-        pl.seed_everything(config.seed, workers=True, verbose=False)  # however the coarse maps were come by
-    data = make_data(config, splits, with_coarse=refines)
+        pl.seed_everything(config.seed, workers=True, verbose=False)  # wherever the maps came from
+    data = make_data(config, splits, with_coarse=task.takes_coarse)
     trainer = make_trainer(
         config,
         logger=make_loggers(config, run.path),
@@ -102,7 +97,7 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
             SaveRanked(run.ranked, config.callbacks.ranked, splits.labels),
         ],
     )
-    if outputs is not None:  # not before what was the latest has been read, such as segmenter.checkpoint=outputs/latest
+    if outputs is not None:  # not earlier: the latest run may have been read, as in segmenter.checkpoint=outputs/latest
         point_latest_to(folder, outputs)
     trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
 
@@ -125,7 +120,7 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
 
 
 def run_job(config: DictConfig) -> float:
-    """Train as the command line says, in the folder that Hydra made; return what a sweep maximises."""
+    """Run a job of the command line in the folder that Hydra made; return the score that a sweep maximises."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     refuse_folders_apart(config)
     refuse_unnamed_multirun(config)
@@ -134,13 +129,13 @@ def run_job(config: DictConfig) -> float:
         metrics = train(config, folder, Path("outputs") if alone else None)
     except Exception:
         if not alone:
-            log.exception("This job failed")  # Hydra tells of the first that does, and goes on
+            log.exception("This job failed")  # Hydra only reports the first that fails
         raise
     finally:
         if config.logger.kind == "wandb":
             import wandb
 
-            wandb.finish()  # or the next job of a multirun would go on in this one's
+            wandb.finish()  # or the next job of a multirun would log to this one's
     scores = metrics.get("refined", metrics["coarse"])
     undefined = [name for name, value in scores.items() if value is None]
     if undefined:
@@ -159,11 +154,11 @@ def _checkpoint(config: DictConfig, run: RunFolder) -> Path | None:
             raise FileNotFoundError(f"ckpt_path = {path} does not exist; give a .ckpt file, or ckpt_path=last")
         return path
     last = run.checkpoints / "last.ckpt"
-    return last if last.exists() else None  # it was stopped while its segmenter was being fitted
+    return last if last.exists() else None  # none if it was stopped while fitting its segmenter
 
 
 def _refuse_another_network(task: Task, checkpoint: Path) -> None:
-    """Before anything of the run that it belongs to is written over."""
+    """Refuse a checkpoint of another network before any file of its run is overwritten."""
     held = {name: value.shape for name, value in load_weights_of(checkpoint).items()}
     made = {name: value.shape for name, value in task.network.state_dict().items()}
     differing = sorted(name for name in held.keys() | made.keys() if held.get(name) != made.get(name))
@@ -174,7 +169,8 @@ def _refuse_another_network(task: Task, checkpoint: Path) -> None:
         )
 
 
-def _say_what_changed(before: DictConfig, now: DictConfig) -> None:
+def _warn_of_changes(before: DictConfig, now: DictConfig) -> None:
+    refuse_foreign_code(before, trust=False, beside=now)
     old, new = (cast(DictConfig, OmegaConf.create(OmegaConf.to_yaml(config, resolve=True))) for config in (before, now))
     for key in sorted({*map(str, old), *map(str, new)} - {"ckpt_path"}):
         if old.get(key) != new.get(key):
@@ -182,47 +178,3 @@ def _say_what_changed(before: DictConfig, now: DictConfig) -> None:
                 "This run goes on with other settings than it began with: %s = %s, was %s",
                 key, new.get(key), old.get(key),
             )  # fmt: skip
-
-
-def refuse_unnamed_multirun(config: DictConfig) -> None:
-    """A multirun's folder is a new one unless it is named, with nothing in it to go on from."""
-    hydra = HydraConfig.get()
-    named = any(override.startswith("hydra.sweep.dir=") for override in hydra.overrides.hydra)
-    if hydra.mode == RunMode.MULTIRUN and config.ckpt_path == "last" and not named:
-        raise ValueError("ckpt_path=last: which multirun is to go on? Name it: hydra.sweep.dir=multirun/<date>_<time>")
-
-
-def refuse_folders_apart(config: DictConfig) -> None:
-    """Processes that torchrun or srun started would each name the run's folder after their own clock."""
-    hydra = HydraConfig.get()
-    started = max(int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "SLURM_NTASKS"))
-    given = any(override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra)
-    one_run = hydra.mode == RunMode.RUN and config.ckpt_path != "last"
-    if one_run and started > 1 and _several_devices(config) and not given:
-        raise ValueError(
-            f"{started} processes were started from outside, and a folder named after the time would be another one "
-            f"for each; name one for all: hydra.run.dir=outputs/{config.name}/NAME"
-        )
-
-
-def refuse_processes_in_multirun(config: DictConfig) -> None:
-    """Several devices in one process tree would each start the whole multirun again."""
-    devices = config.trainer.devices
-    launched = "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_PROCID" in os.environ
-    if (
-        _several_devices(config)
-        and not launched
-        and HydraConfig.initialized()
-        and HydraConfig.get().mode == RunMode.MULTIRUN
-    ):
-        raise ValueError(
-            f"--multirun with trainer.devices={devices}: every process that Lightning starts would be handed the whole "
-            f"command line and run all jobs again. Set trainer.devices=1, run the jobs one by one with torchrun, or "
-            f"let SLURM start them (hydra/launcher=submitit_slurm)"
-        )
-
-
-def _several_devices(config: DictConfig) -> bool:
-    devices = config.trainer.devices
-    one = devices in (1, "1") or (hasattr(devices, "__len__") and len(devices) == 1)
-    return not one or config.trainer.get("num_nodes", 1) > 1

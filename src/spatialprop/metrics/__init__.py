@@ -1,8 +1,9 @@
 """Scores of segmentations, over whole sets and across processes."""
 
-from spatialprop.metrics.affinity import AffinityScores
-from spatialprop.metrics.boundary import BoundaryIoU, TrimapIoU, distance_to_border, mend_near_borders
+from spatialprop.metrics.affinity import NEAR_BORDER, AffinityScores
+from spatialprop.metrics.boundary import BoundaryIoU, TrimapIoU, correct_near_borders, distance_to_border
 from spatialprop.metrics.changes import RefinementChanges
+from spatialprop.metrics.confusion import class_iou, confusion_matrix
 from spatialprop.metrics.error_regions import ErrorRegion, ErrorRegions, error_regions
 from spatialprop.metrics.helen import HelenFScores, has_faces
 from spatialprop.metrics.image_effects import ImageEffects
@@ -10,6 +11,7 @@ from spatialprop.metrics.method import MethodScores
 from spatialprop.metrics.scores import SegmentationScores
 
 __all__ = [
+    "NEAR_BORDER",
     "AffinityScores",
     "BoundaryIoU",
     "ErrorRegion",
@@ -20,8 +22,10 @@ __all__ = [
     "RefinementChanges",
     "SegmentationScores",
     "TrimapIoU",
+    "class_iou",
+    "confusion_matrix",
+    "correct_near_borders",
     "distance_to_border",
     "error_regions",
     "has_faces",
-    "mend_near_borders",
 ]

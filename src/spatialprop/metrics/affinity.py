@@ -1,4 +1,4 @@
-"""How well predicted affinities tell pairs of one class from pairs of different ones."""
+"""Accuracy of predicted affinities: are two neighbours of one class or not?"""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-# Cells: wide enough for a line two cells across, whose borders the smallest dilations cross, and narrower than the
-# reach of the larger ones, whose pairs can span a border from afar.
+# In cells: wide enough for the smallest dilations to cross the borders of a line of two cells, and narrower than the
+# larger dilations, whose pairs can span a border from further away.
 NEAR_BORDER = 2
 _BINS = 4096  # of logits; an even number, so that 0.5 lies between two
 _LIMIT = 16.0  # beyond that, a probability in single precision is 0 or 1
@@ -17,9 +17,9 @@ _DIFFERENT, _SAME = 0, 1
 class AffinityScores(Metric):
     """Precision, recall, F1 and average precision of affinities, for each dilation, over all pairs and near borders.
 
-    A pair is predicted to be of one class where its affinity is at least 0.5. Most pairs are, so that the scores are
-    given for both questions: which pairs are the "same" class, and which are "different". Pairs are counted from both
-    their ends; a pair is near a border where the end that it is counted from is, whatever the dilation.
+    A pair is predicted to be of one class where its affinity is at least 0.5. Most pairs are, so the scores are given
+    for both kinds: pairs of the "same" class, and of "different" ones. Each pair is counted once from either end, and
+    is near a border if that end is.
 
     Average precision is the sum of precision times the growth of recall, going down the ranking of pairs; pairs whose
     logits fall into one bin of 1/128 rank alike, so that the whole set fits into a histogram that processes can add up.
@@ -53,7 +53,7 @@ class AffinityScores(Metric):
 
         Args:
             affinity: (N, P, H, W), probabilities that the neighbour shares the pixel's class, as `spread` takes them.
-            pairs: (N, P, H, W), the truth as `neighbour_labels` gives it; what is -1 does not count.
+            pairs: (N, P, H, W), the truth as `neighbour_labels` gives it; pairs of -1 do not count.
             near: (N, H, W), which pixels lie near a border.
         """
         if affinity.shape != pairs.shape or pairs.dim() != 4 or pairs.shape[1] % len(self.dilations):
@@ -77,7 +77,7 @@ class AffinityScores(Metric):
     def compute(self) -> dict[str, dict[str, dict[str, dict[str, float | None]]]]:
         """Scores by dilation, "all" or "near_border", "same" or "different", and name; None where undefined.
 
-        "share" is how many of the pairs are of the kind that is asked for: what precision a coin would have.
+        "share" is the share of pairs of that kind: the precision of a random guess.
         """
         return {
             str(dilation): {

@@ -1,4 +1,4 @@
-"""Scores of what refinement is about: the pixels near borders."""
+"""Scores of the pixels near borders."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -47,16 +47,16 @@ def _grow(mask: Tensor, dim: int) -> Tensor:
     return grown
 
 
-def mend_near_borders(pred: Tensor, target: Tensor, radius: int = 8, ignore_index: int | None = None) -> Tensor:
-    """An oracle that replaces what is predicted within `radius` pixels of a border of the truth by the truth.
+def correct_near_borders(pred: Tensor, target: Tensor, radius: int = 8, ignore_index: int | None = None) -> Tensor:
+    """Replace the prediction by the truth within `radius` pixels of a border of the truth.
 
-    Its score says how much a refinement of borders could win. Void pixels stay as predicted.
+    The score of this oracle is the most that a refinement of borders could reach. Void pixels stay as predicted.
 
     Example:
         >>> import torch
-        >>> from spatialprop.metrics import mend_near_borders
+        >>> from spatialprop.metrics import correct_near_borders
         >>> target = torch.tensor([[[0, 0, 0, 1, 1, 1]]])
-        >>> mend_near_borders(torch.full_like(target, 2), target, radius=2)
+        >>> correct_near_borders(torch.full_like(target, 2), target, radius=2)
         tensor([[[2, 0, 0, 1, 1, 2]]])
     """
     check_label_maps(pred=pred, target=target)
@@ -67,8 +67,8 @@ def mend_near_borders(pred: Tensor, target: Tensor, radius: int = 8, ignore_inde
 class BoundaryIoU(Metric):
     """IoU of the bands along the inner side of the borders of prediction and truth, class by class.
 
-    The band of a mask is the mask without its erosion by `distance` steps of 3x3, and what lies outside the image is
-    not in the mask. Void pixels are in no mask, neither the prediction's nor the truth's. Intersections and unions are
+    The band of a mask is the mask without its erosion by `distance` steps of 3x3; pixels outside of the image are not
+    in the mask. Void pixels are in no mask, neither the prediction's nor the truth's. Intersections and unions are
     summed over the set, then averaged over the scored classes that occur.
 
     Args:

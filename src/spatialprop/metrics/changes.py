@@ -1,4 +1,4 @@
-"""What refinement did to the labels."""
+"""Labels that refinement changed, rightly and wrongly."""
 
 import torch
 from torch import Tensor
@@ -11,8 +11,8 @@ class RefinementChanges(Metric):
     """The share of pixels that refinement changed, and how many of those changes were right or wrong.
 
     Void pixels do not count. Of the changed pixels, "right" is the share that was wrong and is right now, "wrong" the
-    share that was right and is wrong now, and "neutral" what went from one wrong label to another; where nothing
-    changed, these three are NaN.
+    share that was right and is wrong now, and "neutral" the share that went from one wrong label to another; where
+    nothing changed, these three are NaN.
 
     Args:
         ignore_index: Label of void pixels in the truth.

@@ -1,4 +1,4 @@
-"""What all scores share: checked label maps, one confusion matrix, and means over the classes that occur."""
+"""Common parts of the scores: checks of label maps, the confusion matrix, and the IoU of each class."""
 
 from collections.abc import Sequence
 

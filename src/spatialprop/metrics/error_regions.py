@@ -1,4 +1,4 @@
-"""What refinement makes of each connected region of errors: does it shrink, or does it spread?"""
+"""Connected regions of errors before and after refinement: do they shrink or grow?"""
 
 from bisect import bisect_right
 from typing import NamedTuple
@@ -62,8 +62,8 @@ def error_regions(
 class ErrorRegions(Metric):
     """Wrong pixels before and after refinement, by the size of the region of errors that they belong to.
 
-    A region's size is its number of wrong pixels before; size 0 is what refinement got wrong where nothing was. Sums
-    over all sizes are all wrong pixels before and after.
+    A region's size is its number of wrong pixels before; size 0 holds errors that refinement made where
+    there were none. Sums over all sizes are all wrong pixels before and after.
 
     Args:
         ignore_index: Label of void pixels in the truth.

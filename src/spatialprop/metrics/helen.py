@@ -26,7 +26,7 @@ COLUMNS = {  # of the paper's Table 1, in its order
 
 
 def has_faces(classes: Sequence[str]) -> bool:
-    """Whether classes are those of HELEN, by their names in its order, so that the columns of its table mean something.
+    """Whether classes are those of HELEN, by name and in order, so that the columns of its table apply.
 
     Example:
         >>> has_faces(["background", "face skin", "hair"]), has_faces([name.replace(" ", "_") for name in CLASSES])
@@ -38,7 +38,7 @@ def has_faces(classes: Sequence[str]) -> bool:
 class HelenFScores(Metric):
     """F-measure and IoU of the parts of a face over the whole set, in the columns of the paper's Table 1.
 
-    A column that merges labels (brows, eyes, mouth, overall) takes them for one: a confusion among them is no error.
+    A column that merges labels (brows, eyes, mouth, overall) treats them as one: a confusion among them is no error.
     The table holds F-measures, the paper's text speaks of IoU; a column that never occurs is NaN in both.
 
     Args:

@@ -1,4 +1,4 @@
-"""What refinement does to each image, beside what might decide whether it helps there."""
+"""Pixels that refinement corrects and breaks in each image, with conditions that may decide whether it helps."""
 
 import torch
 from torch import Tensor
@@ -7,17 +7,17 @@ from torchmetrics import Metric
 from spatialprop.metrics.confusion import check_label_maps, not_void
 from spatialprop.metrics.error_regions import error_regions
 
-# Of the image: regions of errors up to that size are small. At the resolutions here that is well inside of what the
-# neighbours of a cell at the default dilations surround, so that a few steps can outvote it.
+# Largest share of the image that a small region of errors has: well within the reach of the default dilations, so that
+# a few steps can outvote it.
 SMALL = 1 / 1000
 _COUNTS = ("pixels", "wrong", "wrong_in_small_regions", "mended", "broken", "border_pairs", "border_pairs_seen")
 
 
 class ImageEffects(Metric):
-    """For each image, how many pixels refinement mended and broke, how wrong it was before, and what affinities saw.
+    """For each image: pixels that refinement corrected and broke, errors before, and border pairs that affinities see.
 
-    Void pixels do not count. Regions of errors are those of the coarse labels alone, so that nothing that refinement
-    does has a say in how an image is judged before. A border pair, one of different classes, is seen where its
+    Void pixels do not count. Regions of errors are those of the coarse labels alone, so that the conditions do
+    not depend on the refinement. A border pair, one of different classes, is seen where its
     affinity is below 0.5.
 
     Args:
@@ -49,7 +49,7 @@ class ImageEffects(Metric):
         Args:
             coarse, refined, target: Label maps (N, H, W).
             affinity: (N, P, h, w), probabilities that the neighbour shares the pixel's class.
-            pairs: (N, P, h, w), the truth as `neighbour_labels` gives it; what is -1 does not count.
+            pairs: (N, P, h, w), the truth as `neighbour_labels` gives it; pairs of -1 do not count.
         """
         check_label_maps(coarse=coarse, refined=refined, target=target)
         counted = not_void(target, self.ignore_index)
@@ -57,13 +57,13 @@ class ImageEffects(Metric):
         border = pairs == 0
         masks = (counted, wrong, changed & (refined == target), changed & (coarse == target), border,
                  border & (affinity < 0.5))  # fmt: skip
-        pixels, errors, mended, broken, borders, seen = (mask.flatten(1).sum(1) for mask in masks)
+        pixels, errors, corrected, broken, borders, seen = (mask.flatten(1).sum(1) for mask in masks)
         small = torch.tensor(list(map(self._in_small_regions, coarse, target)), device=pixels.device)
-        assert isinstance(self.counts, list)  # as long as nothing is gathered
-        self.counts.append(torch.stack([pixels, errors, small, mended, broken, borders, seen], 1))
+        assert isinstance(self.counts, list)  # until it is gathered
+        self.counts.append(torch.stack([pixels, errors, small, corrected, broken, borders, seen], 1))
 
     def compute(self) -> dict[str, list[int]]:
-        """A list for each count, of a number for each image; in an order that no number of processes changes."""
+        """For each count, a list with a number for each image, in an order that no number of processes changes."""
         gathered = torch.cat(self.counts) if isinstance(self.counts, list) else self.counts
         rows = sorted(gathered.tolist())
         return {name: [row[place] for row in rows] for place, name in enumerate(_COUNTS)}
@@ -74,7 +74,7 @@ class ImageEffects(Metric):
         self._begin()
 
     def _begin(self) -> None:
-        # So that a process without images has something to be gathered, of the shape and type of what others have.
+        # An empty tensor, so that a process without images has something to gather.
         self.counts = [torch.zeros(0, len(_COUNTS), dtype=torch.int64, device=self.device)]
 
     def _in_small_regions(self, coarse: Tensor, target: Tensor) -> int:

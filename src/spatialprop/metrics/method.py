@@ -68,6 +68,6 @@ class MethodScores(nn.Module):
 
 
 def _number(value: Tensor) -> float | None:
-    """A float, or None for NaN, which JSON has not."""
+    """A float, or None for NaN, which JSON does not have."""
     number = value.item()
     return None if math.isnan(number) else number

@@ -1,4 +1,4 @@
-"""The scores that every segmentation is judged by."""
+"""The usual scores of a segmentation: mean IoU, pixel accuracy and mean accuracy."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,6 @@
 """Layers and networks."""
 
-from spatialprop.nn.dilated.affinity import AffinityHead, AffinityPropagation
-from spatialprop.nn.dilated.network import DilatedAffinityNetwork
+from spatialprop.nn.dilated import AffinityHead, AffinityPropagation, DilatedAffinityNetwork
 from spatialprop.nn.joint import JointNetwork
 from spatialprop.nn.propagation import SpatialPropagation
 from spatialprop.nn.refinement import RefinementNetwork

@@ -1,1 +1,30 @@
-"""What a run or a multirun found, rebuilt at any time from its folder: tables, figures and a page."""
+"""Tables, figures and pages of a run or a multirun, rebuilt at any time from its folder."""
+
+from spatialprop.report.dilated import affinity_tables
+from spatialprop.report.helen import helen_tables
+from spatialprop.report.page import write_report
+from spatialprop.report.run import is_run, read_kinds, read_metrics, read_run
+from spatialprop.report.sweep import is_multirun, summarise, sweep_tables, write_summary
+from spatialprop.report.tables import Table, comparison_table, percent
+from spatialprop.report.universal import is_universal, read_universal, universal_tables, write_universal
+
+__all__ = [
+    "Table",
+    "affinity_tables",
+    "comparison_table",
+    "helen_tables",
+    "is_multirun",
+    "is_run",
+    "is_universal",
+    "percent",
+    "read_kinds",
+    "read_metrics",
+    "read_run",
+    "read_universal",
+    "summarise",
+    "sweep_tables",
+    "universal_tables",
+    "write_report",
+    "write_summary",
+    "write_universal",
+]

@@ -1,17 +1,21 @@
-"""How figures are laid out, look and are written: without pyplot, so that nothing global changes."""
+"""Layout, style and files of figures, without pyplot and its global state."""
 
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
+from numpy.typing import NDArray
 
-from spatialprop.report.run import write_atomically
+from spatialprop.data import VOID, LabelSet
+from spatialprop.drawing import class_colours
+from spatialprop.files import write_file
 
 INK, PALE = "#24292f", "#d0d7de"
 BEFORE, AFTER = "#8c959f", "#0969da"
@@ -42,14 +46,14 @@ def picture_grid(
     foot: float,
     captions: Sequence[str] = (),
 ) -> tuple[Figure, list[list[Axes]]]:
-    """Axes for rows of pictures of one width, with as little room between them as they need.
+    """Axes for rows of pictures of one width, with little space between them.
 
     Args:
         shapes: Height and width in pixels of each row's pictures.
-        titles: What stands above each column.
-        names: What stands beside each row.
-        foot: Room left below, in inches.
-        captions: What stands below each row.
+        titles: Titles of the columns.
+        names: Names of the rows.
+        foot: Space left below, in inches.
+        captions: Captions below the rows.
     """
     columns = len(titles)
     width = _picture_width(columns)
@@ -97,6 +101,40 @@ def plot_grid(titles: Sequence[str], height: float) -> tuple[Figure, list[Axes]]
     return figure, panels
 
 
+def swatch(colour: Sequence[int] | NDArray[np.uint8]) -> Patch:
+    """A colour, RGB from 0 to 255, as a legend shows it."""
+    red, green, blue = (float(value) / 255 for value in colour)
+    return Patch(facecolor=(red, green, blue), edgecolor=PALE, linewidth=0.6)
+
+
+def class_entries(values: Iterable[int], labels: LabelSet, numbered: bool = False) -> list[tuple[str, Patch]]:
+    """Legend entries of the classes, and of void, among these label values."""
+    known = [value for value in sorted(set(values)) if value < len(labels.classes)]
+    colours = class_colours()
+    entries = [
+        (f"{value} {labels.classes[value]}" if numbered else labels.classes[value], swatch(colours[value]))
+        for value in known
+    ]
+    if VOID in values:
+        entries.append(("void", Patch(facecolor="white", edgecolor="#8c959f", hatch="//////", linewidth=0.6)))
+    return entries
+
+
+def hatched(picture: NDArray[np.uint8], where: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Hatch a picture (H, W, 3) where a mask (H, W) is true, as void is drawn."""
+    rows, columns = np.indices(where.shape)
+    period = max(4, max(where.shape) // 40)
+    stripes = (rows + columns) % period < max(1, period // 4)
+    drawn = np.where(where[..., None], np.uint8(255), picture)
+    drawn[where & stripes] = 140
+    return np.asarray(drawn, np.uint8)
+
+
+def coloured(label: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A label map in the colours of its classes, void hatched. (H, W, 3)"""
+    return hatched(class_colours()[label], label == VOID)
+
+
 def legend(figure: Figure, entries: Sequence[tuple[str, Patch]], place: Place = "lower center") -> None:
     """A legend that reads line by line; names are shown as they are, whatever signs they hold."""
     columns = _legend_columns([name for name, _ in entries], figure.get_figwidth())
@@ -111,7 +149,7 @@ def legend(figure: Figure, entries: Sequence[tuple[str, Patch]], place: Place = 
 
 
 def legend_height(names: Sequence[str], columns: int = 4) -> float:
-    """The room in inches that a legend of these names needs below a grid of so many columns."""
+    """The height in inches of a legend of these names below a grid of so many columns."""
     return 0.1 + _LINE * -(-len(names) // _legend_columns(names, _grid_width(columns)))
 
 
@@ -124,7 +162,7 @@ def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, whole or not at all."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    return write_atomically(path, buffer.getvalue())
+    return write_file(path, buffer.getvalue())
 
 
 def _shortened(name: str, inches: float) -> str:

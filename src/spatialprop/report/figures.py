@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from spatialprop.data.example import LabelSet
+from spatialprop.data import LabelSet
 from spatialprop.report.canvas import AFTER, INK, legend, method_colours, percent_axis, plot_grid, save
 from spatialprop.report.pictures import draw_affinity, draw_changes, draw_examples, draw_object_probability
 from spatialprop.report.run import Curves, Run, read_kinds
@@ -18,7 +18,7 @@ from spatialprop.report.tables import is_number, percent, trimap
 
 _ROWS = 4  # images on one sheet
 _RANKED = {
-    "best": "Best: the images whose own mIoU gains most by refinement, and by how many points",
+    "best": "Best: the images with the largest gain in their own mIoU by refinement, in points",
     "median": "Median: the images in the middle of that ranking",
     "worst": "Worst: the images whose own mIoU loses most, or gains least",
 }
@@ -43,7 +43,7 @@ def write_figures(run: Run) -> list[tuple[Path, str]]:
             (f"object_probability{part}", "Object probability before and after", draw_object_probability(sheet))
             for part, sheet in sheets
         ),
-        ("affinity", "What one pixel listens to: red adds to it, blue takes away", draw_affinity(run.examples)),
+        ("affinity", "The affinity of one pixel to the others: red adds, blue subtracts", draw_affinity(run.examples)),
         ("training", "Training", draw_training(run.curves)),
         ("training_coarse", "Training of the coarse model", draw_training(run.segmenter_curves)),
     ]

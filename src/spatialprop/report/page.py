@@ -1,4 +1,4 @@
-"""A run's page: one HTML file that needs nothing beside it."""
+"""A run's page: one HTML file without external files."""
 
 import base64
 import shlex
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from spatialprop.report.dilated.affinity import NOTES, affinity_tables
-from spatialprop.report.dilated.figures import write_affinity_figures
+from spatialprop.files import write_file
+from spatialprop.report.dilated import NOTES, affinity_tables, write_affinity_figures
 from spatialprop.report.figures import write_figures
 from spatialprop.report.helen import NOTE as HELEN_NOTE
 from spatialprop.report.helen import helen_tables
-from spatialprop.report.run import METRICS, Run, read_run, write_atomically
+from spatialprop.report.run import METRICS, Run, read_run
 from spatialprop.report.tables import comparison, is_number, percent
 
 _STYLE = """
@@ -46,14 +46,14 @@ summary { cursor: pointer; }
 
 
 def write_report(folder: str | Path) -> Path:
-    """Draw a run's figures and write its `report.html`, from nothing but what lies in its folder.
+    """Draw a run's figures and write its `report.html`, from the files in its folder alone.
 
     Returns:
         Where the page was written.
     """
     run = read_run(folder)
     figures = write_figures(run) + write_affinity_figures(run)
-    return write_atomically(run.folder / "report.html", page(run.name, _sections(run, figures)))
+    return write_file(run.folder / "report.html", page(run.name, _sections(run, figures)))
 
 
 def page(title: str, sections: Sequence[str]) -> str:
@@ -90,7 +90,7 @@ def _sections(run: Run, figures: Sequence[tuple[Path, str]]) -> list[str]:
     if figures:
         sections += ["<h2>Figures</h2>", *(figure_html(path, caption) for path, caption in figures)]
     sections.append(
-        f"<h2>Reproduce</h2>\n<p>Run it again, or draw this page anew:</p>\n<pre>{escape(_commands(run))}</pre>"
+        f"<h2>Reproduce</h2>\n<p>Run it again, or rebuild this page:</p>\n<pre>{escape(_commands(run))}</pre>"
     )
     if run.config:
         sections.append(

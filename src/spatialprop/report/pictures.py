@@ -1,4 +1,4 @@
-"""Pictures of single images: masks, what was mended, object probability, and the affinity of a pixel."""
+"""Pictures of single images: masks, what was corrected, object probability, and the affinity of a pixel."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,14 +12,23 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from spatialprop.data.example import VOID, LabelSet
-from spatialprop.report.canvas import INK, PALE, legend, legend_height, picture_grid
+from spatialprop.data import VOID, LabelSet
+from spatialprop.drawing import STRONGEST, pale, relative_affinity, tint_by_affinity
+from spatialprop.report.canvas import (
+    INK,
+    PALE,
+    class_entries,
+    coloured,
+    hatched,
+    legend,
+    legend_height,
+    picture_grid,
+    swatch,
+)
 from spatialprop.report.run import Arrays
 
-_WRONG, _MENDED, _SPOILED = (207, 34, 46), (45, 164, 78), (111, 66, 193)
+WRONG, CORRECTED, NEWLY_WRONG = (207, 34, 46), (45, 164, 78), (111, 66, 193)
 _OTHERWISE = (212, 167, 44)  # from one error to another
-_HEARD, _COUNTERED = (178, 24, 43), (33, 102, 172)  # the ends of RdBu
-_LOUDEST = 32  # pixels that are drawn in full colour
 _BAR = 0.5  # inches that a colour bar needs
 
 
@@ -36,33 +45,29 @@ def draw_examples(examples: Sequence[tuple[str, Arrays]], labels: LabelSet) -> F
     if {"label", "coarse"} <= held:
         before = "errors before" if "refined" in held else "errors"
         maps[before] = lambda arrays: error_map(arrays["label"], arrays["coarse"], image=arrays.get("image"))
-        kinds["wrong"] = _WRONG
+        kinds["wrong"] = WRONG
         if "refined" in held:
             maps["errors after"] = lambda arrays: error_map(
                 arrays["label"], arrays["coarse"], arrays.get("refined"), arrays.get("image")
             )
-            kinds |= {"mended": _MENDED, "newly wrong": _SPOILED}
-    sheet = _sheet(examples, labels, maps, kinds)
-    return sheet and sheet[0]
+            kinds |= {"corrected": CORRECTED, "newly wrong": NEWLY_WRONG}
+    drawn = sheet(examples, labels, maps, kinds)
+    return drawn and drawn[0]
 
 
 def draw_changes(examples: Sequence[tuple[str, Arrays]], labels: LabelSet) -> Figure | None:
-    """Image, ground truth, masks, what refinement changed and how much the image's own mIoU has gained by that."""
+    """Image, ground truth, masks, the pixels that refinement changed, and the gain in the image's own mIoU."""
     examples = [(name, arrays) for name, arrays in examples if {"label", "coarse", "refined", "gain"} <= arrays.keys()]
     maps = {
         "what changed": lambda arrays: change_map(
             arrays["label"], arrays["coarse"], arrays["refined"], arrays.get("image")
         )
     }
-    sheet = _sheet(
-        examples,
-        labels,
-        maps,
-        {"rightly changed": _MENDED, "wrongly changed": _WRONG, "wrong before and after": _OTHERWISE},
-    )
-    if sheet is None:
+    kinds = {"rightly changed": CORRECTED, "wrongly changed": WRONG, "wrong before and after": _OTHERWISE}
+    drawn = sheet(examples, labels, maps, kinds)
+    if drawn is None:
         return None
-    figure, rows = sheet
+    figure, rows = drawn
     for (_, arrays), row in zip(examples, rows, strict=True):
         row[-1].text(
             0.03, 0.95, f"{100 * float(arrays['gain']):+.1f}", transform=row[-1].transAxes, va="top", fontsize=9,
@@ -71,13 +76,14 @@ def draw_changes(examples: Sequence[tuple[str, Arrays]], labels: LabelSet) -> Fi
     return figure
 
 
-def _sheet(
+def sheet(
     examples: Sequence[tuple[str, Arrays]],
     labels: LabelSet,
     maps: Mapping[str, Callable[[Arrays], NDArray[np.uint8]]],
-    kinds: Mapping[str, tuple[int, int, int]],
+    kinds: Mapping[str, tuple[int, int, int] | Patch],
+    captions: Sequence[str] = (),
 ) -> tuple[Figure, list[list[Axes]]] | None:
-    """Image and masks, as far as there are any, and what `maps` draw, with a legend of classes and `kinds`."""
+    """Draw image, masks and `maps` of each example in a row, with a legend of classes and `kinds`."""
     columns: list[tuple[str, str]] = [("image", "image"), ("label", "ground truth"), ("coarse", "coarse")]
     methods = {key for _, arrays in examples for key in arrays if key.startswith("method_")}
     # An oracle knows the truth: its mask shows nothing that the truth's does not.
@@ -90,21 +96,17 @@ def _sheet(
     masks = [key for key, _ in columns if key != "image"]
     present = np.unique(np.concatenate([arrays[key].ravel() for _, arrays in examples for key in masks if key in arrays]
                                        or [np.zeros(0, np.uint8)]))  # fmt: skip
-    entries = [
-        (labels.classes[value], _swatch(labels.palette[value])) for value in present if value < len(labels.classes)
-    ]
-    if VOID in present:
-        entries.append(("void", Patch(facecolor="white", edgecolor="#8c959f", hatch="//////", linewidth=0.6)))
-    entries += [(name, _swatch(colour)) for name, colour in kinds.items()]
+    entries = class_entries(present.tolist(), labels)
+    entries += [(name, kind if isinstance(kind, Patch) else swatch(kind)) for name, kind in kinds.items()]
 
     shapes = [next(arrays[key].shape[:2] for key, _ in columns if key in arrays) for _, arrays in examples]
     titles = [*(title for _, title in columns), *maps]
     foot = legend_height([name for name, _ in entries], len(titles))
-    figure, rows = picture_grid(shapes, titles, [name for name, _ in examples], foot=foot)
+    figure, rows = picture_grid(shapes, titles, [name for name, _ in examples], foot, captions)
     for (_, arrays), row in zip(examples, rows, strict=True):
         for axes, (key, _) in zip(row, columns, strict=False):
             if key in arrays:
-                _show(axes, arrays[key] if key == "image" else _coloured(arrays[key], labels))
+                _show(axes, arrays[key] if key == "image" else coloured(arrays[key]))
         for axes, drawn in zip(row[len(columns) :], maps.values(), strict=True):
             if "label" in arrays and "coarse" in arrays:
                 _show(axes, drawn(arrays))
@@ -119,7 +121,7 @@ def error_map(
     after: NDArray[np.uint8] | None = None,
     image: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """Wrong pixels in red and, where there is an `after`, mended ones in green and newly wrong ones in violet.
+    """Wrong pixels in red and, where there is an `after`, corrected ones in green and newly wrong ones in violet.
 
     Example:
         >>> label, before, after = (np.array([row], np.uint8) for row in ([1, 1, 1], [0, 0, 1], [0, 1, 0]))
@@ -129,10 +131,10 @@ def error_map(
     drawn = _paled(label, image)
     was_wrong = before != label
     is_wrong = was_wrong if after is None else after != label
-    drawn[is_wrong & was_wrong] = _WRONG
-    drawn[was_wrong & ~is_wrong] = _MENDED
-    drawn[is_wrong & ~was_wrong] = _SPOILED
-    return _hatched(drawn, label == VOID)
+    drawn[is_wrong & was_wrong] = WRONG
+    drawn[was_wrong & ~is_wrong] = CORRECTED
+    drawn[is_wrong & ~was_wrong] = NEWLY_WRONG
+    return hatched(drawn, label == VOID)
 
 
 def change_map(
@@ -151,13 +153,13 @@ def change_map(
     drawn = _paled(label, image)
     changed = before != after
     drawn[changed] = _OTHERWISE
-    drawn[changed & (after == label)] = _MENDED
-    drawn[changed & (before == label)] = _WRONG
-    return _hatched(drawn, label == VOID)
+    drawn[changed & (after == label)] = CORRECTED
+    drawn[changed & (before == label)] = WRONG
+    return hatched(drawn, label == VOID)
 
 
 def draw_object_probability(examples: Sequence[tuple[str, Arrays]]) -> Figure | None:
-    """How likely each pixel is anything but background, before and after."""
+    """The probability that a pixel is not background, before and after."""
     needed = ("image", "coarse_object", "refined_object")
     examples = [(name, arrays) for name, arrays in examples if all(key in arrays for key in needed)]
     if not examples:
@@ -181,7 +183,7 @@ def draw_object_probability(examples: Sequence[tuple[str, Arrays]]) -> Figure | 
 
 
 def draw_affinity(examples: Sequence[tuple[str, Arrays]], most: int = 4) -> Figure | None:
-    """How much one marked pixel listens to each other one.
+    """The affinity of one marked pixel to each other one.
 
     Args:
         examples: Name and arrays of each image; those without an affinity are passed over.
@@ -195,27 +197,16 @@ def draw_affinity(examples: Sequence[tuple[str, Arrays]], most: int = 4) -> Figu
     figure, rows = picture_grid(shapes, titles, [name for name, _ in examples], foot=_BAR)
     colours = ScalarMappable(Normalize(-1, 1), matplotlib.colormaps["RdBu_r"])
     for (_, arrays), row in zip(examples, rows, strict=True):
-        values = _compressed(arrays["affinity"])
-        tint = np.where(values[..., None] > 0, _HEARD, _COUNTERED)
-        weight = 0.9 * np.abs(values)[..., None]
-        grey = arrays["image"].mean(axis=-1, keepdims=True) * 0.4 + 140
+        values = relative_affinity(arrays["affinity"])
         _show(row[0], arrays["image"])
         _show(row[1], values, colours)
-        _show(row[2], (weight * tint + (1 - weight) * grey).astype(np.uint8))
+        _show(row[2], tint_by_affinity(pale(arrays["image"]), values, 0.9))
         i, j = arrays["pixel"]
         for axes in row:
             axes.plot(j, i, "o", markersize=6, markerfacecolor="none", markeredgecolor="white", markeredgewidth=2.4)
             axes.plot(j, i, "o", markersize=6, markerfacecolor="none", markeredgecolor="black", markeredgewidth=1.1)
-    _colour_bar(figure, rows[-1][1:], colours, f"affinity, relative to the {_LOUDEST} pixels heard most; square root")
+    _colour_bar(figure, rows[-1][1:], colours, f"affinity, relative to the {STRONGEST} largest; square root")
     return figure
-
-
-def _compressed(affinity: NDArray[np.float32]) -> NDArray[np.float32]:
-    # A pixel hears itself and a few others most by far: they must not set the scale. The root keeps far ones visible.
-    size = np.abs(affinity)
-    loudest = np.sort(size[size > 0])[-_LOUDEST:]
-    top = loudest[0] if loudest.size else 1.0
-    return np.asarray(np.sign(affinity) * np.sqrt(np.clip(size / top, 0, 1)), np.float32)
 
 
 def _show(axes: Axes, picture: NDArray[Any], colours: ScalarMappable | None = None) -> None:
@@ -225,26 +216,9 @@ def _show(axes: Axes, picture: NDArray[Any], colours: ScalarMappable | None = No
 
 def _paled(label: NDArray[np.uint8], image: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
     """Something to draw on that still shows the image, if there is one."""
-    pale = np.full(label.shape, 235, np.uint8) if image is None else (image.mean(axis=-1) * 0.3 + 170).astype(np.uint8)
-    return np.repeat(pale[..., None], 3, axis=-1)
-
-
-def _coloured(mask: NDArray[np.uint8], labels: LabelSet) -> NDArray[np.uint8]:
-    return _hatched(labels.palette[mask], mask == VOID)
-
-
-def _hatched(picture: NDArray[np.uint8], where: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    rows, columns = np.indices(where.shape)
-    period = max(4, max(where.shape) // 40)
-    stripes = (rows + columns) % period < max(1, period // 4)
-    drawn = np.where(where[..., None], np.uint8(255), picture)
-    drawn[where & stripes] = 140
-    return np.asarray(drawn, np.uint8)
-
-
-def _swatch(colour: Sequence[int] | NDArray[np.uint8]) -> Patch:
-    red, green, blue = (float(value) / 255 for value in colour)
-    return Patch(facecolor=(red, green, blue), edgecolor=PALE, linewidth=0.6)
+    if image is None:
+        return np.full((*label.shape, 3), 235, np.uint8)
+    return pale(image, 0.3, 170).astype(np.uint8)
 
 
 def _colour_bar(figure: Figure, below: Sequence[Axes], colours: ScalarMappable, label: str = "") -> None:

@@ -1,8 +1,7 @@
-"""What a run's folder holds, read as far as it is there: a run may have been cut off, or not be finished yet."""
+"""The content of a run's folder, as far as it exists: a run may have failed, or not be finished yet."""
 
 import csv
 import json
-import os
 import re
 import warnings
 import zipfile
@@ -15,7 +14,7 @@ import numpy as np
 import yaml  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from spatialprop.data.example import VOID, LabelSet
+from spatialprop.data import VOID, LabelSet, read_label_set
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 Curves: TypeAlias = dict[str, tuple[list[float], list[float]]]  # column -> (steps, values)
@@ -26,18 +25,18 @@ _PARTS = (METRICS, "config.yaml", ".hydra", "csv", "examples")
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder as it was read; what is missing is empty.
+    """The content of a run's folder; missing parts are empty.
 
     Args:
-        folder: Where it was read from.
+        folder: The folder.
         config: The text of `config.yaml`.
-        overrides: What the run was started with, such as "seed=2".
+        overrides: The overrides that the run was started with, such as "seed=2".
         labels: The classes of its data; numbers stand for names if `data.json` is missing.
         images: How many images its scores were taken on, None if unknown.
         metrics: Scores by method, in the order in which to show them.
-        examples: Name and arrays of each image that the run kept.
-        curves: What was logged while it trained, by column.
-        segmenter_curves: What was logged while its coarse model was trained before.
+        examples: Name and arrays of each image that the run saved.
+        curves: Values logged in training, by column.
+        segmenter_curves: Values logged in the training of its coarse model.
     """
 
     folder: Path
@@ -52,7 +51,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The last two parts of the folder's path, which say what was run and when."""
+        """The last two parts of the folder's path: the run's name and time."""
         return "/".join(self.folder.resolve().parts[-2:])
 
 
@@ -103,7 +102,7 @@ def read_kinds(folder: Path, kinds: Iterable[str]) -> dict[str, list[tuple[str, 
 
 
 def read_overrides(folder: Path) -> tuple[str, ...]:
-    """What a run was started with; nothing if that is not written down."""
+    """The overrides that a run was started with; none if there is no record of them."""
     path = folder / ".hydra" / "overrides.yaml"
     if not path.is_file():
         return ()
@@ -134,7 +133,7 @@ def read_data_name(folder: Path) -> str:
 def read_curves(folder: Path) -> Curves:
     """Read the columns of Lightning's `version_*/metrics.csv`, those of a resumed run as one.
 
-    A later version starts from a checkpoint: it replaces what an earlier one had logged from that step on.
+    A later version starts from a checkpoint: it replaces the earlier one's values from that step on.
     """
     rows: list[dict[str, float]] = []
     for path in sorted(folder.glob("version_*/metrics.csv"), key=natural_order):
@@ -156,15 +155,6 @@ def natural_order(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
 
-def write_atomically(path: Path, content: str | bytes) -> Path:
-    """Write a file beside its place and move it there, so that nobody ever reads half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_bytes(content.encode() if isinstance(content, str) else content)
-    beside.replace(path)
-    return path
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
@@ -180,17 +170,7 @@ def _read_data(path: Path, examples: list[tuple[str, Arrays]]) -> tuple[LabelSet
         values = [arrays[key] for _, arrays in examples for key in ("label", "coarse", "refined") if key in arrays]
         highest = max((int(array[array != VOID].max(initial=0)) for array in values), default=0)
         return LabelSet("unknown data", tuple(f"class {index}" for index in range(highest + 1))), None
-    fields = _read_json(path)
-    classes, scored = fields.get("classes"), fields.get("scored_classes")
-    if not isinstance(classes, list):
-        raise ValueError(f"{path} must hold a list of class names under `classes`; got {classes!r}")
-    labels = LabelSet(
-        name=str(fields.get("name", "unnamed data")),
-        classes=tuple(str(name) for name in classes),
-        ignore_index=fields.get("ignore_index"),
-        scored_classes=None if scored is None else tuple(scored),
-    )
-    return labels, fields.get("images")
+    return read_label_set(path), _read_json(path).get("images")
 
 
 def _read_examples(folder: Path) -> list[tuple[str, Arrays]]:

@@ -6,16 +6,17 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from spatialprop.files import write_file, write_json
 from spatialprop.report.helen import NOTE as HELEN_NOTE
 from spatialprop.report.helen import helen_tables, hundredths
 from spatialprop.report.page import page
-from spatialprop.report.run import read_metrics, write_atomically
+from spatialprop.report.run import read_metrics
 from spatialprop.report.tables import Table
 
 RESULTS = "universal.json"
 TITLE = "Universal refinement"
 _SCORES = {"pixel_accuracy": "overall accuracy", "mean_accuracy": "mean accuracy", "mIoU": "mean IoU"}
-_NOTE = "In percent. Each segmenter's coarse maps, and what is made of them; nothing was fine-tuned on any of them."
+_NOTE = "In percent. Each segmenter's coarse maps and their refinements; nothing was fine-tuned on any of them."
 
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]  # source -> method -> scores
 
@@ -48,18 +49,18 @@ def write_universal(folder: Path, results: Results) -> Path:
     Returns:
         Where the page was written.
     """
-    write_atomically(folder / RESULTS, json.dumps(results, indent=2) + "\n")
+    write_json(folder / RESULTS, results)
     tables = universal_tables(results)
     notes = [_NOTE, *([HELEN_NOTE] if len(tables) > 1 else [])]
     parts = [part for title, table in tables.items() for part in (f"## {title}", table.text())]
-    write_atomically(folder / "universal.md", "\n\n".join([f"# {_name(folder)}", *parts, *notes]) + "\n")
+    write_file(folder / "universal.md", "\n\n".join([f"# {_name(folder)}", *parts, *notes]) + "\n")
     sections = [f"<h1>{escape(_name(folder))}</h1>"]
     for title, table in tables.items():
         sections += [f"<h2>{escape(title)}</h2>", table.html()]
     sections += [f'<p class="soft">{escape(note)}</p>' for note in notes]
     links = "".join(f'<li><a href="{escape(source)}/report.html">{escape(source)}</a></li>' for source in results)
     sections.append(f"<h2>Each segmenter</h2>\n<ul>{links}</ul>")
-    return write_atomically(folder / "report.html", page(_name(folder), sections))
+    return write_file(folder / "report.html", page(_name(folder), sections))
 
 
 def is_universal(folder: Path) -> bool:

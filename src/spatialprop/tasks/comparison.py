@@ -1,39 +1,42 @@
 """Scores of several methods on the same images."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from spatialprop.baselines import Baseline
-from spatialprop.data.example import VOID, LabelSet
+from spatialprop.data import VOID, LabelSet
 from spatialprop.metrics import (
     HelenFScores,
     MethodScores,
     RefinementChanges,
     SegmentationScores,
+    correct_near_borders,
     has_faces,
-    mend_near_borders,
 )
+
+# Image (H, W, 3) and coarse probabilities (K, H, W) in, labels (H, W) out.
+Baseline = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.integer[Any]]]
 
 ORACLE_RADIUS = 8
 ORACLE = f"oracle_{ORACLE_RADIUS}px"
 
 
 class Comparison(nn.Module):
-    """Scores the coarse maps, what is made of them, and an oracle that mends only what lies near borders.
+    """Scores of the coarse maps, of each method that refines them, and of an oracle that corrects pixels near borders.
 
-    Where the classes are those of HELEN, each method has the columns of its table too, under `helen`.
+    Where the classes are those of HELEN, each method also gets the columns of its table, under `helen`.
 
     Args:
         labels: The classes.
-        refined: Names of the methods that this module is given results of.
-        baselines: Further methods, which it runs itself on the same images.
+        refined: Names of the methods whose results are passed to `update`.
+        baselines: Further methods, which this class runs itself on the same images.
     """
 
     def __init__(self, labels: LabelSet, refined: tuple[str, ...], baselines: Mapping[str, Baseline]) -> None:
@@ -46,20 +49,22 @@ class Comparison(nn.Module):
         self.changes = {method: RefinementChanges(ignore_index=VOID) for method in (*refined, *baselines)}
         methods = self.scores if has_faces(labels.classes) else ()
         self.faces = {method: HelenFScores(ignore_index=VOID) for method in methods}
-        self._moved_along = nn.ModuleList([*self.scores.values(), *self.changes.values(), *self.faces.values()])
+        # Registered, so that the metrics move to the module's device.
+        self._metrics = nn.ModuleList([*self.scores.values(), *self.changes.values(), *self.faces.values()])
         self.seconds: dict[str, list[float]] = {method: [] for method in self.changes}
 
     @contextmanager
     def timed(self, method: str, device: torch.device) -> Iterator[None]:
-        """Count what runs inside as the time that `method` takes for one image."""
-        start = _now(device)
+        """Count the time of the enclosed code as the time that `method` takes for one image."""
+        start = now(device)
         yield
-        self.seconds[method].append(_now(device) - start)
+        self.seconds[method].append(now(device) - start)
 
     def update(self, image: Tensor, coarse: Tensor, label: Tensor, refined: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Add one image (1, 3, H, W), its coarse probabilities (1, K, H, W), truth and results (1, H, W).
+        """Add one image (1, 3, H, W), its coarse probabilities (1, K, H, W), its label and results (1, H, W).
 
-        Returns the labels of every method.
+        Returns:
+            The labels of every method.
         """
         labels = {"coarse": coarse.argmax(dim=1), **refined}
         for method, baseline in self.baselines.items():
@@ -68,7 +73,7 @@ class Comparison(nn.Module):
             with self.timed(method, torch.device("cpu")):
                 result = baseline(pixels, probabilities)
             labels[method] = torch.from_numpy(result.astype(np.int64))[None].to(label.device)
-        labels[ORACLE] = mend_near_borders(labels["coarse"], label, radius=ORACLE_RADIUS, ignore_index=VOID)
+        labels[ORACLE] = correct_near_borders(labels["coarse"], label, radius=ORACLE_RADIUS, ignore_index=VOID)
         for method, scores in self.scores.items():
             scores.update(labels[method], label)
         for method, faces in self.faces.items():
@@ -89,19 +94,19 @@ class Comparison(nn.Module):
             seconds.clear()
 
     def compute(self) -> dict[str, Any]:
-        """What `metrics.json` holds."""
+        """The content of `metrics.json`."""
         results: dict[str, Any] = {method: scores.compute() for method, scores in self.scores.items()}
         for method, faces in self.faces.items():
             results[method]["helen"] = {kind: numbers(columns) for kind, columns in faces.compute().items()}
         for method, changes in self.changes.items():
-            results[method]["changes"] = numbers(changes.compute())  # where nothing changed, no share of it is right
+            results[method]["changes"] = numbers(changes.compute())
             if self.seconds[method]:
                 results[method]["milliseconds"] = 1000 * median(self.seconds[method])
         return results
 
 
 class Validation(nn.Module):
-    """The mIoU of each method while training goes on."""
+    """The mIoU of each method during training."""
 
     def __init__(self, labels: LabelSet, methods: tuple[str, ...]) -> None:
         super().__init__()
@@ -109,12 +114,12 @@ class Validation(nn.Module):
             method: SegmentationScores(len(labels.classes), ignore_index=VOID, scored_classes=labels.scored_classes)
             for method in methods
         }
-        self._moved_along = nn.ModuleList(self._scores.values())
+        self._metrics = nn.ModuleList(self._scores.values())
 
     def update(self, label: Tensor, scores: Mapping[str, Tensor]) -> None:
-        """Add class scores (N, K, H, W) of each method, and the truth (N, H, W)."""
-        for method, of_classes in scores.items():
-            self._scores[method].update(of_classes.argmax(dim=1), label)
+        """Add class scores (N, K, H, W) of each method, and the label (N, H, W)."""
+        for method, class_scores in scores.items():
+            self._scores[method].update(class_scores.argmax(dim=1), label)
 
     def compute_and_reset(self) -> dict[str, Tensor]:
         """`val/<method>_mIoU` for each method."""
@@ -125,11 +130,12 @@ class Validation(nn.Module):
 
 
 def numbers(shares: Mapping[str, Tensor]) -> dict[str, float | None]:
-    """Shares as `metrics.json` holds them: null where there is nothing to take a share of."""
+    """Shares as `metrics.json` holds them: null where there was nothing to divide by."""
     return {name: None if share.isnan() else share.item() for name, share in shares.items()}
 
 
-def _now(device: torch.device) -> float:
+def now(device: torch.device) -> float:
+    """Seconds on a clock, once the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -1,90 +1,99 @@
-"""Train a segmenter that also predicts dilated affinity, and propagate its segmentation along that."""
+"""Train a segmenter that also predicts dilated affinity, and propagate its segmentation along it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from spatialprop.baselines import Baseline
-from spatialprop.data.example import LabelSet
-from spatialprop.nn.dilated.network import DilatedAffinityNetwork
-from spatialprop.nn.refinement import resize
-from spatialprop.ops.contract import check_number, is_integer
-from spatialprop.tasks.comparison import Comparison, Validation
+from spatialprop.nn.dilated import AffinityPropagation, DilatedAffinityNetwork
+from spatialprop.nn.resize import resize
+from spatialprop.tasks.base import Parts, Task, check_weight
 from spatialprop.tasks.dilated_affinity_diagnosis import Cost, Diagnosis
 from spatialprop.tasks.dilated_affinity_loss import balanced_affinity_loss, labels_on_grid
-from spatialprop.tasks.losses import cross_entropy
-from spatialprop.tasks.optimization import Optimization
 
 
-class DilatedAffinity(pl.LightningModule):
+class DilatedAffinity(Task):
     """Fit a segmenter with or without an affinity head, and with or without propagation along its affinities.
 
     Args:
-        network: An image in, segmentation, affinities and propagated segmentation out.
-        labels: The classes.
-        optimization: How it is trained.
-        loss: Log-probabilities and labels in, a number out.
+        parts: Segmenter, classes, optimization and baselines are used.
+        propagation: "spread" or "scan", see `AffinityPropagation`; "none" for no propagation.
+        dilations, kernel, stride, width: See `DilatedAffinityNetwork`.
+        steps, power, own_weight, merge, backend: See `AffinityPropagation`.
         affinity_weight: Weight of the loss on affinities; 0 for none.
-        train_through: Whether the propagated segmentation is trained, through the propagation; or else it is only
-            tested.
-        coarse_weight: Weight of the loss on what goes into the propagation, where that is trained through.
-        background: The class that most pixels are of, for the balance of the loss on affinities; None if there is none.
-        curve: Numbers of steps at which the test says what the propagation has changed.
-        baselines: What it is compared with on the test images.
+        train_through: Train the propagated segmentation, through the propagation; otherwise it is only tested.
+        coarse_weight: Weight of the loss on the segmentation before the propagation, if the latter is trained through.
+        background: The class of most pixels, for the balance of the loss on affinities; None if there is none.
+        curve: Numbers of steps at which the test measures what the propagation has changed.
+        settings: See `Task`.
     """
 
     def __init__(
         self,
-        network: DilatedAffinityNetwork,
-        labels: LabelSet,
-        optimization: Optimization,
-        loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+        parts: Parts,
         *,
+        propagation: str = "spread",
+        dilations: Sequence[int] = (1, 2, 4, 8),
+        kernel: int = 3,
+        stride: int | None = None,
+        width: int = 16,
+        steps: int = 10,
+        power: float = 8.0,
+        own_weight: float = 1.0,
+        merge: str = "mean",
+        backend: str = "auto",
         affinity_weight: float = 1.0,
         train_through: bool = True,
         coarse_weight: float = 1.0,
         background: int | None = None,
-        curve: tuple[int, ...] = (1, 2, 5, 10, 20, 40),
-        baselines: Mapping[str, Baseline] | None = None,
+        curve: Sequence[int] = (1, 2, 5, 10, 20, 40),
+        **settings: Any,
     ) -> None:
-        super().__init__()
-        propagates = network.propagation is not None
-        check_number("task.affinity_weight", affinity_weight, positive=False)
-        check_number("task.coarse_weight", coarse_weight, positive=False)
+        check_weight("affinity_weight", affinity_weight)
+        check_weight("coarse_weight", coarse_weight)
         if not isinstance(train_through, bool):
             raise TypeError(f"task.train_through must be true or false; got {train_through!r}")
-        if background is not None and not (is_integer(background) and 0 <= background < len(labels.classes)):
+        classes = len(parts.labels.classes)
+        if background is not None and not (type(background) is int and 0 <= background < classes):
             raise ValueError(
-                f"task.background must be the index of a class, 0 to {len(labels.classes) - 1}, or null where no class "
-                f"is a background; got {background!r}"
+                f"task.background must be the index of a class, 0 to {classes - 1}, or null where no class is a "
+                f"background; got {background!r}"
             )
-        if affinity_weight and network.head is None:
-            raise ValueError("a loss on affinities needs a network with an affinity head")
-        if not affinity_weight and network.head is not None and not (propagates and train_through):
+        propagates = propagation != "none"
+        if not affinity_weight and propagates and not train_through:
             raise ValueError(
                 "nothing would train the affinities: set task.affinity_weight above 0 or task.train_through=true, "
                 "or leave them out: task.affinity_weight=0 task.propagation=none"
             )
-        self.network = network
-        self.labels = labels
-        self.optimization = optimization
-        self.loss = loss
+        neighbourhood: dict[str, Any] = {"dilations": dilations, "kernel": kernel}
+        averaging: dict[str, Any] = {"steps": steps, "power": power, "own_weight": own_weight, "merge": merge}
+        network = DilatedAffinityNetwork(
+            parts.segmenter(),
+            head=propagates or affinity_weight != 0,
+            propagation=AffinityPropagation(propagation, **neighbourhood, **averaging, backend=backend)
+            if propagates
+            else None,
+            width=width,
+            stride=stride,
+            **neighbourhood,
+        )
+        super().__init__(parts, network, ("refined",) if propagates else (), **settings)
         self.affinity_weight = affinity_weight
         self.train_through = train_through and propagates
         self.coarse_weight = coarse_weight
         self.background = background
-        methods = ("refined",) if propagates else ()
-        # What is only tested must not choose the weights, or rows of an ablation would differ in that too.
-        self.monitor = "val/refined_mIoU" if self.train_through else "val/coarse_mIoU"
-        self.validation = Validation(labels, ("coarse", *methods))
-        self.results: dict[str, Any] = {}  # what `metrics.json` holds, once tested
-        self.comparison = Comparison(labels, methods, baselines or {})
-        self.diagnosis = Diagnosis(network, labels, curve)
+        if not self.train_through:
+            # A result that is only tested must not choose the weights, or rows of an ablation would differ in that too.
+            self.monitor = "val/coarse_mIoU"
+        self.diagnosis = Diagnosis(network, parts.labels, curve)
         self.cost = Cost()
+
+    @property
+    def segmenter(self) -> nn.Module:
+        segmenter: nn.Module = self.network.segmenter
+        return segmenter
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """Coarse and, where something propagates, refined log-probabilities. (N, K, H, W) each"""
@@ -108,39 +117,35 @@ class DilatedAffinity(pl.LightningModule):
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
+    def predict(self, batch: Any) -> dict[str, Tensor]:
         coarse, refined = self(batch["image"])
-        scores = {"coarse": coarse} if refined is None else {"coarse": coarse, "refined": refined}
-        self.validation.update(batch["label"], scores)
-
-    def on_validation_epoch_end(self) -> None:
-        self.log_dict(self.validation.compute_and_reset(), prog_bar=True)
+        return {"coarse": coarse} if refined is None else {"coarse": coarse, "refined": refined}
 
     def on_test_epoch_start(self) -> None:
-        self.comparison.reset()
+        super().on_test_epoch_start()
         self.diagnosis.reset()
         self.cost.reset()
 
     def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         image, label = batch["image"], batch["label"]
-        seen, scores = self.cost.predict(self.network, image)
-        chosen = {} if seen.refined is None else {"refined": seen.refined.argmax(dim=1)}
-        labels = self.comparison.update(image, seen.coarse.exp(), label, chosen)
-        outputs = {"labels": labels, "coarse": seen.coarse.exp()}
-        if seen.refined is not None:
-            outputs["refined"] = seen.refined.exp()
-        missed_borders = self.diagnosis.update(self.network, scores, seen, label)
+        prediction, scores = self.cost.predict(self.network, image)
+        chosen = {} if prediction.refined is None else {"refined": prediction.refined.argmax(dim=1)}
+        labels = self.comparison.update(image, prediction.coarse.exp(), label, chosen)
+        outputs = {"labels": labels, "coarse": prediction.coarse.exp()}
+        if prediction.refined is not None:
+            outputs["refined"] = prediction.refined.exp()
+        missed_borders = self.diagnosis.update(self.network, scores, prediction, label)
         if missed_borders is not None:
             outputs["missed_borders"] = missed_borders
         return outputs
 
     @property
     def affinity_of(self) -> Callable[[Tensor, Tensor, tuple[int, int]], Tensor] | None:
-        """What a pixel listens to, (H, W), given image, coarse map and pixel; None if nothing propagates."""
+        """The affinity (H, W) of a pixel, given image, coarse map and pixel; None if nothing propagates."""
         return None if self.network.propagation is None else partial(_affinity, self.network)
 
     def on_test_epoch_end(self) -> None:
-        self.results = self.comparison.compute()  # here, while the processes can still be asked for their share
+        super().on_test_epoch_end()
         for method, found in self.diagnosis.compute().items():
             self.results[method] |= found
         cost = self.cost.compute()
@@ -148,12 +153,9 @@ class DilatedAffinity(pl.LightningModule):
         if "refined" in self.results:
             self.results["refined"]["milliseconds"] = sum(cost["milliseconds"].values())
 
-    def configure_optimizers(self) -> Any:
-        return self.optimization.configure(self.network, self.trainer)
-
 
 def _affinity(network: DilatedAffinityNetwork, image: Tensor, coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
-    """How much each pixel of the coarse map adds to the class that `pixel` comes out as. (H, W)"""
+    """How much each pixel of the coarse map adds to the result at `pixel`. (H, W)"""
     if network.propagation is None:
         raise RuntimeError("a network without propagation has no affinity between far pixels")
     with torch.inference_mode(False):
@@ -162,9 +164,9 @@ def _affinity(network: DilatedAffinityNetwork, image: Tensor, coarse: Tensor, pi
             pairs = network(image, propagate=False).pairs
         with torch.enable_grad():
             coarse = coarse.requires_grad_()
-            # Averages of probabilities, not of their logarithms: what is heard then adds up to 1.
-            shares = network.propagation(resize(coarse, pairs.shape[-2:]), pairs)
-            at_pixel = resize(shares, coarse.shape[-2:])[0, :, pixel[0], pixel[1]]
+            # Of probabilities, not of their logarithms, so that the affinities of a pixel sum to 1.
+            averaged = network.propagation(resize(coarse, pairs.shape[-2:]), pairs)
+            at_pixel = resize(averaged, coarse.shape[-2:])[0, :, pixel[0], pixel[1]]
             winner = int(at_pixel.argmax())
             (gradient,) = torch.autograd.grad(at_pixel[winner], coarse)
     return gradient[0, winner]

@@ -1,4 +1,4 @@
-"""What supervises affinities: the truth on their grid, and a loss in which every kind of pair counts."""
+"""Supervision of affinities: labels on their grid, and a loss that balances the kinds of pairs."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spatialprop.data.example import VOID
-from spatialprop.nn.dilated.affinity import later_half
+from spatialprop.data import VOID
+from spatialprop.nn.dilated import later_half
 from spatialprop.ops import neighbour_labels
 
 

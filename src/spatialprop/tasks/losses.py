@@ -1,10 +1,10 @@
-"""What is minimised, given log-probabilities (N, K, H, W) and labels (N, H, W)."""
+"""Losses of log-probabilities (N, K, H, W) and labels (N, H, W)."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spatialprop.data.example import VOID
+from spatialprop.data import VOID
 
 
 def cross_entropy(log_probabilities: Tensor, label: Tensor) -> Tensor:
@@ -16,24 +16,24 @@ def cross_entropy(log_probabilities: Tensor, label: Tensor) -> Tensor:
         0.693
     """
     total = F.nll_loss(log_probabilities, label, ignore_index=VOID, reduction="sum")
-    return total / (label != VOID).sum().clamp_min(1)  # a batch of nothing but void must not give NaN
+    return total / (label != VOID).sum().clamp_min(1)  # no NaN for a batch that is all void
 
 
 def multi_objective(log_probabilities: Tensor, label: Tensor, *, edge_weight: float = 1.0, reach: int = 1) -> Tensor:
-    """Cross-entropy of the classes, plus that of where classes change: the loss of the face parsing baseline.
+    """Cross-entropy of the classes plus cross-entropy of the edges between them: the loss of the face parsing baseline.
 
-    An edge lies between two pixels, `reach` apart in a row or a column, where their classes differ. The network says
-    how likely that is by its class probabilities alone: 1 - sum of p(class) p'(class). Edges are rare, so that edges
-    and the rest each get half of the weight.
+    There is an edge between two pixels, `reach` apart in a row or a column, if their classes differ. Its probability
+    follows from the class probabilities: 1 - sum of p(class) p'(class). Edges are rare, so edges and non-edges each
+    get half of the weight.
 
-    Liu et al. (2015), who name this pair of objectives, give the edges an output of their own, which nobody needs once
-    the network is trained; here the network stays as it is. Their exact weights are not in the papers at hand.
+    Liu et al. (2015), who introduce these two objectives, give the edges an output of their own, which is of no use
+    once the network is trained; here the network has none. Their weights are not in the papers at hand.
 
     Args:
         log_probabilities: (N, K, H, W).
         label: (N, H, W), VOID where nothing counts.
-        edge_weight: Weight of the edges beside the classes.
-        reach: How far apart two pixels are compared: the stride of a network that cannot change its mind within less.
+        edge_weight: Weight of the edges relative to the classes.
+        reach: Distance of the compared pixels; take the stride of the network's output.
 
     Example:
         >>> label = torch.tensor([[[0, 0, 1, 1]]])
@@ -54,7 +54,7 @@ def multi_objective(log_probabilities: Tensor, label: Tensor, *, edge_weight: fl
         counted = (here != VOID) & (there != VOID)
         edge = counted & (here != there)
         inside = counted & (here == there)
-        for chosen, likelihood in ((edge, 1 - same), (inside, same)):
-            loss = -likelihood.clamp_min(1e-6).log()
+        for chosen, probability in ((edge, 1 - same), (inside, same)):
+            loss = -probability.clamp_min(1e-6).log()
             total = total + 0.25 * edge_weight * torch.where(chosen, loss, 0).sum() / chosen.sum().clamp_min(1)
     return total

@@ -1,4 +1,4 @@
-"""How a task's optimiser and its schedule are put together."""
+"""The optimizer of a task and its learning rate schedule."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,17 +10,18 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from spatialprop.nn.published import load_state
 from spatialprop.tasks import schedules
 
 
 @dataclass(frozen=True)
 class Optimization:
-    """An optimiser, the course of its learning rate, and how much slower pretrained layers learn.
+    """An optimizer, a learning rate schedule, and a lower learning rate for pretrained layers.
 
     Args:
-        optimizer: Makes the optimiser, given its parameter groups.
-        schedule: Share of the learning rate for a share of the training, see `schedules`.
-        pretrained_factor: Share of the learning rate for the layers that a network calls pretrained.
+        optimizer: Makes the optimizer, given its parameter groups.
+        schedule: Factor of the learning rate as a function of the share of the training done, see `schedules`.
+        pretrained_factor: Factor of the learning rate for the pretrained layers of a network.
     """
 
     optimizer: Callable[[Iterable[Any]], Optimizer]
@@ -28,7 +29,7 @@ class Optimization:
     pretrained_factor: float = 1.0
 
     def configure(self, network: nn.Module, trainer: pl.Trainer) -> Any:
-        """What `LightningModule.configure_optimizers` returns."""
+        """The value that `LightningModule.configure_optimizers` must return."""
         pretrained = {id(parameter) for parameter in pretrained_parameters(network)}
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         optimizer = self.optimizer(
@@ -39,17 +40,17 @@ class Optimization:
         )
         optimizer.param_groups[1]["lr"] *= self.pretrained_factor
 
-        def share_left(step: int) -> float:
-            # Not asked for at the start: Lightning would load the data to count it, before it restores a checkpoint,
-            # and workers would begin with the first batch of all.
+        def factor(step: int) -> float:
+            # At step 0, before Lightning restores a checkpoint, its estimate would already start the data's workers,
+            # which would then begin at the first batch.
             return self.schedule(min(1.0, step / trainer.estimated_stepping_batches) if step else 0.0)
 
-        scheduler = LambdaLR(optimizer, share_left)
+        scheduler = LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 def pretrained_parameters(network: nn.Module) -> list[nn.Parameter]:
-    """Parameters of the parts that say of themselves, by `pretrained_parameters()`, that they come with weights."""
+    """Trainable parameters of the modules that have a method `pretrained_parameters`."""
     return [
         parameter
         for module in network.modules()
@@ -59,25 +60,15 @@ def pretrained_parameters(network: nn.Module) -> list[nn.Parameter]:
 
 
 def freeze(network: nn.Module) -> None:
-    """Keep a network as it is: no gradients, no running statistics."""
+    """Freeze a network: no gradients, no updates of running statistics."""
     network.eval()
     for parameter in network.parameters():
         parameter.requires_grad_(False)
 
 
 def restore(network: nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Load weights, and say by name what does not fit."""
-    own = network.state_dict()
-    wrong = [
-        f"{name}: {'missing' if name not in state else tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in own.items()
-        if name not in state or state[name].shape != tensor.shape
-    ]
-    wrong += [f"{name}: not part of the network" for name in state if name not in own]
-    if wrong:
-        raise ValueError(
-            "the weights do not fit the network that the config describes:\n  "
-            + "\n  ".join(wrong[:8])
-            + (f"\n  and {len(wrong) - 8} more" if len(wrong) > 8 else "")
-        )
-    network.load_state_dict(state)
+    """Load weights; an error names those that do not fit."""
+    try:
+        load_state(network, state)
+    except ValueError as error:
+        raise ValueError(f"the weights do not fit the network that the config describes: {error}") from None

@@ -1,57 +1,39 @@
-"""Train the propagation on coarse maps that stay as they are."""
+"""Train the propagation on the coarse maps of a frozen segmenter."""
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from spatialprop.baselines import Baseline
-from spatialprop.data.example import LabelSet
-from spatialprop.nn.refinement import RefinementNetwork
-from spatialprop.tasks.comparison import Comparison, Validation
-from spatialprop.tasks.losses import cross_entropy
-from spatialprop.tasks.optimization import Optimization
+from spatialprop.nn import RefinementNetwork
+from spatialprop.tasks.base import Parts, Task
 from spatialprop.tasks.windows import Windows
 
 
-class Refine(pl.LightningModule):
-    """Fit a network that mends coarse maps.
+class Refine(Task):
+    """Fit a network that refines coarse maps.
 
     Args:
-        network: Image and coarse probabilities in, log-probabilities out.
-        labels: The classes.
-        optimization: How it is trained.
-        loss: Log-probabilities and labels in, a number out.
-        baselines: What it is compared with on the test images.
-        restrict: When testing, let no class come out that was nowhere the most likely one in the coarse map; what it is
-            compared with is given no such class either.
-        windows: How large images are taken apart when validating and testing; by default they are not.
+        parts: Guidance, propagation, classes and optimization are used.
+        restrict: In tests, let no class come out that is nowhere the most likely one in the coarse map; the baselines
+            are given no such class either.
+        window, overlap: See `Windows`.
+        settings: See `Task`.
     """
 
-    monitor = "val/refined_mIoU"
+    takes_coarse = True
 
     def __init__(
-        self,
-        network: RefinementNetwork,
-        labels: LabelSet,
-        optimization: Optimization,
-        loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
-        baselines: Mapping[str, Baseline] | None = None,
-        restrict: bool = False,
-        windows: Windows | None = None,
+        self, parts: Parts, *, restrict: bool = False, window: int | None = None, overlap: int = 128, **settings: Any
     ) -> None:
-        super().__init__()
-        self.network = network
-        self.labels = labels
-        self.optimization = optimization
-        self.loss = loss
+        network = RefinementNetwork(parts.guidance, **parts.propagation)
+        super().__init__(parts, network, ("refined",), windows=Windows(window, overlap), **settings)
         self.restrict = restrict
-        self.windows = windows or Windows()
-        self.validation = Validation(labels, ("coarse", "refined"))
-        self.results: dict[str, Any] = {}  # what `metrics.json` holds, once tested
-        self.comparison = Comparison(labels, ("refined",), baselines or {})
+
+    @property
+    def refinement(self) -> RefinementNetwork:
+        refinement: RefinementNetwork = self.network
+        return refinement
 
     def forward(self, image: Tensor, coarse: Tensor) -> Tensor:
         """Refined log-probabilities. (N, K, H, W)"""
@@ -63,15 +45,8 @@ class Refine(pl.LightningModule):
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        refined = self.windows(self, batch["image"], batch["coarse"])
-        self.validation.update(batch["label"], {"coarse": batch["coarse"], "refined": refined})
-
-    def on_validation_epoch_end(self) -> None:
-        self.log_dict(self.validation.compute_and_reset(), prog_bar=True)
-
-    def on_test_epoch_start(self) -> None:
-        self.comparison.reset()
+    def predict(self, batch: Any) -> dict[str, Tensor]:
+        return {"coarse": batch["coarse"], "refined": self.windows(self, batch["image"], batch["coarse"])}
 
     def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         image, coarse = batch["image"], batch["coarse"]
@@ -83,23 +58,17 @@ class Refine(pl.LightningModule):
         return {"labels": labels, "coarse": coarse, "refined": refined.exp()}
 
     def refine(self, image: Tensor, coarse: Tensor) -> Tensor:
-        """Log-probabilities as they are tested: in windows if need be, restricted if asked for. (N, K, H, W)"""
+        """Log-probabilities as they are tested: in windows if asked for, restricted if asked for. (N, K, H, W)"""
         refined = self.windows(self, image, coarse)
         return keep_classes_of(coarse, refined) if self.restrict else refined
 
     def affinity_of(self, image: Tensor, coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
-        """What the pixel listens to. (H, W)"""
+        """How much each pixel of the coarse map adds to the result at `pixel`. (H, W)"""
         return self.windows.affinity(self.network.affinity, pixel, image, coarse)
-
-    def on_test_epoch_end(self) -> None:
-        self.results = self.comparison.compute()  # here, while the processes can still be asked for their share
-
-    def configure_optimizers(self) -> Any:
-        return self.optimization.configure(self.network, self.trainer)
 
 
 def keep_classes_of(coarse: Tensor, log_probabilities: Tensor) -> Tensor:
-    """Share out, among the classes that are somewhere the most likely one in `coarse`, what the others have.
+    """Give the probability of classes that are nowhere the most likely one in `coarse` to the other classes.
 
     Both are (N, K, H, W), and so is the result.
 

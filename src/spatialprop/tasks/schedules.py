@@ -1,15 +1,15 @@
-"""The share of the learning rate that is left after a share of the training, both from 0 to 1."""
+"""Learning rate schedules: the factor of the learning rate at a share of the training, both from 0 to 1."""
 
 import math
 
 
 def constant(progress: float) -> float:
-    """The learning rate as it is."""
+    """Keep the learning rate."""
     return 1.0
 
 
 def cosine(progress: float, *, warmup: float = 0.0, floor: float = 0.0) -> float:
-    """Rise evenly during the first `warmup`, then fall along a cosine to `floor`.
+    """Rise linearly during the first `warmup`, then fall along a cosine to `floor`.
 
     Example:
         >>> [round(cosine(progress, warmup=0.2), 2) for progress in (0, 0.1, 0.2, 0.6, 1)]
@@ -24,10 +24,10 @@ def cosine(progress: float, *, warmup: float = 0.0, floor: float = 0.0) -> float
 
 
 def poly(progress: float, *, power: float = 0.9) -> float:
-    """Fall as (1 - progress) to a power, as DeepLab does."""
+    """Fall as a power of (1 - progress), as in DeepLab."""
     return float((1 - progress) ** power)
 
 
 def step(progress: float, *, every: float = 1 / 3, factor: float = 0.1) -> float:
     """Multiply by `factor` after each share `every` of the training."""
-    return float(factor ** math.floor(progress / every + 1e-9))  # three tenths are a little less than 3 * 0.1
+    return float(factor ** math.floor(progress / every + 1e-9))  # 0.3 / 0.1 is a little less than 3

@@ -1,49 +1,30 @@
 """Train a coarse segmenter."""
 
-from collections.abc import Callable
 from typing import Any
 
-import pytorch_lightning as pl
 from torch import Tensor, nn
 
-from spatialprop.data.example import LabelSet
-from spatialprop.nn.refinement import resize
-from spatialprop.tasks.comparison import Comparison, Validation
-from spatialprop.tasks.losses import cross_entropy
-from spatialprop.tasks.optimization import Optimization
+from spatialprop.nn.resize import resize
+from spatialprop.tasks.base import Parts, Task
 from spatialprop.tasks.windows import Windows
 
 
-class Segment(pl.LightningModule):
+class Segment(Task):
     """Fit a network that gives class scores at its own resolution; loss and scores are taken at the image's.
 
     Args:
-        network: An image (N, 3, H, W) in, scores (N, K, h, w) out.
-        labels: The classes.
-        optimization: How it is trained.
-        loss: Log-probabilities and labels in, a number out.
-        windows: How large images are taken apart when validating and testing; by default they are not.
+        parts: Segmenter, classes and optimization are used.
+        window, overlap: See `Windows`.
+        settings: See `Task`.
     """
 
-    monitor = "val/coarse_mIoU"
+    def __init__(self, parts: Parts, *, window: int | None = None, overlap: int = 128, **settings: Any) -> None:
+        super().__init__(parts, parts.segmenter(), windows=Windows(window, overlap), **settings)
 
-    def __init__(
-        self,
-        network: nn.Module,
-        labels: LabelSet,
-        optimization: Optimization,
-        loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
-        windows: Windows | None = None,
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self.labels = labels
-        self.optimization = optimization
-        self.loss = loss
-        self.windows = windows or Windows()
-        self.validation = Validation(labels, ("coarse",))
-        self.results: dict[str, Any] = {}  # what `metrics.json` holds, once tested
-        self.comparison = Comparison(labels, (), {})
+    @property
+    def segmenter(self) -> nn.Module:
+        segmenter: nn.Module = self.network
+        return segmenter
 
     def forward(self, image: Tensor) -> Tensor:
         """Log-probabilities at the image's resolution. (N, K, H, W)"""
@@ -54,22 +35,10 @@ class Segment(pl.LightningModule):
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.validation.update(batch["label"], {"coarse": self.windows(self, batch["image"])})
-
-    def on_validation_epoch_end(self) -> None:
-        self.log_dict(self.validation.compute_and_reset(), prog_bar=True)
-
-    def on_test_epoch_start(self) -> None:
-        self.comparison.reset()
+    def predict(self, batch: Any) -> dict[str, Tensor]:
+        return {"coarse": self.windows(self, batch["image"])}
 
     def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         probabilities = self.windows(self, batch["image"]).exp()
         labels = self.comparison.update(batch["image"], probabilities, batch["label"], {})
         return {"labels": labels, "coarse": probabilities}
-
-    def on_test_epoch_end(self) -> None:
-        self.results = self.comparison.compute()  # here, while the processes can still be asked for their share
-
-    def configure_optimizers(self) -> Any:
-        return self.optimization.configure(self.network, self.trainer)

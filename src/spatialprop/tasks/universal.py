@@ -3,33 +3,28 @@
 from collections.abc import Mapping
 from typing import Any
 
-import pytorch_lightning as pl
-from torch import nn
+from torch import Tensor, nn
 
-from spatialprop.baselines import Baseline
-from spatialprop.data.example import LabelSet
-from spatialprop.tasks.comparison import Comparison
+from spatialprop.tasks.base import Parts, Task
 from spatialprop.tasks.refine import Refine, keep_classes_of
 
 
-class Universal(pl.LightningModule):
-    """Refine coarse maps that the refinements were not trained on: nothing is fitted here.
+class Universal(Task):
+    """Refine coarse maps that the refinements were not trained on. Nothing is fitted here.
 
     Each refinement gets every image and its coarse map; the baselines see them once.
 
     Args:
+        parts: Classes and baselines are used.
         refinements: Trained tasks by the names that their results get.
-        labels: The classes.
-        baselines: What they are compared with.
     """
 
-    def __init__(
-        self, refinements: Mapping[str, Refine], labels: LabelSet, baselines: Mapping[str, Baseline] | None = None
-    ) -> None:
-        super().__init__()
-        ours = {"coarse", *(baselines or {})} & refinements.keys()
-        if ours:
-            raise ValueError(f"the name {min(ours)!r} is taken; call that run otherwise, as in run={{my_name:DIR}}")
+    takes_coarse = True
+
+    def __init__(self, parts: Parts, refinements: Mapping[str, Refine]) -> None:
+        taken = {"coarse", *parts.baselines} & refinements.keys()
+        if taken:
+            raise ValueError(f"the name {min(taken)!r} is taken; give that run another, as in run={{my_name:DIR}}")
         restricted = {refinement.restrict for refinement in refinements.values()}
         if len(restricted) != 1:
             raise ValueError(
@@ -38,15 +33,12 @@ class Universal(pl.LightningModule):
                 if refinements
                 else "give at least one run"
             )
+        super().__init__(parts, nn.ModuleList(refinements.values()), tuple(refinements))
         self.refinements = dict(refinements)
-        self.labels = labels
         self.restrict = restricted.pop()
-        self.results: dict[str, Any] = {}  # what `metrics.json` holds, once tested
-        self.comparison = Comparison(labels, tuple(refinements), baselines or {})
-        self._moved_along = nn.ModuleList(refinements.values())
 
-    def on_test_epoch_start(self) -> None:
-        self.comparison.reset()
+    def predict(self, batch: Any) -> dict[str, Tensor]:
+        raise NotImplementedError("a comparison of trained runs is tested, never validated")
 
     def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         image, coarse = batch["image"], batch["coarse"]
@@ -57,6 +49,3 @@ class Universal(pl.LightningModule):
         given = keep_classes_of(coarse, coarse.log()).exp() if self.restrict else coarse
         labels = self.comparison.update(image, given, batch["label"], chosen)
         return {"labels": labels, "coarse": coarse}
-
-    def on_test_epoch_end(self) -> None:
-        self.results = self.comparison.compute()  # here, while the processes can still be asked for their share

@@ -1,4 +1,4 @@
-"""Images that are too large for the memory, one overlapping window after the other."""
+"""Inference in overlapping windows, for images that are too large for the memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ from itertools import product
 import torch
 from torch import Tensor
 
-# Windows begin where every network here begins a cell of its own, so that the same pixels are pooled together as in the
-# whole image. What a window cannot see is all that changes.
+# A multiple of every network's stride, so that windows pool the same pixels together as the whole image does and
+# differ from it by their missing surroundings only.
 GRID = 32
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Apply a network to windows of an image and blend what it gives.
+    """Apply a network to windows of an image and blend the results.
 
     Args:
         size: Side of a window, a multiple of 32; None takes the image as a whole.
-        overlap: How far neighbouring windows overlap, at least, a multiple of 32. There their probabilities are mixed;
-            each window counts the less, the nearer its edge is.
+        overlap: Minimum overlap of neighbouring windows, a multiple of 32. There their probabilities are blended, with
+            weights that fall towards each window's edge.
 
     Example:
         >>> brightness = torch.linspace(0.1, 0.9, 100).expand(1, 2, 70, 100)
@@ -41,7 +41,7 @@ class Windows:
             )
 
     def __call__(self, log_probabilities: Callable[..., Tensor], *maps: Tensor) -> Tensor:
-        """What a network gives for `maps` (N, C, H, W), all of one size. (N, any number of channels, H, W)"""
+        """The blended result for `maps` (N, C, H, W), all of one size. (N, any number of channels, H, W)"""
         height, width = maps[0].shape[-2:]
         if self.covers(height, width):
             return log_probabilities(*maps)
@@ -59,18 +59,18 @@ class Windows:
         return blended.clamp_min(torch.finfo(blended.dtype).tiny).log()
 
     def covers(self, height: int, width: int) -> bool:
-        """Whether one window holds a whole image."""
+        """Whether a whole image fits into one window."""
         return self.size is None or (height <= self.size and width <= self.size)
 
     def affinity(self, affinity: Callable[..., Tensor], pixel: tuple[int, int], *maps: Tensor) -> Tensor:
-        """What `pixel` listens to in the window that has it most nearly in its middle, and to nothing outside. (H, W)
+        """The affinity of `pixel` within the window whose centre is nearest to it; zero outside of that. (H, W)
 
-        `affinity` says that of a window, given its share of `maps` and the pixel's place in it.
+        `affinity` is called with the window's part of `maps` and the pixel's position in it.
         """
         size = maps[0].shape[-2:]
         rows, columns = self._around(pixel, *size)
         place = (pixel[0] - rows.start, pixel[1] - columns.start)
-        with torch.inference_mode(False):  # an affinity is found by differentiation
+        with torch.inference_mode(False):  # the affinity is a gradient
             whole = maps[0].new_zeros(size)
             whole[rows, columns] = affinity(*(one[..., rows, columns].clone() for one in maps), place)
         return whole
@@ -92,7 +92,7 @@ class Windows:
         return [slice(start, min(start + self.size, length)) for start in starts]
 
     def _weights(self, spans: list[slice], length: int, like: Tensor) -> list[Tensor]:
-        """For each window the share that it has in each pixel: ramps over the overlap that add up to one. (length,)"""
+        """The weight of each window at each pixel: ramps over the overlap that add up to one. (length,)"""
         places = torch.arange(length, device=like.device, dtype=torch.float32) + 0.5
         ramps = []
         for span in spans:

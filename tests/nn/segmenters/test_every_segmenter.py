@@ -91,9 +91,7 @@ def test_any_size_gives_logits_at_the_stride(name, network, size):
 
 @pytest.mark.parametrize("size", [(1, 1), (33, 17)])
 @torch.no_grad()
-def test_features_come_with_the_same_logits(name, network, size):
-    if name == "unet":
-        pytest.skip("gives its features alone")
+def test_features_come_with_the_same_logits(network, size):
     logits, features = network.forward_with_features(image(*size))
     assert torch.equal(logits, network(image(*size)))
     cells = [-(-side // getattr(network, "feature_stride", 8)) for side in size]
@@ -175,9 +173,7 @@ def test_wrong_input_is_named(network, shape):
         network(torch.rand(shape))
 
 
-def test_bytes_are_refused(name, network):
-    if name == "unet":
-        pytest.skip("has no such check")
+def test_bytes_are_refused(network):
     with pytest.raises(TypeError, match=r"image must be floating point from 0 to 1; got torch\.uint8"):
         network(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
 
@@ -199,8 +195,6 @@ def mean_network(network):
 @torch.no_grad()
 def test_maps_tile_the_image(name, network, width, what):
     """Each sample looks at the middle of its cell (half-pixel centres), whether or not the image divides."""
-    if name == "unet" and what == "features":
-        pytest.skip("one map with the logits")
     network = mean_network(network)
     look = network if what == "logits" else lambda pixels: network.forward_with_features(pixels)[1]
     ramp = torch.linspace(0.6, 1.0, width)

@@ -6,12 +6,12 @@ import torch
 from torch.nn import functional as F
 
 from spatialprop.nn.guidance.vgg16 import VGG16Guidance
-from spatialprop.nn.published.weights import load_state, load_weights
+from spatialprop.nn.published import load_state, load_weights
 from spatialprop.nn.segmenters import Context, DeepLabResNet101, DeepLabVGG, FCN8s, FrontEnd, deeplab, fcn8s, frontend
 from spatialprop.nn.segmenters.cells import read_at_cells
 from spatialprop.nn.segmenters.pixels import IMAGENET_MEAN, IMAGENET_STD
 from spatialprop.nn.segmenters.vgg import torchvision_key_map
-from tests.nn.caffemodels import caffemodel, layers_of
+from tests.nn.published.caffemodels import caffemodel, layers_of
 from tests.nn.segmenters import published_networks as published
 
 WHOLE = [

@@ -5,10 +5,10 @@ from importlib import import_module
 
 # Each is a module <name> beside this file, with `add_arguments(parser)` and `run(options) -> exit code`.
 COMMANDS = {
-    "get": "say where a data set comes from and on which terms; download what anybody may",
-    "check": "look at every file of a data set: what is missing, broken or out of range, and how often classes occur",
-    "convert": "write a data set as a folder of images and labels, so that aligning and decoding is done once",
-    "predict": "write a segmenter's coarse maps for a data set, so that training need not run the segmenter",
+    "get": "print a data set's source and terms of use; download it if that takes no registration",
+    "check": "read every file of a data set: list what is missing, broken or out of range, and count classes",
+    "convert": "write a data set as a folder of images and labels, so that it is aligned and decoded once",
+    "predict": "write a segmenter's coarse maps of a data set, so that training need not run the segmenter",
     "submit": "pack results on VOC's test images for its evaluation server",
 }
 

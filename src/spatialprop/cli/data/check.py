@@ -1,4 +1,4 @@
-"""`spatialprop data check`: what a data set holds, and everything that is wrong with it."""
+"""`spatialprop data check`: statistics of a data set, and all problems with its files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spatialprop.data import Examples, LabelSet, Splits
-    from spatialprop.data.tools.inspection import SplitReport
+    from spatialprop.data.tools import SplitReport
 
 EXAMPLES = """examples:
   spatialprop data check folder root=DIR
@@ -18,7 +18,7 @@ Exit code 1 if anything is broken."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="a config of conf/data: folder, voc, helen, camvid, cityscapes, synthetic")
+    parser.add_argument("name", help="a config of conf/data, such as folder or voc")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings of that config, such as root=DIR")
     parser.add_argument(
         "--sheet", type=Path, metavar="PNG", help="a picture of some examples; data_<name>.png if left out"
@@ -30,14 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from spatialprop.cli.data.config import compose_config, data_overrides, open_splits
     from spatialprop.cli.data.sheet import write_sheet
-    from spatialprop.data.sets.pairs import tolerate_missing
+    from spatialprop.data.sets import tolerate_missing
 
     if options.examples < 1 or options.workers < 1:
         raise ValueError(f"--examples and --workers must be at least 1; got {options.examples}, {options.workers}")
     config = compose_config(data_overrides(options.name, options.settings))
     with tolerate_missing():
         splits = open_splits(config)
-    parts = {name: examples for name, examples in splits._asdict().items() if not _is_again(name, splits)}
+    parts = splits.distinct
     reports = {name: _inspect(name, examples, options.workers) for name, examples in parts.items()}
 
     print(_splits_table(reports))
@@ -54,15 +54,10 @@ def run(options: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def _is_again(name: str, splits: Splits) -> bool:
-    """Whether test is nothing but val."""
-    return name == "test" and list(splits.test.names) == list(splits.val.names)
-
-
 def _inspect(name: str, examples: Examples, workers: int) -> SplitReport:
     from tqdm import tqdm
 
-    from spatialprop.data.tools.inspection import SplitReport, inspect_split
+    from spatialprop.data.tools import SplitReport, inspect_split
 
     report = SplitReport()
     for report in tqdm(inspect_split(examples, workers), total=len(examples), desc=name, unit="image"):  # noqa: B007
@@ -71,7 +66,7 @@ def _inspect(name: str, examples: Examples, workers: int) -> SplitReport:
 
 
 def _splits_table(reports: Mapping[str, SplitReport]) -> str:
-    from spatialprop.report.tables import Table, percent
+    from spatialprop.report import Table, percent
 
     rows = [
         [
@@ -98,8 +93,8 @@ def _sizes(report: SplitReport) -> str:
 
 
 def _classes_table(reports: Mapping[str, SplitReport], labels: LabelSet) -> str:
-    """How much of the pixels that count each class has, and in how many images it is."""
-    from spatialprop.report.tables import Table
+    """The share of each class in the pixels that count, and the number of images that hold it."""
+    from spatialprop.report import Table
 
     heading = ["class"]
     for name in reports:
@@ -114,9 +109,9 @@ def _classes_table(reports: Mapping[str, SplitReport], labels: LabelSet) -> str:
 
 
 def _remarks(reports: Mapping[str, SplitReport], splits: Splits) -> list[str]:
-    """What is no fault but worth knowing."""
+    """Remarks on facts that are no problems."""
     lines = []
-    if _is_again("test", splits):
+    if "test" not in splits.distinct:
         lines.append("test is the same as val.")
     for name, report in reports.items():
         absent = [title for index, title in enumerate(splits.labels.classes) if report.images_with[index] == 0]

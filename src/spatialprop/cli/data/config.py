@@ -1,4 +1,4 @@
-"""Data sets by the names that they have in conf/data, from the command line."""
+"""Configs of data sets from the command line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         with initialize_config_dir(str(CONF.resolve()), version_base="1.3"):
             return compose("train", list(overrides))
     except HydraException as error:
-        hint = what_exists(overrides, "train", CONF)
+        hint = what_exists(overrides, "train")
         raise ValueError(hint or " ".join(str(error).split())) from None
 
 
@@ -42,7 +42,7 @@ def data_overrides(name: str, settings: Sequence[str]) -> list[str]:
 
 
 def open_splits(config: DictConfig) -> Splits:
-    """The data set that a config names, without importing what only training needs."""
+    """The data set that a config names, without the imports that only training needs."""
     from hydra.utils import instantiate
 
     splits: Splits = unwrapped(lambda: instantiate(config.data))
@@ -50,7 +50,7 @@ def open_splits(config: DictConfig) -> Splits:
 
 
 def unwrapped(make: Callable[[], T]) -> T:
-    """What `make` gives; where Hydra wraps an error of ours into its own, ours comes out."""
+    """The result of `make`; an error of ours is raised as it is, not wrapped into one of Hydra's."""
     from hydra.errors import InstantiationException
     from omegaconf.errors import MissingMandatoryValue
 

@@ -6,7 +6,7 @@ from pathlib import Path
 EXAMPLES = """examples:
   spatialprop data convert helen root=DIR points=DIR/points.csv --to ALIGNED
   python train.py data=folder data.root=ALIGNED
-What is there already is skipped: give another folder after changing settings."""
+Images that exist are skipped: give another folder after changing settings."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,16 +20,14 @@ def run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from spatialprop.cli.data.config import compose_config, data_overrides, open_splits
-    from spatialprop.data.tools.conversion import convert_split, write_label_set
+    from spatialprop.data.tools import claim_folder, convert_split
 
     if options.workers < 1:
         raise ValueError(f"--workers must be at least 1; got {options.workers}")
     splits = open_splits(compose_config(data_overrides(options.name, options.settings)))
-    write_label_set(splits.labels, options.to)
+    claim_folder(options.to, splits.labels)
     written = 0
-    for name, examples in splits._asdict().items():
-        if name == "test" and list(examples.names) == list(splits.val.names):
-            continue  # data=folder tests on val where there is no test
+    for name, examples in splits.distinct.items():
         converted = convert_split(examples, options.to / name, options.workers)
         written += sum(tqdm(converted, total=len(examples), desc=name, unit="image"))
     print(f"{written} images written to {options.to}; to use them: data=folder data.root={options.to}")

@@ -1,4 +1,4 @@
-"""`spatialprop data get`: where a data set comes from, and as much of it as may be downloaded."""
+"""`spatialprop data get`: print the source of a data set, and download what is free to download."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spatialprop.data.tools.sources import Archive
+    from spatialprop.data.sets import Archive
 
 EXAMPLES = """examples:
   spatialprop data get voc --to DIR
@@ -15,7 +15,7 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="voc, sbd (more masks for voc), helen, camvid, cityscapes, folder or synthetic")
+    parser.add_argument("name", help="a data set, such as voc, or sbd (more masks for voc)")
     parser.add_argument("--to", type=Path, metavar="DIR", help="download and unpack into this folder")
     parser.add_argument(
         "--mirror", metavar="URL", help="an address that holds the same archive; its checksum must be the published one"
@@ -23,11 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from spatialprop.data.tools.sources import SOURCES
+    from spatialprop.data.sets import sources
 
-    if options.name not in SOURCES:
-        raise ValueError(f"there is no data set {options.name!r} to get; there are {', '.join(SOURCES)}")
-    source = SOURCES[options.name]
+    known = sources()
+    if options.name not in known:
+        raise ValueError(f"there is no data set {options.name!r} to get; there are {', '.join(known)}")
+    source = known[options.name]
     root = options.to if options.to is not None else "DIR"
     print(f"{options.name}: {source.page}\nTerms: {source.terms}.")
     for archive in source.archives:
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     if source.archives and options.to is None:
         print(f"To download it: spatialprop data get {options.name} --to DIR")
     elif options.to is not None and not source.archives and source.steps:
-        print("Nothing of it may or can be downloaded for you.")
+        print("Nothing of it can be downloaded for you.")
     for number, step in enumerate(source.steps, start=1):
         print(f"{number}. {step.format(root=root)}")
     if source.check is not None:
@@ -49,7 +50,7 @@ def _get(archive: Archive, address: str, folder: Path) -> None:
     """Download and unpack an archive, each with a progress bar."""
     from tqdm import tqdm
 
-    from spatialprop.data.tools.unpack import unpack
+    from spatialprop.data.tools import unpack
     from spatialprop.download import fetch
 
     target = folder / archive.name

@@ -1,4 +1,4 @@
-"""`spatialprop data predict`: a segmenter's coarse maps, once and for all."""
+"""`spatialprop data predict`: write a segmenter's coarse maps of a data set."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ EXAMPLES = """examples:
   spatialprop data predict data=folder data.root=DIR segmenter.checkpoint=outputs/segment/RUN --to COARSE trainer=gpu
 then:
   python train.py data=voc data.root=DIR data.coarse=COARSE segmenter=files
-What is there already is skipped: after an interruption, give the same command again."""
+Maps that exist are skipped: after an interruption, give the same command again."""
 
-MADE_BY = "segmenter.json"  # lies beside the maps and says what made them
+MADE_BY = "segmenter.json"  # lies beside the maps and names their segmenter
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,12 +37,12 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from spatialprop.data import CoarseFiles
-    from spatialprop.data.sets.pairs import PairedImages
+    from spatialprop.data.sets import FileExamples
     from spatialprop.experiment.coarse import coarse_device, loaded_segmenter, predict
 
     splits = open_splits(config)
     parts = [getattr(splits, name) for name in options.splits]
-    if not all(isinstance(part, PairedImages) for part in parts):
+    if not all(isinstance(part, FileExamples) for part in parts):
         raise ValueError(
             f"data={splits.labels.name} lies in no files, and reads no coarse maps from any; choose another data set"
         )
@@ -53,14 +53,14 @@ def run(options: argparse.Namespace) -> int:
     torch.manual_seed(config.seed)
     written = 0
     for part in parts:
-        split_of = {pair.name: pair.split for pair in part.pairs}
+        split_of = {entry.name: entry.split for entry in part.entries}
         written += predict(network, part, CoarseFiles(options.to, splits.labels, split_of), device)
     print(f"{written} coarse maps written to {options.to}; to use them: data.coarse={options.to} segmenter=files")
     return 0
 
 
 def _made_by(config: DictConfig, network: nn.Module, data: str) -> dict[str, Any]:
-    """The segmenter, so that no folder ever mixes the maps of two."""
+    """The description of the segmenter, so that no folder mixes the maps of two."""
     from omegaconf import OmegaConf
 
     digest = hashlib.sha256()
@@ -73,8 +73,8 @@ def _made_by(config: DictConfig, network: nn.Module, data: str) -> dict[str, Any
 
 
 def _claim(folder: Path, made_by: dict[str, Any]) -> None:
-    """Write down what makes the maps in a folder, or see that it is what made those that are there."""
-    from spatialprop.data.files import write_beside
+    """Write the description of the segmenter into the folder; refuse a folder with another one's maps."""
+    from spatialprop.files import write_beside
 
     path = folder / MADE_BY
     if path.is_file():
@@ -91,6 +91,8 @@ def _claim(folder: Path, made_by: dict[str, Any]) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.glob("*/*.np[yz]")):
-        raise ValueError(f"{folder} holds coarse maps, but no {MADE_BY} that says what made them; give another folder")
+        raise ValueError(
+            f"{folder} holds coarse maps, but no {MADE_BY} that names their segmenter; give another folder"
+        )
     with write_beside(path) as file:
         file.write((json.dumps(made_by, indent=2) + "\n").encode())

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from spatialprop.cli.data.config import compose_config, data_overrides, unwrapped
-    from spatialprop.data.tools.submission import check_predictions, write_submission
+    from spatialprop.data.tools import check_predictions, write_submission
 
     config = compose_config(data_overrides(options.name, options.settings))
     root = unwrapped(lambda: str(config.data.root))

@@ -1,10 +1,10 @@
-"""Training's coarse maps made as bad as those that will be met."""
+"""Random errors in the coarse maps of training images, like those on images that the segmenter has not seen."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# Cells of the coarse map that share one error: two sizes, since segmenters err in spots and in regions.
+# Sizes of errors in cells of the coarse map: segmenters err in spots and in whole regions.
 ERROR_CELLS = (2, 5)
 SHIFT_CELLS = 3
 
@@ -12,9 +12,9 @@ SHIFT_CELLS = 3
 class DegradeCoarse:
     """Worsen a coarse map at random, differently each time it is seen.
 
-    A segmenter has seen its training images, so it errs less on them than on others; a refinement trained on such maps
-    learns to change too little. Here, each time, the map becomes less certain or more, regions of it lean to other
-    classes, and its borders move.
+    A segmenter makes fewer errors on its own training images than on others, and a refinement trained on such maps
+    learns to change too little. Each time, the map becomes more or less certain, smooth noise favours other classes in
+    some regions, and borders move.
 
     Args:
         doubt: The map is raised to a power between 1 - doubt and 1 + 0.3 doubt.
@@ -51,7 +51,7 @@ class DegradeCoarse:
         if self.errors:
             size_of_errors = rng.uniform(0, self.errors)
             noise = sum(_smooth(rng, len(shares), size, cells) for cells in ERROR_CELLS)
-            # Up from 0.002, or no noise could bring up a class that the map rules out.
+            # At least 0.002: no noise could raise a probability of zero.
             shares = np.maximum(shares, 2e-3) * np.exp(np.float32(size_of_errors) * noise)
         if self.shift:
             across, down = np.float32(self.shift) * _smooth(rng, 2, size, SHIFT_CELLS)
@@ -66,6 +66,6 @@ class DegradeCoarse:
 
 
 def _smooth(rng: np.random.Generator, maps: int, size: tuple[int, ...], cells: int) -> NDArray[np.float32]:
-    """Standard normal noise, one value for so many cells, smooth in between. (maps, h, w)"""
+    """Standard normal noise with one value every `cells` cells, smooth in between. (maps, h, w)"""
     rough = rng.normal(size=(maps, max(2, -(-size[0] // cells)), max(2, -(-size[1] // cells)))).astype(np.float32)
     return np.stack([cv2.resize(of_map, (size[1], size[0]), interpolation=cv2.INTER_LINEAR) for of_map in rough])

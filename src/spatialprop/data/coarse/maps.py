@@ -1,4 +1,4 @@
-"""Where examples get their coarse maps from."""
+"""Coarse maps of examples: computed, or read from files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.data.example import Example, Examples, LabelSet
-from spatialprop.data.files import write_beside
-from spatialprop.data.readers import read_coarse
+from spatialprop.data.example import Example, Examples
+from spatialprop.data.label_files import read_coarse
+from spatialprop.data.label_set import LabelSet
+from spatialprop.files import write_beside
 
 
 class WithCoarse:
@@ -42,12 +43,12 @@ class WithCoarse:
 
 
 class CoarseFiles:
-    """Coarse maps in a folder, `<name>.npz` each, or `<split>/<name>.npz` where each image's split is told.
+    """Coarse maps in a folder, `<name>.npz` each, or `<split>/<name>.npz` where `splits` are given.
 
     Args:
-        folder: Where they lie.
+        folder: The folder of the maps.
         labels: The classes.
-        splits: The split of each image by name; the data sets look for their coarse maps in a folder of that name.
+        splits: The split of each image by name.
     """
 
     def __init__(self, folder: Path, labels: LabelSet, splits: Mapping[str, str] | None = None) -> None:
@@ -63,7 +64,7 @@ class CoarseFiles:
         return read_coarse(self.path(example.name), self._labels)
 
     def write(self, name: str, probabilities: NDArray[np.uint8]) -> None:
-        """Keep a map of probabilities x 255. (K, h, w)"""
+        """Write a map of probabilities x 255. (K, h, w)"""
         path = self.path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with write_beside(path) as file:

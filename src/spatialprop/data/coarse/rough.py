@@ -1,24 +1,24 @@
-"""Rough masks made of the truth, for a refinement that is to mend anybody's."""
+"""Rough masks made from the truth, to train a refiner that takes masks from any source."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from spatialprop.data.coarse.simulate import bend
-from spatialprop.data.example import VOID
+from spatialprop.data.label_set import VOID
 
-TRUE = 0.3  # of the rough masks are not bent at all: what is right must come out as it went in
+TRUE = 0.3  # share of rough masks with exact borders: a refiner must also learn to leave a correct mask alone
 
 
 class RoughTruth:
-    """Show the truth of some patches as rough masks, in place of their coarse maps.
+    """Replace the coarse maps of some patches by rough masks made from the truth.
 
-    The coarse maps of a few segmenters are all of one kind: cells of one size, in doubt along a band of one width. Here
-    borders move by more or less, and then, in equal parts, the map is either averaged over cells of a random side, as
-    a segmenter of that stride would give it, or it stays a label map, which is blurred as the refiner blurs those.
+    The coarse maps of a few segmenters are all alike: cells of one size, uncertain in a band of one width. Here borders
+    are displaced by a random amount. Then half of the maps are averaged over cells of a random size, as a segmenter of
+    that stride would; the others stay label maps and are blurred as the refiner blurs label maps.
 
     Args:
-        share: Share of the patches that are shown so.
+        share: Share of the patches whose map is replaced.
         cells: Largest side of a cell in pixels. Borders move by typically 0.4 of a side at most, and labels are blurred
             by a Gaussian of a quarter of it, at least 2 pixels.
 
@@ -43,7 +43,7 @@ class RoughTruth:
         """Probabilities in place of `coarse`, both (K, h, w), for a patch whose truth is `label` (h, w)."""
         if rng.random() >= self.share:
             return coarse
-        # The truth says nothing where it is void; there the segmenter's word counts.
+        # Where the truth is void, the segmenter's most likely class stands in.
         labels = np.where(label == VOID, coarse.argmax(axis=0), label).astype(np.uint8)
         cell = float(np.exp(rng.uniform(np.log(4), np.log(self.cells))))
         if rng.random() >= TRUE:
@@ -58,10 +58,10 @@ class RoughTruth:
 
 
 def softened(certain: NDArray[np.float32], deviation: float) -> NDArray[np.float32]:
-    """Half of each share stays, half is spread by a Gaussian: what the refiner makes of label maps. (K, h, w)"""
+    """The mean of one-hot labels and their Gaussian blur, as the refiner treats label maps. (K, h, w)"""
     side = 2 * max(1, round(2.5 * deviation)) + 1
-    spread = [cv2.GaussianBlur(one, (side, side), deviation, borderType=cv2.BORDER_REPLICATE) for one in certain]
-    return np.asarray((certain + np.stack(spread)) / 2, np.float32)
+    blurred = [cv2.GaussianBlur(one, (side, side), deviation, borderType=cv2.BORDER_REPLICATE) for one in certain]
+    return np.asarray((certain + np.stack(blurred)) / 2, np.float32)
 
 
 def _in_cells(certain: NDArray[np.float32], cell: float) -> NDArray[np.float32]:

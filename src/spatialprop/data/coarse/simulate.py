@@ -1,4 +1,4 @@
-"""Coarse maps made from labels, as a segmenter that sees an eighth of the resolution might give them."""
+"""Coarse maps simulated from labels, like those of a segmenter at an eighth of the resolution."""
 
 import zlib
 
@@ -6,14 +6,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.data.example import VOID, Example
+from spatialprop.data.example import Example
+from spatialprop.data.label_set import VOID
 
 
 class SimulatedCoarse:
     """Coarse probabilities for images that no segmenter has seen.
 
     The label map is bent by a smooth random displacement, averaged over cells of `stride` pixels, blurred, and made
-    less certain in places. An image gets the same map whenever it is asked for.
+    less certain in places. The map of an image depends on its name and the seed alone.
 
     Args:
         classes: Number of classes K.
@@ -53,7 +54,7 @@ class SimulatedCoarse:
 
 
 def bend(label: NDArray[np.uint8], shift: float, knots: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A label map (H, W) moved by a displacement that is smooth between `knots` and typically `shift` pixels there."""
+    """Move a label map (H, W) by a smooth displacement of typically `shift` pixels at each of `knots`."""
     height, width = label.shape
     moved = cv2.resize(rng.normal(0, shift, (*knots, 2)).astype(np.float32), (width, height))
     rows, columns = np.mgrid[:height, :width].astype(np.float32)

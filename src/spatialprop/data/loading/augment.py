@@ -1,4 +1,4 @@
-"""Changes that make one training image many: flips for everything, colour for the image alone."""
+"""Random flips of image, label and coarse map, and random colours of the image."""
 
 import os
 import random
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 class Augment:
     """Mirror a sample and shift its colours.
 
-    Every sample is drawn from a seed of its own: albumentations' own random state ignores the global seed, repeats
-    itself between workers and from epoch to epoch.
+    Every sample has its own seed: the random state of albumentations ignores the global seed, and repeats itself in
+    each worker and epoch.
 
     Args:
         flip: Probability of a left-right mirror image.
@@ -55,7 +55,7 @@ class Augment:
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32] | None]:
         """Augment an image (h, w, 3), its label (h, w) and its coarse map (K, h, w) alike.
 
-        `in_mirror` says what each label is in a left-right mirror image (256,): a left eye becomes a right one.
+        `in_mirror` (256,) is the label in a left-right mirror image of each label: a left eye becomes a right one.
         """
         rng = np.random.default_rng(seed)
         # Slices, not albumentations: OpenCV 5 flips no more than 128 classes.

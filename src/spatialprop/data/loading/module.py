@@ -1,4 +1,4 @@
-"""The loaders that Lightning asks for."""
+"""The data loaders for Lightning."""
 
 import multiprocessing
 from typing import Any
@@ -8,13 +8,13 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from spatialprop.data.coarse.degrade import DegradeCoarse
-from spatialprop.data.coarse.rough import RoughTruth
+from spatialprop.data.coarse import DegradeCoarse, RoughTruth
+from spatialprop.data.example import Splits
 from spatialprop.data.loading.augment import Augment
-from spatialprop.data.loading.kept import Kept
+from spatialprop.data.loading.batches import ProcessShare, ShuffledBatches, collate
+from spatialprop.data.loading.in_memory import InMemory
 from spatialprop.data.loading.patches import Patches
-from spatialprop.data.loading.samples import Share, ShuffledBatches, TrainingPatches, WholeSamples, collate
-from spatialprop.data.sets.splits import Splits
+from spatialprop.data.loading.samples import TrainingPatches, WholeSamples
 
 
 class DataModule(pl.LightningDataModule):
@@ -28,12 +28,12 @@ class DataModule(pl.LightningDataModule):
         batch_size: Patches in a batch, on each process.
         per_image: Patches of each image in an epoch.
         workers: Processes that make samples; 0 makes them in the training process.
-        repeat_batches: Train on the first so many batches again and again, None on all.
+        repeat_batches: Train on this number of first batches again and again, None for all batches.
         with_coarse: Whether samples hold the coarse map.
         degrade: Worsens the coarse maps of patches; None leaves them as they are.
-        rough: Shows the truth of some patches as rough masks; None of none.
+        rough: Replaces some coarse maps by rough masks made from the truth; None replaces none.
         most_classes: Classes of a patch that stay apart, see `merge_classes`; None for all.
-        memory: Megabytes of training images that each process keeps, so as not to read or draw them again.
+        memory: Megabytes of training images that each process keeps in memory, so that they are read or drawn once.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class DataModule(pl.LightningDataModule):
         self.repeat_batches = repeat_batches
         self.with_coarse = with_coarse
         self.training = TrainingPatches(
-            Kept(splits.train, memory),
+            InMemory(splits.train, memory),
             patches,
             augment,
             seed=seed,
@@ -91,7 +91,7 @@ class DataModule(pl.LightningDataModule):
         return self._whole(WholeSamples(self.splits.test, self.with_coarse))
 
     def _whole(self, samples: WholeSamples) -> DataLoader[Any]:
-        return self._loader(samples, batch_size=1, sampler=Share(len(samples), **self._share()))
+        return self._loader(samples, batch_size=1, sampler=ProcessShare(len(samples), **self._share()))
 
     def _loader(self, samples: Any, **batching: Any) -> DataLoader[Any]:
         return DataLoader(

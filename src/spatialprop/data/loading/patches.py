@@ -1,4 +1,4 @@
-"""Which part of an image becomes a training sample."""
+"""The choice of the part of an image that becomes a training sample."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.data.example import VOID
+from spatialprop.data.label_set import VOID
 
 
 class Window(NamedTuple):
@@ -82,7 +82,7 @@ class WholeImages:
 def multi_label_positions(label: NDArray[np.uint8], side: int) -> NDArray[np.bool_]:
     """Where a square window may have its top left corner so that it holds more than one label. (H', W')
 
-    Every position is known, so that no window is ever drawn in vain, at a cost that no number of classes raises.
+    With all positions known, no draw is rejected; the cost does not depend on the number of classes.
     """
     size = min(side, label.shape[0]), min(side, label.shape[1])
     lowest = _over_windows(np.minimum, label, size)  # VOID is above every class

@@ -1,4 +1,4 @@
-"""Faces brought to one place, size and upright stance by their key points."""
+"""Alignment of faces by their key points: to one position, size and orientation."""
 
 import csv
 from pathlib import Path
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.data.example import VOID
+from spatialprop.data.label_set import VOID
 
 Points = NDArray[np.float64]  # (5, 2), x and y; the centre of the top left pixel is (0, 0)
 Similarity = NDArray[np.float64]  # (2, 3): rotation and scale, and a shift
@@ -27,12 +27,12 @@ def similarity(source: Points, target: Points) -> Similarity:
     """
     source_centre, target_centre = source.mean(axis=0), target.mean(axis=0)
     centred = source - source_centre
-    spread = (centred**2).sum()
-    if spread == 0:
+    variance = (centred**2).sum()
+    if variance == 0:
         raise ValueError("all key points are one and the same")
     left, strength, right = np.linalg.svd((target - target_centre).T @ centred)
     keep = np.array([1.0, np.sign(np.linalg.det(left @ right))])  # a mirror image is no rotation
-    matrix = (left * keep) @ right * ((strength * keep).sum() / spread)
+    matrix = (left * keep) @ right * ((strength * keep).sum() / variance)
     return np.column_stack([matrix, target_centre - matrix @ source_centre])
 
 
@@ -40,7 +40,7 @@ def mean_shape(shapes: NDArray[np.float64], size: int) -> Points:
     """The mean of many faces' key points (n, 5, 2), of their mean size, in the middle of a square of `size` pixels.
 
     Faces are turned and scaled onto the mean until it stays the same (generalised Procrustes analysis), so that
-    neither large nor tilted faces bend it; it stands as the faces do on average.
+    neither large nor tilted faces distort it; its orientation is that of the faces on average.
     """
     centred = shapes - shapes.mean(axis=1, keepdims=True)
     sizes = np.sqrt((centred**2).sum(axis=(1, 2)))
@@ -62,7 +62,7 @@ def _unit(shape: Points) -> Points:
 
 
 def warp(array: NDArray[np.uint8], transform: Similarity, size: int) -> NDArray[np.uint8]:
-    """An image (H, W[, 3]) through a similarity, bilinear, on a square of `size` pixels; its edge goes on beyond it."""
+    """An image (H, W[, 3]) through a similarity, bilinear, to a square of `size` pixels; edges are repeated."""
     warped = cv2.warpAffine(array, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(warped, np.uint8)
 
@@ -84,7 +84,7 @@ def centred(image_size: tuple[int, int], size: int) -> Similarity:
 
 
 def classes_of(soft: NDArray[np.uint8], beyond: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
-    """The most likely class of soft label maps (K, H, W), of equals the first; VOID `beyond` the image. (H, W)"""
+    """The most likely class of soft label maps (K, H, W), the first of equals; VOID `beyond` the image. (H, W)"""
     classes = soft.argmax(axis=0).astype(np.uint8)
     return classes if beyond is None else np.where(beyond, np.uint8(VOID), classes)
 

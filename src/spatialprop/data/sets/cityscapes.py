@@ -1,15 +1,17 @@
-"""Cityscapes with its fine labels, the 34 ids of its files made the 19 classes that it is scored on."""
+"""Cityscapes with its fine labels; the 34 ids of its files are mapped to the 19 classes that are scored."""
 
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.data.example import VOID, LabelSet
-from spatialprop.data.readers import read_indices
-from spatialprop.data.sets.pairs import Pair, PairedImages, with_coarse_from
+from spatialprop.data.example import Splits
+from spatialprop.data.label_set import VOID, LabelSet
+from spatialprop.data.sets.file_examples import FileExamples, ImageEntry, with_coarse_from
+from spatialprop.data.sets.source import Source
+from spatialprop.maskfiles import read_indices
 
-# The official table: every id that files hold, and the class it is trained and scored as. VOID: not at all.
+# The official table: every id in the files, and its class; VOID is neither trained on nor scored.
 TRAIN_ID = {
     0: VOID,  # unlabeled
     1: VOID,  # ego vehicle
@@ -56,14 +58,24 @@ LABELS = LabelSet(
 )  # fmt: skip
 SPLITS = ("train", "val", "test")
 _IMAGE, _LABEL = "_leftImg8bit.png", "_gtFine_labelIds.png"
+SOURCE = Source(
+    page="https://www.cityscapes-dataset.com/",
+    terms="research and teaching, not commercial; each user registers and agrees",
+    steps=(
+        "register at https://www.cityscapes-dataset.com/register/",
+        "download leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip",
+        "unpack both into {root}: it then holds leftImg8bit/ and gtFine/",
+    ),
+    check="spatialprop data check cityscapes root={root}",
+)
 
 
-class Cityscapes(PairedImages):
+class Cityscapes(FileExamples):
     """A split of Cityscapes: `leftImg8bit/{split}/{city}/*_leftImg8bit.png` and `gtFine/.../*_gtFine_labelIds.png`.
 
     Args:
         root: The folder that holds leftImg8bit and gtFine.
-        split: train (2975 images), val (500) or test (1525, whose labels are kept back: all VOID).
+        split: train (2975 images), val (500) or test (1525, whose labels are not published: all VOID).
         coarse: A folder of coarse maps, `{train,val,test}/<city>_<sequence>_<frame>.npz`.
     """
 
@@ -77,17 +89,17 @@ class Cityscapes(PairedImages):
                 f"{images} holds no <city>/*{_IMAGE}; unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip "
                 f"into one folder and give it as data.root=DIR, see `spatialprop data get cityscapes`"
             )
-        pairs = []
+        entries = []
         for image in found:
             name = image.name.removesuffix(_IMAGE)
             label = None if split == "test" else annotations / image.parent.name / f"{name}{_LABEL}"
-            pairs.append(Pair(name, split, image, label))
-        used = {pair.label for pair in pairs}
+            entries.append(ImageEntry(name, split, image, label))
+        used = {entry.label for entry in entries}
         unused = [] if split == "test" else [path for path in annotations.glob(f"*/*{_LABEL}") if path not in used]
-        super().__init__(LABELS, with_coarse_from(pairs, coarse), sorted(unused))
+        super().__init__(LABELS, with_coarse_from(entries, coarse), sorted(unused))
 
-    def _label(self, pair: Pair) -> NDArray[np.uint8] | None:
-        return None if pair.label is None else read_label_ids(pair.label)
+    def _label(self, entry: ImageEntry) -> NDArray[np.uint8] | None:
+        return None if entry.label is None else read_label_ids(entry.label)
 
 
 def read_label_ids(path: Path) -> NDArray[np.uint8]:
@@ -101,3 +113,8 @@ def read_label_ids(path: Path) -> NDArray[np.uint8]:
         )
     table = np.array([TRAIN_ID[index] for index in range(len(TRAIN_ID))], np.uint8)
     return np.asarray(table[ids], np.uint8)
+
+
+def cityscapes(*, root: str, test_split: str = "val", coarse: str | None = None) -> Splits:
+    """Cityscapes with its fine labels; those of `test_split=test` are not published."""
+    return Splits(*(Cityscapes(root, split, coarse) for split in ("train", "val", test_split)))

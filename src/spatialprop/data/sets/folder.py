@@ -1,15 +1,23 @@
-"""Anybody's data set: a folder of images, labels and, if there are any, a segmenter's coarse maps."""
+"""A data set of one's own: a folder of images, labels and, optionally, coarse maps of a segmenter."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from spatialprop.data.example import LabelSet
-from spatialprop.data.readers import IMAGE_SUFFIXES
-from spatialprop.data.sets.pairs import Listing, Pair, PairedImages, with_coarse_from
+from spatialprop.data.example import Splits
+from spatialprop.data.label_set import read_label_set
+from spatialprop.data.sets.file_examples import FileExamples, ImageEntry, Listing, with_coarse_from
+from spatialprop.data.sets.source import Source
+from spatialprop.maskfiles import IMAGE_SUFFIXES
+
+SOURCE = Source(
+    page="data/folder/README.md",
+    terms="yours",
+    steps=("put images, labels and dataset.json into {root} as that page says",),
+    check="spatialprop data check folder root={root}",
+)
 
 
-class ImageFolder(PairedImages):
+class ImageFolder(FileExamples):
     """The images of some splits of `root/{split}/{images,labels[,coarse]}`, with `root/dataset.json` beside.
 
     Labels are PNGs, 8-bit grey or palette, whose values are class indices. Coarse maps are `.npz` (key `probs`) or
@@ -28,34 +36,9 @@ class ImageFolder(PairedImages):
         if not splits:
             raise ValueError(f"give at least one split of {self.root}; those found are {_found(self.root)}")
         names = [splits] if isinstance(splits, str) else splits
-        pairs = [pair for split in names for pair in _pairs(self.root, split)]
-        unused = [path for split in names for path in _unused(self.root / split, pairs)]
-        super().__init__(labels, with_coarse_from(pairs, coarse), unused)
-
-
-def read_label_set(path: Path) -> LabelSet:
-    """Read a data set's `dataset.json`."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} does not exist; it must hold the data set's classes, such as "
-            '{"name": "pets", "classes": ["background", "cat"], "ignore_index": 255}'
-        )
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(fields, dict) or not isinstance(fields["classes"], list):
-            raise TypeError("it must be an object with a list of classes")
-        scored = fields.get("scored_classes")
-        return LabelSet(
-            name=str(fields.get("name", path.parent.name)),
-            classes=tuple(str(name) for name in fields["classes"]),
-            ignore_index=fields.get("ignore_index"),
-            scored_classes=None if scored is None else tuple(int(index) for index in scored),
-            mirrored=tuple((int(one), int(other)) for one, other in fields.get("mirrored", ())),
-        )
-    except KeyError as missing:
-        raise ValueError(f"{path} lacks the key {missing}") from None
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: {error}") from None
+        entries = [entry for split in names for entry in _entries(self.root, split)]
+        unused = [path for split in names for path in _unused(self.root / split, entries)]
+        super().__init__(labels, with_coarse_from(entries, coarse), unused)
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -74,12 +57,12 @@ def _found(root: Path) -> str:
     return ", ".join(sorted(path.parent.name for path in root.glob("*/images"))) or "none"
 
 
-def _pairs(root: Path, split: str) -> list[Pair]:
+def _entries(root: Path, split: str) -> list[ImageEntry]:
     folder, listing = root / split, Listing()
     if not (folder / "images").is_dir():
         raise FileNotFoundError(f"{folder / 'images'} does not exist; splits found in {root}: {_found(root)}")
     return [
-        Pair(
+        ImageEntry(
             image.stem,
             split,
             image,
@@ -90,7 +73,27 @@ def _pairs(root: Path, split: str) -> list[Pair]:
     ]
 
 
-def _unused(folder: Path, pairs: Sequence[Pair]) -> list[Path]:
+def _unused(folder: Path, entries: Sequence[ImageEntry]) -> list[Path]:
     """Label maps in a split's folder that no image belongs to."""
-    used = {pair.label for pair in pairs}
+    used = {entry.label for entry in entries}
     return [path for path in sorted((folder / "labels").glob("*.png")) if path not in used]
+
+
+def folder(
+    *,
+    root: str,
+    part: str | None = None,
+    train_splits: Sequence[str] = ("train",),
+    val_splits: Sequence[str] = ("val",),
+    test_splits: Sequence[str] | None = None,
+    coarse: str | None = None,
+) -> Splits:
+    """The folders of `root`, or of its folder `part`.
+
+    Unless `test_splits` are given, the test split is `test` if it exists, else `val`.
+    """
+    if part is not None:
+        root = str(Path(root, part))
+    if test_splits is None:
+        test_splits = ("test",) if (Path(root) / "test" / "images").is_dir() else val_splits
+    return Splits(*(ImageFolder(root, names, coarse) for names in (train_splits, val_splits, test_splits)))

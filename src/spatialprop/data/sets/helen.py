@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.data.example import LabelSet
-from spatialprop.data.readers import read_indices
+from spatialprop.data.example import Splits
+from spatialprop.data.label_set import LabelSet
 from spatialprop.data.sets.alignment import (
     COLUMNS,
     KEY_POINTS,
@@ -21,7 +21,9 @@ from spatialprop.data.sets.alignment import (
     similarity,
     warp,
 )
-from spatialprop.data.sets.pairs import Pair, PairedImages, check_size, with_coarse_from
+from spatialprop.data.sets.file_examples import FileExamples, ImageEntry, check_size, with_coarse_from
+from spatialprop.data.sets.source import Source
+from spatialprop.maskfiles import read_indices
 
 # In the order of the files <name>_lbl00.png to <name>_lbl10.png, which `spatialprop.metrics.helen` scores by.
 LABELS = LabelSet(
@@ -33,13 +35,25 @@ LABELS = LabelSet(
     mirrored=((2, 3), (4, 5)),
 )  # fmt: skip
 SPLITS = ("exemplars", "tuning", "testing")  # 2000, 230 and 100 images
+SOURCE = Source(
+    page="https://pages.cs.wisc.edu/~lizhang/projects/face-parsing/",
+    terms="research; photographs of HELEN (http://www.ifp.illinois.edu/~vuongle2/helen/), found on Flickr; no "
+    "checksum was published, so nothing is downloaded for you",
+    steps=(
+        "download SmithCVPR2013_dataset_original.zip (the resized one has small faces) from the page above and "
+        "unpack it: {root} must hold exemplars.txt, tuning.txt, testing.txt and labels/",
+        "put the photographs into {root}/images/<name>.jpg; HELEN's page has them if the archive has not",
+        "make {root}/points.csv, five key points for each face, see data/helen/README.md",
+    ),
+    check="spatialprop data check helen root={root} points={root}/points.csv",
+)
 
 
-class Helen(PairedImages):
+class Helen(FileExamples):
     """A list of HELEN's faces, each brought to a mean face by its key points and cut to a square.
 
     Images and soft label maps are warped alike, in one step from the originals; then each pixel gets its most likely
-    class. What lies beyond an image is black, and void.
+    class. Pixels outside of the image are black and void.
 
     Args:
         root: The folder with exemplars.txt, tuning.txt, testing.txt, images/ and labels/.
@@ -81,15 +95,15 @@ class Helen(PairedImages):
             else:
                 target = _checked_shape(shape)
             self._transforms = {name: _aligned(name, found[name], target) for name in names}
-        pairs = [Pair(name, split, root / "images" / f"{name}.jpg", root / "labels" / name) for name in names]
-        super().__init__(LABELS, with_coarse_from(pairs, coarse))
+        entries = [ImageEntry(name, split, root / "images" / f"{name}.jpg", root / "labels" / name) for name in names]
+        super().__init__(LABELS, with_coarse_from(entries, coarse))
 
-    def files(self, pair: Pair) -> list[Path]:
-        return [pair.image, *soft_label_files(pair)]
+    def files(self, entry: ImageEntry) -> list[Path]:
+        return [entry.image, *soft_label_files(entry)]
 
-    def _label(self, pair: Pair) -> NDArray[np.uint8]:
+    def _label(self, entry: ImageEntry) -> NDArray[np.uint8]:
         """The 11 soft label maps. (11, H, W)"""
-        maps = {path: read_indices(path) for path in soft_label_files(pair)}
+        maps = {path: read_indices(path) for path in soft_label_files(entry)}
         first, size = next((path, soft.shape) for path, soft in maps.items())
         for path, soft in maps.items():
             if soft.shape != size:
@@ -100,14 +114,14 @@ class Helen(PairedImages):
         return np.stack(list(maps.values()))
 
     def _join(
-        self, pair: Pair, image: NDArray[np.uint8], label: NDArray[np.uint8] | None
+        self, entry: ImageEntry, image: NDArray[np.uint8], label: NDArray[np.uint8] | None
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         assert label is not None  # every list of HELEN comes with its labels
-        check_size(pair, image, label.shape[1:])
+        check_size(entry, image, label.shape[1:])
         if self.size is None:
             return image, classes_of(label)
         size = (image.shape[0], image.shape[1])
-        transform = self._transforms.get(pair.name, centred(size, self.size))
+        transform = self._transforms.get(entry.name, centred(size, self.size))
         beyond = outside(size, transform, self.size)
         warped = warp(image, transform, self.size)
         warped[beyond] = 0
@@ -115,10 +129,10 @@ class Helen(PairedImages):
         return warped, classes_of(soft, beyond)
 
 
-def soft_label_files(pair: Pair) -> list[Path]:
+def soft_label_files(entry: ImageEntry) -> list[Path]:
     """The 11 label maps of an image."""
-    assert pair.label is not None
-    return [pair.label / f"{pair.name}_lbl{index:02d}.png" for index in range(len(LABELS.classes))]
+    assert entry.label is not None
+    return [entry.label / f"{entry.name}_lbl{index:02d}.png" for index in range(len(LABELS.classes))]
 
 
 def read_list(root: Path, split: str) -> list[str]:
@@ -156,3 +170,28 @@ def _checked_shape(shape: Sequence[Sequence[float]]) -> Points:
     if target.shape != (len(KEY_POINTS), 2):
         raise ValueError(f"data.shape must be 5 points (x, y): {', '.join(KEY_POINTS)}; got {shape}")
     return target
+
+
+def helen(
+    *,
+    root: str,
+    points: str | None = None,
+    align: bool = True,
+    size: int | None = 1024,
+    shape: Sequence[Sequence[float]] | None = None,
+    coarse: str | None = None,
+) -> Splits:
+    """HELEN's three official lists, aligned by the key points in a file."""
+    if align and points is None:
+        raise ValueError(
+            f"HELEN's faces are aligned by five key points: give them as data.points=FILE, a CSV file with the columns "
+            f"{','.join(COLUMNS)}, one line for each image (any face detector that marks eyes, nose and corners of the "
+            f"mouth makes them; left and right are the picture's), or leave the faces unaligned: data.align=false"
+        )
+    used = points if align else None
+    return Splits(
+        *(
+            Helen(root, split, size=size, points=used, shape=shape, coarse=coarse)
+            for split in ("exemplars", "tuning", "testing")
+        )
+    )

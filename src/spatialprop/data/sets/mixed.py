@@ -1,16 +1,21 @@
-"""Several data sets as one, each with classes of its own: to train what does not depend on classes."""
+"""Several data sets joined, each with its own classes: to train a refiner, which does not depend on classes."""
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from spatialprop.data.example import VOID, Example, Examples, LabelSet
+from spatialprop.data.example import Example, Examples, Splits
+from spatialprop.data.label_set import VOID, LabelSet
+from spatialprop.data.sets.folder import folder
+from spatialprop.data.sets.synthetic import synthetic
 
 
 class Mixed:
-    """The examples of several data sets, whose classes stand one after the other.
+    """The examples of several data sets, with the classes of all in a row.
 
     Args:
         parts: The data sets by name; image and class names begin with it.
@@ -66,3 +71,34 @@ def joined_labels(parts: Mapping[str, LabelSet]) -> LabelSet:
         scored += [first + index for index in labels.scored]
         mirrored += [(first + one, first + other) for one, other in labels.mirrored]
     return LabelSet("mixed", tuple(classes), VOID, tuple(scored), tuple(mirrored))
+
+
+def mixed(*, parts: Mapping[str, Splits], train_only: Sequence[str] = ()) -> Splits:
+    """Several data sets together; those in `train_only` are used neither for validation nor for testing."""
+    labels = joined_labels({name: splits.labels for name, splits in parts.items()})
+    unknown = sorted(set(train_only) - set(parts))
+    scored = {name: splits for name, splits in parts.items() if name not in train_only}
+    if unknown or not scored:
+        raise ValueError(
+            f"data.train_only must name some of the parts {', '.join(parts)}, and leave one to validate on; "
+            f"got {', '.join(train_only)}"
+        )
+    return Splits(
+        Mixed({name: splits.train for name, splits in parts.items()}, labels),
+        Mixed({name: splits.val for name, splits in scored.items()}, labels),
+        Mixed({name: splits.test for name, splits in scored.items()}, labels),
+    )
+
+
+def folders(
+    *, root: str, parts: Mapping[str, Mapping[str, Any]], train_only: Sequence[str] = (), drawn: int = 0
+) -> Splits:
+    """Several folders of `root` together, and `drawn` built-in images for training.
+
+    `parts` holds the options of `folder` for each.
+    """
+    read = {name: folder(root=str(Path(root, name)), **dict(options)) for name, options in parts.items()}
+    if drawn:
+        read["drawn"] = synthetic(train=drawn, val=1, test=1, size=(256, 256), seed=0)
+        train_only = [*train_only, "drawn"]
+    return mixed(parts=read, train_only=train_only)

@@ -1,14 +1,18 @@
 """Tide pools: a data set that is drawn, not downloaded."""
 
 import zlib
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.data.example import Example, LabelSet
+from spatialprop.data.example import Example, Splits
+from spatialprop.data.label_set import LabelSet
+from spatialprop.data.sets.source import Source
 
 Array = NDArray[np.float64]  # points are (..., 2), x and y in pixels; angles are in radians
+SOURCE = Source(page="data/synthetic/README.md", terms="none: it is drawn by this package", steps=())
 
 
 class SyntheticShapes:
@@ -18,8 +22,8 @@ class SyntheticShapes:
     and limbs thin out to a pixel or two, so a segmentation at an eighth of the resolution loses them.
     Pebbles are ground, haze takes the contrast from patches of the image, and every image has its own light.
 
-    Image `index` depends on the arguments and nothing else: it is the same in any process and any order, and however
-    many images there are.
+    Image `index` depends on the seed, the split and the size alone: it is the same in any process, in any order, and
+    for any number of images.
 
     Args:
         split: Another split has other images.
@@ -71,7 +75,7 @@ def _draw(rng: np.random.Generator, height: int, width: int) -> tuple[NDArray[np
     kinds = rng.permutation(np.arange(creatures) + rng.integers(5)) % 5 + 1  # every class before any comes twice
     class_of = np.concatenate([np.zeros(1 + pebbles), kinds]).astype(np.uint8)
 
-    owner = np.zeros((height, width), np.uint16)  # what is seen at a pixel: the ground is 0
+    owner = np.zeros((height, width), np.uint16)  # index of the visible thing at each pixel, 0 for the ground
     outline = (_pebble, _squid, _star, _spiral, _ring, _fern)
     for thing, kind in enumerate(class_of[1:], start=1):
         centre = rng.uniform(0.04, 0.96, 2) * (width, height)
@@ -89,7 +93,7 @@ def _paint(rng: np.random.Generator, owner: NDArray[np.uint16], class_of: NDArra
     mix = _texture(rng, owner, len(class_of), clouds)[..., None]
     image = first[owner] * (1 - mix) + second[owner] * mix  # (H, W, 3)
 
-    # What is drawn later lies higher, and shades what is beside it on the side away from the light.
+    # Things drawn later lie higher, and cast a shadow on the side away from the light.
     level = np.linspace(0, 1, len(class_of), dtype=np.float32)[owner]
     away = np.hstack([np.eye(2), rng.normal(0, 3, (2, 1))])
     around = cv2.warpAffine(level, away, (width, height), borderMode=cv2.BORDER_REPLICATE)
@@ -225,3 +229,16 @@ def _fern(rng: np.random.Generator, centre: Array) -> list[Array]:
         droop = np.full((pairs, 12), -side * rng.uniform(0.02, 0.08))
         parts += list(_limbs(spine[joints], lean, droop, rng.uniform(30, 50), (15.0, 2.0)))
     return parts
+
+
+def synthetic(*, train: int, val: int, test: int, size: Sequence[int], seed: int) -> Splits:
+    """So many built-in images for each split, all of one size (H, W)."""
+    for name, count in (("train", train), ("val", val), ("test", test)):
+        if count < 1:
+            raise ValueError(f"data.{name} must be at least 1 image; got {count}")
+    height, width = size
+    return Splits(
+        SyntheticShapes("train", train, seed, (height, width)),
+        SyntheticShapes("val", val, seed, (height, width)),
+        SyntheticShapes("test", test, seed, (height, width)),
+    )

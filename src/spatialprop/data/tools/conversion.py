@@ -1,35 +1,26 @@
-"""Any data set as a folder of images and labels, read quickly because the work on them is done."""
+"""Any data set as a folder of images and labels, already decoded and aligned."""
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
-from spatialprop.data.example import VOID, Examples, LabelSet
-from spatialprop.data.files import write_beside
-from spatialprop.data.sets.folder import read_label_set
+from spatialprop.data.example import Examples
+from spatialprop.data.label_files import write_label
+from spatialprop.data.label_set import VOID, LabelSet, read_label_set, write_label_set
+from spatialprop.files import write_beside
 
 
-def write_label_set(labels: LabelSet, folder: Path) -> None:
-    """Write `dataset.json`, or see that the one that is there says the same."""
+def claim_folder(folder: Path, labels: LabelSet) -> None:
+    """Write `dataset.json` into the folder of a converted data set; refuse a folder that holds another data set."""
     path = folder / "dataset.json"
-    fields = {
-        "name": labels.name,
-        "classes": labels.classes,
-        "ignore_index": VOID,
-        "scored_classes": labels.scored,
-        "mirrored": labels.mirrored,
-    }
-    wanted = LabelSet(labels.name, labels.classes, VOID, labels.scored, labels.mirrored)
-    if path.is_file():
-        if read_label_set(path) != wanted:
-            raise ValueError(f"{path} is that of another data set; give another folder")
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with write_beside(path) as file:
-        file.write((json.dumps(fields, indent=1) + "\n").encode())
+    converted = replace(labels, ignore_index=VOID, scored_classes=labels.scored)
+    if not path.is_file():
+        write_label_set(converted, path)
+    elif read_label_set(path) != converted:
+        raise ValueError(f"{path} is that of another data set; give another folder")
 
 
 def convert_split(examples: Examples, folder: Path, workers: int = 4) -> Iterator[bool]:
@@ -48,13 +39,10 @@ def convert_split(examples: Examples, folder: Path, workers: int = 4) -> Iterato
 
 def _convert(examples: Examples, index: int, folder: Path) -> bool:
     name = f"{examples.names[index]}.png"
-    if (folder / "labels" / name).is_file():  # which comes last
+    if (folder / "labels" / name).is_file():
         return False
     example = examples[index]
-    picture = Image.fromarray(example.label)
-    picture.putpalette(examples.labels.palette.tobytes())
     with write_beside(folder / "images" / name) as file:
         Image.fromarray(example.image).save(file, format="PNG", compress_level=1)
-    with write_beside(folder / "labels" / name) as file:
-        picture.save(file, format="PNG")
+    write_label(folder / "labels" / name, example.label)  # last: it says that both are there
     return True

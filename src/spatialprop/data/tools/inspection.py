@@ -1,4 +1,4 @@
-"""What a split of a data set holds, and everything that is wrong with it."""
+"""Inspection of a split: its images, classes and problems."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.data.example import VOID, Example, Examples
-from spatialprop.data.sets.pairs import PairedImages
+from spatialprop.data.example import Example, Examples
+from spatialprop.data.label_set import VOID
+from spatialprop.data.sets.file_examples import FileExamples
 
 
 @dataclass
@@ -22,7 +23,7 @@ class SplitReport:
         pixels: Pixels of each label value. (256,)
         images_with: Images that hold each label value. (256,)
         with_coarse: Images that have a coarse map.
-        problems: Everything that is wrong, each with the file's name.
+        problems: All problems, each with the file's name.
     """
 
     images: int = 0
@@ -43,7 +44,7 @@ class SplitReport:
 
 
 def inspect_split(examples: Examples, workers: int = 4) -> Iterator[SplitReport]:
-    """Look at every image of a split; the same report comes again after each one, fuller each time.
+    """Read every image of a split; yield the growing report after each one.
 
     Args:
         examples: The split.
@@ -56,7 +57,7 @@ def inspect_split(examples: Examples, workers: int = 4) -> Iterator[SplitReport]
         (2, {(32, 48): 2}, [])
     """
     report = SplitReport()
-    if isinstance(examples, PairedImages):
+    if isinstance(examples, FileExamples):
         report.problems += [f"{path} is the label map of no image" for path in examples.unused]
         report.with_coarse = len(examples) - len(examples.without_coarse)
     with ThreadPoolExecutor(workers) as pool:
@@ -70,11 +71,11 @@ def inspect_split(examples: Examples, workers: int = 4) -> Iterator[SplitReport]
                     report.images_with += counts > 0
                 yield report
         finally:
-            pool.shutdown(cancel_futures=True)  # whoever stops early need not wait for the rest
+            pool.shutdown(cancel_futures=True)  # a caller that stops early need not wait for the rest
 
 
 def _look_at(examples: Examples, index: int) -> tuple[tuple[int, int] | None, NDArray[np.int64], list[str]]:
-    """Size, pixels of each label value and problems of one image; the arrays themselves are let go."""
+    """Size, pixels of each label value and problems of one image, without the arrays themselves."""
     example, problems = inspect_example(examples, index)
     if example is None:
         return None, np.zeros(256, np.int64), problems
@@ -83,8 +84,8 @@ def _look_at(examples: Examples, index: int) -> tuple[tuple[int, int] | None, ND
 
 
 def inspect_example(examples: Examples, index: int) -> tuple[Example | None, list[str]]:
-    """One example, None if it cannot be read, and what is wrong with it."""
-    if isinstance(examples, PairedImages):
+    """One example, None if it cannot be read, and its problems."""
+    if isinstance(examples, FileExamples):
         return examples.inspect(index)
     try:
         return examples[index], []

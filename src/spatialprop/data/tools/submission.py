@@ -1,20 +1,21 @@
-"""Results on VOC's test images as its evaluation server takes them."""
+"""Results on VOC's test images in the form that its evaluation server takes."""
 
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
 
-from spatialprop.data.files import write_beside
-from spatialprop.data.readers import read_image_size, read_indices
+from spatialprop.data.label_files import write_label
 from spatialprop.data.sets.voc import LABELS, read_list, voc_folder
+from spatialprop.files import write_beside
+from spatialprop.maskfiles import read_image_size, read_indices
 
 COMPETITIONS = ("comp5", "comp6")  # trained on VOC's own train and val only, or on anything
 
 
 def check_predictions(root: str | Path, predictions: Path, split: str = "test") -> list[str]:
-    """Everything that the server would refuse: images missing or too many, other sizes, labels that are no class."""
+    """List all that the server would refuse: missing or extra images, wrong sizes, labels that are not classes."""
     folder = voc_folder(root)
     names = read_list(folder, split)
     if not predictions.is_dir():
@@ -63,22 +64,19 @@ def write_submission(
     if others:
         raise ValueError(f"{to / results} holds {others[0]!r}, which is no result; empty it or give another folder")
     for name in names:
-        picture = Image.fromarray(read_indices(predictions / f"{name}.png"))
-        picture.putpalette(LABELS.palette.tobytes())
-        with write_beside(to / results / f"{name}.png") as file:
-            picture.save(file, format="PNG")
+        write_label(to / results / f"{name}.png", read_indices(predictions / f"{name}.png").astype(np.uint8))
     return _archive(to, results, names)
 
 
 def _archive(to: Path, results: Path, names: Sequence[str]) -> Path:
     with write_beside(to / "results.tgz") as file, tarfile.open(fileobj=file, mode="w:gz") as tar:
         for name in names:
-            tar.add(to / results / f"{name}.png", arcname=(results / f"{name}.png").as_posix(), filter=_of_nobody)
+            tar.add(to / results / f"{name}.png", arcname=(results / f"{name}.png").as_posix(), filter=_anonymous)
     return to / "results.tgz"
 
 
-def _of_nobody(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Without the name and numbers of who made it."""
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Remove the name and ids of the user who made the file."""
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     member.mode = 0o644

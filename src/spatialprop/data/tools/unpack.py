@@ -1,4 +1,4 @@
-"""Archives unpacked so that nothing leaves the folder they are unpacked into."""
+"""Unpacking of archives without writing outside of the target folder."""
 
 import shutil
 import tarfile
@@ -6,19 +6,19 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from spatialprop.data.files import write_beside
+from spatialprop.files import write_beside
 
 
 def unpack(archive: Path, folder: Path, progress: Callable[[int, int], None] | None = None) -> int:
     """Write the files of a tar archive below `folder`, and nothing else, nowhere else.
 
     Links, devices and paths that lead out of the folder are refused before a file is written. Each file appears whole
-    or not at all; those that are there with the right size already are left alone, so what was interrupted goes on.
+    or not at all. Files that exist with the right size are skipped, so an interrupted unpacking can be resumed.
 
     Args:
         archive: The archive, compressed or not.
         folder: Where its files go.
-        progress: Told how many of how many files have been seen.
+        progress: Called with the number of files done and of all files.
 
     Returns:
         How many files were written.

@@ -1,4 +1,4 @@
-"""What the affinity head and the propagation cost beside the segmenter: parameters and floating-point operations."""
+"""The cost of segmenter, affinity head and propagation: parameters and floating-point operations."""
 
 from collections.abc import Callable, Sequence
 from math import prod
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from spatialprop.nn.dilated.affinity import AffinityPropagation
 from spatialprop.nn.dilated.network import DilatedAffinityNetwork, on_grid
+from spatialprop.nn.dilated.propagation import AffinityPropagation
 from spatialprop.ops import DIRECTIONS
 
 PARTS = ("segmenter", "head", "propagation")
@@ -51,7 +51,7 @@ def flops(network: DilatedAffinityNetwork, image: Tensor) -> dict[str, int]:
     """Floating-point operations of each part for one `image` (1, 3, H, W), a product and a sum counting two.
 
     Convolutions and matrix products are counted by PyTorch, the propagation by the formulas above, whichever backend
-    runs it. What moves or rectifies values is not counted, as usual.
+    runs it. As usual, copies and ReLUs are not counted.
 
     Example:
         >>> from spatialprop.nn.segmenters import UNet

@@ -1,17 +1,18 @@
-"""A segmenter that also predicts dilated affinity, and what propagation along it makes of the segmentation."""
+"""A segmenter that also predicts dilated affinity, and propagates its segmentation along that."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 from torch import Tensor, nn
 
-from spatialprop.nn.dilated.affinity import AffinityHead, AffinityPropagation
-from spatialprop.nn.refinement import resize
+from spatialprop.nn.dilated.head import AffinityHead
+from spatialprop.nn.dilated.propagation import AffinityPropagation
+from spatialprop.nn.resize import resize
 from spatialprop.ops.contract import check_integer
 
 
 class Prediction(NamedTuple):
-    """What a `DilatedAffinityNetwork` says of an image; None where it has no such part."""
+    """The output of a `DilatedAffinityNetwork`; None where it has no such part."""
 
     coarse: Tensor  # (N, K, H, W), log-probabilities of the segmenter
     pairs: Tensor | None  # (N, P / 2, h, w), logits of later neighbours
@@ -19,7 +20,7 @@ class Prediction(NamedTuple):
 
 
 class DilatedAffinityNetwork(nn.Module):
-    """Segment an image, say which pixels belong together, and propagate the segmentation along that.
+    """Segment an image, predict which pixels belong together, and propagate the segmentation along that.
 
     Affinities lie on the grid of the segmenter's scores, or on one of its own; the features that the head looks at are
     brought there, and so are the scores before they are propagated.
@@ -27,7 +28,7 @@ class DilatedAffinityNetwork(nn.Module):
     Args:
         segmenter: An image in, class scores out; it must hand out its features.
         head: Whether there is an affinity head.
-        propagation: What runs along the affinities, None for nothing.
+        propagation: The propagation along the affinities, None for none.
         dilations, kernel, width: See `AffinityHead`.
         stride: Pixels of the image to a cell of the affinities' grid, None for the grid of the scores.
 
@@ -75,7 +76,7 @@ class DilatedAffinityNetwork(nn.Module):
         self.propagation = propagation
 
     def forward(self, image: Tensor, propagate: bool = True) -> Prediction:
-        """Everything for `image` (N, 3, H, W); without the propagation if it is not wanted."""
+        """All outputs for `image` (N, 3, H, W); without `propagate`, no refined map."""
         scores, features = self.segment(image)
         size = image.shape[-2:]
         pairs = None if self.head is None else self.head(features, self.grid(scores, size))
@@ -115,8 +116,8 @@ def on_grid(scores: Tensor, pairs: Tensor) -> Tensor:
 
 
 def as_log_probabilities(shares: Tensor, size: Sequence[int]) -> Tensor:
-    """Log-probabilities at `size` of what propagation made of probabilities. (N, K, H, W)
+    """Log-probabilities at `size` of propagated probabilities. (N, K, H, W)
 
-    Their logarithms are enlarged, as class scores are: so no step of propagation changes nothing.
+    Logarithms are enlarged, as class scores are, so that zero steps of propagation give the segmenter's own result.
     """
     return log_probabilities(shares.clamp_min(1e-12).log(), size)

@@ -1,4 +1,4 @@
-"""Networks that look at the image and say how strongly its pixels belong together."""
+"""Guidance networks: they predict from the image the gates of the propagation."""
 
 from spatialprop.nn.guidance.light import LightGuidance
 from spatialprop.nn.guidance.unet import UNetGuidance

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spatialprop.nn.padding import pad_to_multiple
+from spatialprop.nn.resize import pad_to_multiple
 
 
 class LightGuidance(nn.Module):
@@ -17,7 +17,7 @@ class LightGuidance(nn.Module):
 
     Args:
         out_channels: Channels of guidance.
-        in_channels: Channels of the image and of what is stacked on it.
+        in_channels: Channels of the image and of the hints stacked on it.
         width: Channels of the first stage, a multiple of 8; they grow by about a half from stage to stage.
         stages: Number of times that the resolution is halved.
         stride: Guidance comes out at this fraction of the resolution: 1, 2 or 4.
@@ -45,17 +45,17 @@ class LightGuidance(nn.Module):
             nn.Sequential(_separable(before, after, stride=2), _separable(after, after))
             for before, after in itertools.pairwise(widths)
         )
-        finest = 1 if stride == 4 else 0  # the way up ends there
+        finest = 1 if stride == 4 else 0  # the way up ends at this stage
         climbed = list(itertools.pairwise(widths))[finest:]
         self.narrow = nn.ModuleList(nn.Conv2d(after, before, 1) for before, after in climbed)
         self.up = nn.ModuleList(_separable(before, before) for before, _ in climbed)
-        # The last step sees the pixels themselves once more where guidance is finer than the first stage.
+        # Guidance at full resolution needs the pixels themselves again in the last step.
         self.fine = _block(in_channels, widths[0], 3) if stride == 1 else None
         self.head = nn.Conv2d(widths[finest], out_channels, 3, padding=1)
         # Small gates at first: propagation starts as the identity and learns where to leave it.
         nn.init.normal_(self.head.weight, std=1e-2)
         nn.init.zeros_(cast(Tensor, self.head.bias))
-        # Depthwise convolutions on a CPU take a quarter less time so; full ones would take more.
+        # On a CPU, depthwise convolutions are a quarter faster in this layout, full ones slower.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, image: Tensor) -> Tensor:

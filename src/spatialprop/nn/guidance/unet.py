@@ -5,7 +5,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spatialprop.nn.padding import pad_to_multiple
+from spatialprop.nn.resize import pad_to_multiple
 
 STRIDE = 2
 
@@ -19,7 +19,7 @@ class UNetGuidance(nn.Module):
 
     Args:
         out_channels: Channels of guidance.
-        in_channels: Channels of the image and of what is stacked on it.
+        in_channels: Channels of the image and of the hints stacked on it.
         width: Channels of the first stage; 32 in the paper.
 
     Example:

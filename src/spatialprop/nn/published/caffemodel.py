@@ -1,4 +1,4 @@
-"""The parameters in a .caffemodel, read without Caffe: of its protocol buffers, the few fields that hold them."""
+"""The parameters in a .caffemodel, read without Caffe: a parser of the few protocol buffer fields that hold them."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from torch import Tensor
 _LAYERS = {100: {"name": 1, "type": 2, "blobs": 7}, 2: {"name": 4, "type": 5, "blobs": 6}}  # now, and before 2015
 _SHAPE, _FLOATS, _DOUBLES, _OLD_SHAPE = 7, 5, 8, (1, 2, 3, 4)
 _INNER_PRODUCT = ("InnerProduct", "14")  # a matrix, which old files give four dimensions
-# DeepLab's branches for smaller images, which hold the very parameters of the first once more.
+# DeepLab's branches for smaller images, which repeat the parameters of the first.
 _REPEATED = ("res075", "res05")
 
 
@@ -40,7 +40,7 @@ def read_caffemodel(path: Path) -> dict[str, Tensor]:
 
 def _parts(kind: str, blobs: list[Tensor]) -> dict[str, Tensor]:
     if kind == "BatchNorm":
-        mean, variance, count = blobs  # sums, and of how much
+        mean, variance, count = blobs  # sums, and the number of terms
         scale = 0.0 if count.item() == 0 else 1 / count.item()
         return {"running_mean": mean.flatten() * scale, "running_var": variance.flatten() * scale}
     parts = dict(zip(("weight", "bias")[: len(blobs)], blobs, strict=True))

@@ -1,4 +1,4 @@
-"""Published weights, from a file or an address into a module, under the names that they were published with."""
+"""Loading of published weights from a file or an address, under the names that they were published with."""
 
 import os
 import pickle
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from spatialprop.download import Checksum, fetch
@@ -25,12 +26,12 @@ def load_weights(
     """Copy the tensors of a file into `module`, all of them or, if anything does not fit, none.
 
     Args:
-        module: What to fill. Whatever the key map does not lead to keeps its values.
+        module: The module to fill. Parameters that the key map does not name keep their values.
         source: A .safetensors file, one that `torch.save` wrote (only tensors are read from it, no code is run), a
             .caffemodel, or an http(s) address of such a file, downloaded once into the folder of `torch.hub`.
         key_map: The file's names to the module's; None if they are the same. Of several the one is taken that shares
             most names with the file; the module's own names are then among them.
-        sha256: What the file must hash to. An address needs it, here or at its end as `#sha256=...`.
+        sha256: The hash that the file must have. An address needs it, here or at its end as `#sha256=...`.
 
     Returns:
         The key map that was used.
@@ -61,8 +62,6 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"no weights at {path}")
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file  # belongs to the extra "train"
-
             return load_file(path)
         if path.suffix == ".caffemodel":
             return read_caffemodel(path)
@@ -70,11 +69,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         reason = "it is damaged, or holds more than tensors and is not opened, because that would run its code"
         raise ValueError(f"cannot read weights from {path}: {reason}; save the state dict alone") from error
-    except ImportError as error:
-        raise ImportError(f"reading {path} needs safetensors: pip install safetensors") from error
-    except Exception as error:  # each format has its own for a file that ends too early
+    except Exception as error:  # each format has its own error for a truncated file
         raise ValueError(f"cannot read weights from {path}, is it truncated? {error}") from error
-    for wrapper in ("state_dict", "model_state_dict"):  # what training scripts wrap it in
+    for wrapper in ("state_dict", "model_state_dict"):  # the wrappers of training scripts
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
     if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
@@ -83,10 +80,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], key_map: KeyMap | None = None) -> None:
-    """Copy `state` into `module` under the names of `key_map`; says everything that does not fit, and copies nothing.
+    """Copy `state` into `module` under the names of `key_map`, or name all that does not fit and copy nothing.
 
     The matrix of a linear layer fills a convolution that computes the same. Batch norm's counter may be missing: older
-    files lack it, and nothing here uses it.
+    files lack it, and it is not used here.
     """
     own = module.state_dict()
     key_map = {name: name for name in own} if key_map is None else key_map
@@ -145,12 +142,12 @@ def _local(source: str | os.PathLike[str], sha256: str | None) -> Path:
     if scheme not in ("http", "https"):
         raise ValueError(f"weights come from a file or an http(s) address; got {text}")
     if sha256 is None:
-        raise ValueError(f"say what {address} must hash to: sha256='...', or '#sha256=...' at the end of the address")
+        raise ValueError(f"give the SHA-256 of {address}: sha256='...', or '#sha256=...' at the end of the address")
     return download(address, sha256)
 
 
 def download(address: str, sha256: str) -> Path:
-    """Fetch `address` into the cache unless it is there, going on where an earlier try stopped."""
+    """Download `address` into the cache unless it is there, resuming an interrupted download."""
     name = Path(urllib.parse.urlparse(address).path).name
     target = Path(torch.hub.get_dir()) / "spatialprop" / f"{sha256[:8]}-{name}"
     return fetch(address, target, Checksum("sha256", sha256))

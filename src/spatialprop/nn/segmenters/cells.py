@@ -1,4 +1,4 @@
-"""Where the scores of a network lie on its image."""
+"""Resampling of a network's output to cells that tile its image."""
 
 import torch
 from torch import Tensor

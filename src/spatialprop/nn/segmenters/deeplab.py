@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spatialprop.nn.published.weights import load_weights
+from spatialprop.nn.published import load_weights
 from spatialprop.nn.segmenters import resnet, vgg
 from spatialprop.nn.segmenters.cells import cells, read_at_cells
 from spatialprop.nn.segmenters.pixels import CaffeColours
@@ -98,7 +98,7 @@ class DeepLabVGG(nn.Module):
         return self.forward_with_features(image)[0]
 
     def forward_with_features(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The logits, and what the branches look at (N, feature_channels, ceil(H / 8), ceil(W / 8))."""
+        """The logits, and the input of the branches (N, feature_channels, ceil(H / 8), ceil(W / 8))."""
         features = self.trunk(_frame(self.colours(image)))
         branches = []
         for fc6, fc7, fc8 in zip(self.fc6, self.fc7, self.fc8, strict=True):
@@ -161,7 +161,7 @@ class DeepLabResNet101(nn.Module):
         return self.forward_with_features(image)[0]
 
     def forward_with_features(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The logits, and what the branches look at, at full scale (N, feature_channels, ceil(H / 8), ceil(W / 8))."""
+        """The logits, and the input of the branches at full scale (N, feature_channels, ceil(H / 8), ceil(W / 8))."""
         pixels = self.colours(image)
         views = [self._at_scale(pixels, scale) for scale in SCALES]
         logits = torch.stack([scores for scores, _ in views]).amax(0)

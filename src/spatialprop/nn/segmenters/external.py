@@ -1,4 +1,4 @@
-"""Models of other libraries as segmenters: torchvision, Hugging Face, mmseg, timm. None of them is imported here."""
+"""Models of other libraries as segmenters: torchvision, Hugging Face, mmseg, timm. None is imported here."""
 
 import copy
 import os
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spatialprop.nn.published.weights import load_weights
+from spatialprop.nn.published import load_weights
 from spatialprop.nn.segmenters.cells import read_inside
 from spatialprop.nn.segmenters.pixels import IMAGENET_MEAN, IMAGENET_STD, check_image
 
@@ -18,17 +18,17 @@ _TRIAL = (128, 128)  # pixels of the image on which features are counted
 
 
 class External(nn.Module):
-    """Somebody else's model as a segmenter: colours as it wants them, its logits out of whatever it returns.
+    """A model of another library as a segmenter: with its own normalisation of colours, and the logits from its output.
 
     Args:
         num_classes: Number of classes K.
         model: Makes the model.
         classes_argument: The keyword that tells `model` the number of classes; None if it knows.
-        output: Where the logits are in what the model returns, a key or an attribute; None if it returns them.
+        output: The key or attribute of the logits in the model's output; None if the output is the logits.
         mean, std: Of the colours that the model was trained on, RGB from 0 to 1.
         multiple: Images are padded to sides that divide by this, and the logits cut back.
         features: The module of the model, such as "backbone.layer4", whose output is handed out as features: the first
-            map (N, C, h, w) in what it returns, be that a tensor, a sequence, a mapping or an object. None hands out
+            map (N, C, h, w) in its output, which may be a tensor, a sequence, a mapping or an object. None hands out
             the logits.
         weights: A file or an address (see `load_weights`) of the model's state dict.
 
@@ -72,7 +72,7 @@ class External(nn.Module):
 
     @property
     def feature_channels(self) -> int:
-        """Channels of the features; what a module of the model gives is known once it has run."""
+        """Channels of the features; those of a module of the model are counted in a trial run."""
         if self._feature_channels is None:
             trial = copy.deepcopy(self).eval()  # a run in training would change running statistics
             try:
@@ -107,7 +107,7 @@ class External(nn.Module):
             return logits, logits
         returned: list[Any] = []
         module = self.model.get_submodule(self.features)
-        # For this call alone: a hook that stayed could neither be copied nor saved.
+        # For this call alone: a permanent hook could neither be copied nor saved.
         with module.register_forward_hook(lambda _module, _inputs, output: returned.append(output)):
             logits = self(image)
         features = _first_map(returned[-1]) if returned else None

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spatialprop.nn.published.weights import load_weights
+from spatialprop.nn.published import load_weights
 from spatialprop.nn.segmenters.cells import cells, read_at_cells
 from spatialprop.nn.segmenters.pixels import CaffeColours
 from spatialprop.nn.segmenters.vgg import (
@@ -20,7 +20,7 @@ from spatialprop.nn.segmenters.vgg import (
     weight_and_bias,
 )
 
-_MARGIN = 96  # three cells of pool5, what the 7 x 7 of fc6 takes away
+_MARGIN = 96  # three cells of pool5, which the 7 x 7 convolution of fc6 consumes
 
 PUBLISHED = weight_and_bias(
     caffe_names() | {name: name for name in ("fc6", "fc7", "score_fr", "score_pool4", "score_pool3")}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spatialprop.nn.published.weights import load_weights
+from spatialprop.nn.published import load_weights
 from spatialprop.nn.segmenters.cells import cells, read_at_cells
 from spatialprop.nn.segmenters.pixels import CaffeColours
 from spatialprop.nn.segmenters.vgg import caffe_names, conv, score, torchvision_key_map, vgg16_trunk, weight_and_bias
@@ -177,7 +177,7 @@ def _reflected(side: int, before: int, after: int) -> Tensor:
 
 @torch.no_grad()
 def _identity(before: int, after: int, num_classes: int, kernel: int, dilation: int) -> nn.Conv2d:
-    """A convolution that hands on what the channels of each class hold in all, and a little noise."""
+    """A convolution that starts as the sum over the channels of each class, with a little noise."""
     layer = nn.Conv2d(before, after, kernel, dilation=dilation)
     nn.init.normal_(layer.weight, std=0.01 * num_classes / after)
     class_before = torch.arange(before) * num_classes // before

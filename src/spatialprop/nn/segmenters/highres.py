@@ -3,10 +3,10 @@
 from itertools import pairwise
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from spatialprop.nn.padding import pad_to_multiple
+from spatialprop.nn.resize import pad_to_multiple
 from spatialprop.nn.segmenters.pixels import check_image
+from spatialprop.nn.segmenters.unet import down_and_up
 from spatialprop.nn.segmenters.vgg import conv, score
 
 CHANNELS = (16, 16, 16, 32, 64, 128, 256, 512)
@@ -52,17 +52,5 @@ class HighRes(nn.Module):
         check_image(image)
         height, width = image.shape[-2:]
         x = (pad_to_multiple(image, 1 << len(CHANNELS)) - 0.5) / 0.25
-        skips = []
-        for module in self.down:
-            x = F.relu(module(x))
-            skips.append(x)
-            x = F.max_pool2d(x, 2)
-        x = _double(x) + skips.pop()
-        for module in self.up:
-            x = _double(F.relu(module(x))) + skips.pop()
-        x = x[..., :height, :width]
+        x = down_and_up(x, self.down, self.up)[..., :height, :width]
         return self.classifier(x), x
-
-
-def _double(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""What goes into a segmenter: checked pixels, in the colours that its weights were trained on."""
+"""The input of a segmenter: checks, and the colours that its weights were trained on."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def check_image(image: Tensor) -> None:
-    """Refuse whatever is not a batch of RGB images in floating point."""
+    """Raise unless `image` is a batch of RGB images in floating point."""
     if image.dim() != 4 or image.shape[1] != 3 or 0 in image.shape:
         raise ValueError(f"image must be RGB, (N, 3, H, W) and not empty; got {tuple(image.shape)}")
     if not image.is_floating_point():
@@ -41,7 +41,7 @@ class CaffeColours(nn.Module):
         """Turn a `first` layer that expects torchvision's colours, or is fresh, into one for these.
 
         torchvision's networks see RGB from 0 to 1, less a mean and divided by a deviation. The scale goes into the
-        weights, what the means differ by into the bias, or into the mean of the `norm` that follows.
+        weights, the difference of the means into the bias, or into the mean of the `norm` that follows.
         """
         assert isinstance(first, nn.Conv2d)
         mean = self.mean.new_tensor(IMAGENET_MEAN).reshape(3, 1, 1)

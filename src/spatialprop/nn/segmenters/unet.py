@@ -1,9 +1,11 @@
 """The coarse U-Net of the paper's supplement: a segmenter that sees an eighth of the resolution."""
 
+from collections.abc import Iterable
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spatialprop.nn.padding import pad_to_multiple
+from spatialprop.nn.resize import pad_to_multiple
 from spatialprop.nn.segmenters.cells import cells
 from spatialprop.nn.segmenters.pixels import check_image
 
@@ -54,21 +56,25 @@ class UNet(nn.Module):
         height, width = cells(image.shape[2:], self.stride)
         x = F.interpolate(image, size=(height, width), mode="area")
         x = pad_to_multiple((x - 0.5) / 0.25, 2 ** len(self.down))
+        return down_and_up(x, self.down, self.up)[..., :height, :width]
 
-        skips = []
-        for conv in self.down:
-            x = F.relu(conv(x))
-            skips.append(x)
-            x = F.max_pool2d(x, 2)
-        x = _upsample(x) + skips.pop()
-        for conv in self.up:
-            x = _upsample(F.relu(conv(x))) + skips.pop()
-        return x[..., :height, :width]
+
+def down_and_up(x: Tensor, down: Iterable[nn.Module], up: Iterable[nn.Module]) -> Tensor:
+    """Convolve and pool on the way down; convolve, enlarge and add the map of the same size on the way up."""
+    skips = []
+    for convolution in down:
+        x = F.relu(convolution(x))
+        skips.append(x)
+        x = F.max_pool2d(x, 2)
+    x = _upsample(x) + skips.pop()
+    for convolution in up:
+        x = _upsample(F.relu(convolution(x))) + skips.pop()
+    return x
 
 
 def _conv(before: int, after: int) -> nn.Conv2d:
     conv = nn.Conv2d(before, after, 3, padding=1)
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")  # no normalisation follows that would mend the scale
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")  # no normalisation follows that would correct the scale
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return conv
 

@@ -32,7 +32,7 @@ def vgg16_trunk(
 
     Args:
         width: Channels of the first block; 64 in VGG-16.
-        pools: What stands in the place of the five 2 x 2 poolings.
+        pools: Replacements for the five 2 x 2 poolings.
         padding: Pad each convolution to keep the size; else each takes away its border.
         last_dilation: Dilation of the fifth block.
 

@@ -1,4 +1,4 @@
-"""Figures of a run that predicts dilated affinity: what each number of steps changes, and where it fails."""
+"""Figures of a run with dilated affinity: changes after each number of steps, and failures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,21 +11,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from spatialprop.data.example import VOID, LabelSet
-from spatialprop.report.canvas import (
-    AFTER,
-    BEFORE,
-    INK,
-    PALE,
-    legend,
-    legend_height,
-    percent_axis,
-    picture_grid,
-    plot_grid,
-    save,
-)
+from spatialprop.data import LabelSet
+from spatialprop.report.canvas import AFTER, BEFORE, INK, percent_axis, plot_grid, save
 from spatialprop.report.figures import name_lines
-from spatialprop.report.pictures import error_map
+from spatialprop.report.pictures import CORRECTED, NEWLY_WRONG, WRONG, error_map, sheet
 from spatialprop.report.run import Arrays, Run, read_kinds
 from spatialprop.report.tables import is_number
 
@@ -38,7 +27,7 @@ _MARK = "#ff00ff"
 
 
 def write_affinity_figures(run: Run) -> list[tuple[Path, str]]:
-    """Draw what a run's folder has of affinities into its `figures/`; nothing for runs of other tasks.
+    """Draw the figures of affinities into a run's `figures/`; none for runs of other tasks.
 
     Returns:
         Where each figure was written, and its caption.
@@ -80,39 +69,26 @@ def draw_steps(steps: Mapping[str, Mapping[str, Any]], coarse: float | None) -> 
 
 def draw_failures(failures: Sequence[tuple[str, Arrays]], labels: LabelSet) -> Figure | None:
     """Cut-outs with masks, errors and missed borders, one row each."""
-    if not failures:
+    maps = {
+        "errors": lambda arrays: error_map(arrays["label"], arrays["coarse"], arrays.get("refined"), arrays["image"]),
+        "ties across borders": lambda arrays: np.repeat(arrays["missed"][..., None], 3, axis=-1),
+    }
+    kinds: dict[str, tuple[int, int, int] | Patch] = {"wrong": WRONG}
+    if any("refined" in arrays for _, arrays in failures):
+        kinds |= {"corrected": CORRECTED, "newly wrong": NEWLY_WRONG}
+    kinds["the failure"] = Patch(facecolor="none", edgecolor=_MARK, linewidth=1.2)
+    drawn = sheet(failures, labels, maps, kinds, [_extent(arrays) for _, arrays in failures])
+    if drawn is None:
         return None
-    columns = [("image", "image"), ("label", "ground truth"), ("coarse", "coarse"), ("refined", "refined")]
-    columns = [(key, title) for key, title in columns if any(key in arrays for _, arrays in failures)]
-    titles = [*(title for _, title in columns), "errors", "ties across borders"]
-    present = np.unique(np.concatenate([arrays[key].ravel() for _, arrays in failures for key, _ in columns[1:]]))
-    named = [value for value in present if value < len(labels.classes)]
-    entries = [(labels.classes[value], _swatch(labels.palette[value])) for value in named]
-    if VOID in present:
-        entries.append(("void", _swatch(labels.palette[VOID])))
-    refined = "refined" in dict(columns)
-    kinds = [((207, 34, 46), "wrong"), ((45, 164, 78), "mended"), ((111, 66, 193), "newly wrong")]
-    entries += [(name, _swatch(colour)) for colour, name in (kinds if refined else kinds[:1])]
-    entries.append(("the failure", Patch(facecolor="none", edgecolor=_MARK, linewidth=1.2)))
-
-    shapes = [arrays["label"].shape[:2] for _, arrays in failures]
-    foot = legend_height([name for name, _ in entries])
-    names, captions = [name for name, _ in failures], [_extent(arrays) for _, arrays in failures]
-    figure, rows = picture_grid(shapes, titles, names, foot, captions)
+    figure, rows = drawn
     for (_, arrays), row in zip(failures, rows, strict=True):
-        pictures = [arrays[key] if key == "image" else labels.palette[arrays[key]] for key, _ in columns]
-        pictures.append(error_map(arrays["label"], arrays["coarse"], arrays.get("refined"), arrays["image"]))
-        pictures.append(np.repeat(arrays["missed"][..., None], 3, axis=-1))
-        for axes, picture in zip(row, pictures, strict=True):
-            axes.imshow(picture, aspect="auto", interpolation="nearest")
         for axes in (row[0], row[-2]):
             _outline(axes, arrays["where"])
-    legend(figure, entries)
     return figure
 
 
 def _extent(arrays: Arrays) -> str:
-    """How long a stretch of border is, or how large a region of errors was, and by how much it grew."""
+    """The length of a stretch of border, or the size and growth of a region of errors."""
     size = int(arrays["size"])
     if "before" not in arrays:
         return f"{size:,} px"
@@ -121,12 +97,7 @@ def _extent(arrays: Arrays) -> str:
 
 def _outline(axes: Axes, where: NDArray[np.bool_]) -> None:
     """Mark a region in a picture that is drawn already."""
-    axes.autoscale(False)  # the outline of what reaches the picture's edge must not widen it
+    axes.autoscale(False)  # an outline at the picture's edge must not widen it
     rows, columns = (np.arange(-1, side + 1) for side in where.shape)
-    # A contour needs two rows and two columns, which a picture of one pixel's width has with what lies around it.
+    # Padded: a contour needs two rows and two columns.
     axes.contour(columns, rows, np.pad(where, 1), levels=[0.5], colors=[_MARK], linewidths=0.9)
-
-
-def _swatch(colour: Sequence[int]) -> Patch:
-    red, green, blue = (float(value) / 255 for value in colour)
-    return Patch(facecolor=(red, green, blue), edgecolor=PALE, linewidth=0.6)

@@ -1,10 +1,10 @@
-"""A multirun over several data sets, averaged over them: what each method gains on the coarse maps."""
+"""A multirun over several data sets, averaged over them: the gain of each method over the coarse maps."""
 
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from spatialprop.report.sweep.result import BOUNDARY_GAIN, GAIN, Result, Spread
-from spatialprop.report.sweep.settings import Summary
+from spatialprop.report.sweep.results import BOUNDARY_GAIN, GAIN, MeanStd, Result
+from spatialprop.report.sweep.summary import Summary
 from spatialprop.report.tables import MISSING, Table
 
 TITLE = "Average over the sets"
@@ -29,14 +29,14 @@ class Average:
     overrides: dict[str, str]
     results: dict[str, Result] = field(default_factory=dict)
 
-    def gain(self, key: str) -> Spread | None:
+    def gain(self, key: str) -> MeanStd | None:
         """The mean over the sets; its spread is over the seeds that all of them have."""
         on_sets = [found for result in self.results.values() if (found := result.by_seed(key))]
         shared = set.intersection(*map(set, on_sets)) if on_sets else set()
         values = [fmean(found[seed] for found in on_sets) for seed in sorted(shared)]
         if all(len(result.distinct) == 1 for result in self.results.values()):
             values = values[:1]
-        return Spread(values) if values else None
+        return MeanStd(values) if values else None
 
     def least(self, key: str) -> tuple[float, str] | None:
         """The smallest mean gain on any set, and on which."""

@@ -9,15 +9,15 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from spatialprop.report.canvas import BEFORE, INK, legend, line_colours, percent_axis, plot_grid
-from spatialprop.report.sweep.result import Result, Spread
-from spatialprop.report.sweep.settings import Summary
+from spatialprop.report.sweep.results import MeanStd, Result
+from spatialprop.report.sweep.summary import Summary
 
 Drawn = tuple[str, str, Figure | None]  # file, caption, figure
 
 
 def draw_sets(summary: Summary) -> list[Drawn]:
     """The scores and the trimap curves of every data set."""
-    # An oracle knows the truth: it would leave no room for what lies between the others.
+    # An oracle knows the truth: its scores would compress the scale of all others.
     results = [result for result in summary.results() if not result.method.startswith("oracle")]
     drawn: list[Drawn] = []
     for data in summary.sets:
@@ -39,17 +39,17 @@ def draw_scores(results: Sequence[Result]) -> Figure | None:
     figure, panels = plot_grid(list(titles.values()), height=0.9 + 0.36 * len(results))
     for axes, key in zip(panels, titles, strict=True):
         for row, (result, colour) in enumerate(zip(results, result_colours(results), strict=True)):
-            spread = result.scores().get(key)
-            if spread is None:
+            score = result.scores().get(key)
+            if score is None:
                 continue
-            if len(spread.values) > 1:
-                below = [row + 0.22] * len(spread.values)
-                axes.plot(spread.values, below, "o", markersize=3.5, color=colour, alpha=0.5, markeredgewidth=0)
+            if len(score.values) > 1:
+                below = [row + 0.22] * len(score.values)
+                axes.plot(score.values, below, "o", markersize=3.5, color=colour, alpha=0.5, markeredgewidth=0)
             axes.errorbar(
-                spread.mean, row, xerr=spread.deviation, fmt="D", color=colour, markersize=5, capsize=3, linewidth=1.6
+                score.mean, row, xerr=score.deviation, fmt="D", color=colour, markersize=5, capsize=3, linewidth=1.6
             )
             if result.method == "coarse" and not result.overrides:
-                axes.axvline(spread.mean, color=BEFORE, linewidth=1, linestyle="--")
+                axes.axvline(score.mean, color=BEFORE, linewidth=1, linestyle="--")
         axes.set_ylim(len(results) - 0.5, -0.5)
         names = [name_of(result).replace(", ", "\n") for result in results]
         axes.set_yticks(range(len(results)), names, parse_math=False)
@@ -70,9 +70,9 @@ def draw_trimaps(results: Sequence[Result]) -> Figure | None:
     titles = ["trimap IoU", "over coarse"] if gains else ["trimap IoU"]
     figure, panels = plot_grid(titles, height=4)
     for result, colour in lines:
-        _draw_band(panels[0], result.trimap(), colour)
+        draw_band(panels[0], result.trimap(), colour)
     for result, colour in gains:
-        _draw_band(panels[1], result.trimap_gain(), colour)
+        draw_band(panels[1], result.trimap_gain(), colour)
     for axes in panels:
         axes.set_xlabel("distance from a border, pixels", fontsize=9, color=INK)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
@@ -85,7 +85,7 @@ def draw_trimaps(results: Sequence[Result]) -> Figure | None:
 
 
 def name_of(result: Result) -> str:
-    """A setting stands for what it refines to; other methods that it changes are named too."""
+    """The name of a setting's refined result is the setting; other methods are named, too."""
     setting = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in result.overrides.items())
     return ", ".join([setting] if setting and result.method == "refined" else filter(None, [setting, result.method]))
 
@@ -96,9 +96,10 @@ def result_colours(results: Sequence[Result]) -> list[str]:
     return [BEFORE if result.method == "coarse" else next(others) for result in results]
 
 
-def _draw_band(axes: Axes, curve: Mapping[int, Spread], colour: str) -> None:
-    radii, means = list(curve), [spread.mean for spread in curve.values()]
-    low = [spread.mean - (spread.deviation or 0) for spread in curve.values()]
-    high = [spread.mean + (spread.deviation or 0) for spread in curve.values()]
-    axes.fill_between(radii, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.plot(radii, means, "o-", color=colour, linewidth=1.8, markersize=3.5)
+def draw_band(axes: Axes, curve: Mapping[int, MeanStd], colour: str) -> None:
+    """Draw a curve of means with a band of one standard deviation."""
+    places, means = list(curve), [score.mean for score in curve.values()]
+    low = [score.mean - (score.deviation or 0) for score in curve.values()]
+    high = [score.mean + (score.deviation or 0) for score in curve.values()]
+    axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.plot(places, means, "o-", color=colour, linewidth=1.8, markersize=3.5)

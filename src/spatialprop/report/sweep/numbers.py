@@ -5,25 +5,25 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from spatialprop.report.sweep.result import Spread
-from spatialprop.report.sweep.settings import Setting, Summary
+from spatialprop.report.sweep.results import MeanStd
+from spatialprop.report.sweep.summary import Setting, Summary
 from spatialprop.report.tables import MISSING, Table, is_number
 
 
 class Column(NamedTuple):
-    """What stands above a column of numbers, and how their spread is written."""
+    """The title of a column of numbers, and their format."""
 
     title: str
-    text: Callable[[Spread], str] = Spread.text
+    text: Callable[[MeanStd], str] = MeanStd.text
 
 
 class Row(NamedTuple):
-    """What was found in the jobs of a setting.
+    """The values of the jobs of a setting.
 
     Args:
-        setting: Where it was found.
-        labels: What tells the row from others of the setting, one for each heading; if a number is among them, last.
-        values: For each column what each job found; what is None was not.
+        setting: The setting.
+        labels: The labels that distinguish the row, one for each heading; if a number is among them, last.
+        values: The value of each job for each column; None where a job has none.
     """
 
     setting: Setting
@@ -33,7 +33,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Numbers:
-    """A table of spreads over the jobs of settings.
+    """A table of means and deviations over the jobs of settings.
 
     Args:
         headings: Over the labels of rows, beside those that tell the setting.
@@ -50,10 +50,8 @@ class Numbers:
         heading = [*summary.place_heading, *self.headings]
         rows = []
         for row in self.rows:
-            spreads = self._spreads(row)
-            texts = [
-                column.text(spread) if (spread := spreads[key]) else MISSING for key, column in self.columns.items()
-            ]
+            means = self._means(row)
+            texts = [column.text(found) if (found := means[key]) else MISSING for key, column in self.columns.items()]
             rows.append([*summary.places(row.setting), *map(str, row.labels), *texts])
         numbers = sum(isinstance(label, int) for row in self.rows[:1] for label in row.labels)
         titles = [column.title for column in self.columns.values()]
@@ -66,23 +64,15 @@ class Numbers:
                 "set": row.setting.data,
                 "overrides": row.setting.overrides,
                 **dict(zip(self.headings, row.labels, strict=True)),
-                **{
-                    key: spread and plain_spread(spread) | {"values": spread.values}
-                    for key, spread in self._spreads(row).items()
-                },
+                **{key: found and found.plain() | {"values": found.values} for key, found in self._means(row).items()},
             }
             for row in self.rows
         ]
 
-    def _spreads(self, row: Row) -> dict[str, Spread | None]:
+    def _means(self, row: Row) -> dict[str, MeanStd | None]:
         known = {key: [value for value in row.values.get(key, ()) if is_number(value)] for key in self.columns}
-        return {key: Spread(values) if values else None for key, values in known.items()}
+        return {key: MeanStd(values) if values else None for key, values in known.items()}
 
 
-signed = partial(Spread.text, sign="+")
-unscaled = partial(Spread.text, scale=1)
-
-
-def plain_spread(spread: Spread) -> dict[str, Any]:
-    """A spread for `report.json`."""
-    return {"mean": spread.mean, "std": spread.deviation, "n": len(spread.values)}
+signed = partial(MeanStd.text, sign="+")
+unscaled = partial(MeanStd.text, scale=1)

@@ -1,27 +1,25 @@
 """A multirun's tables and figures, written beside its jobs."""
 
-import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from spatialprop.files import write_file, write_json
 from spatialprop.report.canvas import save
-from spatialprop.report.dilated.sweep import (
+from spatialprop.report.page import figure_html, page
+from spatialprop.report.sweep.average import GAINS, average_table, averages
+from spatialprop.report.sweep.average import NOTE as AVERAGE_NOTE
+from spatialprop.report.sweep.average import TITLE as AVERAGE
+from spatialprop.report.sweep.dilated import (
     NOTES,
     affinity_sweep_numbers,
     affinity_sweep_tables,
     draw_steps_of_settings,
 )
-from spatialprop.report.page import figure_html, page
-from spatialprop.report.run import write_atomically
-from spatialprop.report.sweep.average import GAINS, average_table, averages
-from spatialprop.report.sweep.average import NOTE as AVERAGE_NOTE
-from spatialprop.report.sweep.average import TITLE as AVERAGE
 from spatialprop.report.sweep.figures import draw_sets
-from spatialprop.report.sweep.numbers import plain_spread
-from spatialprop.report.sweep.result import Result, Spread, scores_of
-from spatialprop.report.sweep.settings import Summary
+from spatialprop.report.sweep.results import MeanStd, Result, scores_of
+from spatialprop.report.sweep.summary import Summary
 from spatialprop.report.tables import Table
 
 SCORES = "Scores"
@@ -41,16 +39,16 @@ def write_summary(summary: Summary) -> Path:
     folder = summary.folder
     drawn = [
         *draw_sets(summary),
-        ("steps", "What more steps of propagation do", draw_steps_of_settings(summary.settings)),
+        ("steps", "Gain after each number of steps of propagation", draw_steps_of_settings(summary.settings)),
     ]
     figures = [(save(figure, folder / "figures" / f"{name}.png"), caption) for name, caption, figure in drawn if figure]
-    write_atomically(folder / "report.json", json.dumps(_plain(summary), indent=2) + "\n")
-    write_atomically(folder / "report.md", _markdown(summary, figures))
-    return write_atomically(folder / "report.html", page(summary.name, _sections(summary, figures)))
+    write_json(folder / "report.json", _plain(summary))
+    write_file(folder / "report.md", _markdown(summary, figures))
+    return write_file(folder / "report.html", page(summary.name, _sections(summary, figures)))
 
 
 def sweep_tables(summary: Summary) -> dict[str, tuple[Table, str]]:
-    """All tables that the jobs have numbers for, and what is to be known of each, by title."""
+    """All tables that the jobs have numbers for, each with a note, by title."""
     if not summary.settings:
         return {}
     tables = {SCORES: (summary.table(), _SPREAD)}
@@ -107,7 +105,7 @@ def _plain(summary: Summary) -> dict[str, Any]:
                 "method": average.method,
                 "overrides": average.overrides,
                 "sets": list(average.results),
-                **{key: plain_spread(gain) for key in GAINS if (gain := average.gain(key))},
+                **{key: gain.plain() for key in GAINS if (gain := average.gain(key))},
             }
             for average in averages(summary)
         ],
@@ -117,8 +115,8 @@ def _plain(summary: Summary) -> dict[str, Any]:
 
 
 def _plain_result(result: Result) -> dict[str, Any]:
-    scores = {key: plain_spread(spread) for key, spread in result.scores().items()}
-    trimaps = {str(radius): plain_spread(spread) for radius, spread in result.trimap().items()}
-    times = {"milliseconds": plain_spread(Spread(result.milliseconds))} if result.milliseconds else {}
+    scores = {key: score.plain() for key, score in result.scores().items()}
+    trimaps = {str(radius): score.plain() for radius, score in result.trimap().items()}
+    times = {"milliseconds": MeanStd(result.milliseconds).plain()} if result.milliseconds else {}
     by_seed = {seed: scores_of(metrics, result.method) for seed, metrics in result.metrics.items()}
     return {**scores, "trimap_IoU": trimaps, **times, "by_seed": by_seed}

@@ -1,0 +1,99 @@
+"""Weights in runs, checkpoints and files: written, read, and given to a network to start from."""
+
+import logging
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from spatialprop.errors import InputError
+from spatialprop.experiment.run_folder import RunFolder
+from spatialprop.files import write_beside
+from spatialprop.refiner import describe, load_network
+from spatialprop.tasks import Task
+from spatialprop.tasks.optimization import restore
+
+log = logging.getLogger(__name__)
+
+_HEAD = "head."  # the last layer of a guidance network, whose outputs depend on these:
+_GATES = ("connection", "groups", "normalization", "separate_gates", "directions")
+
+
+def keep_weights(network: nn.Module, path: Path) -> None:
+    """Write a network's weights in one piece; each process of a run may."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_beside(path) as file:
+        file.write(save({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}))
+
+
+def load_weights_of(checkpoint: Path) -> dict[str, Tensor]:
+    """The network's weights in a checkpoint of a task."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
+
+
+def trained_weights(run: RunFolder) -> dict[str, Tensor]:
+    """The weights that a run ended with, or those of its best or newest checkpoint so far."""
+    if run.network.is_file():
+        return load_file(run.network)
+    for name in ("best.ckpt", "last.ckpt"):
+        if (run.checkpoints / name).is_file():
+            return load_weights_of(run.checkpoints / name)
+    raise FileNotFoundError(f"{run.checkpoints} holds no weights: the run was stopped before its first checkpoint")
+
+
+def segmenter_weights(source: Path) -> dict[str, Tensor]:
+    """Weights of a segmenter, from a file or from the run that trained it."""
+    if source.is_dir():
+        run = RunFolder(source)
+        found = [path for path in (run.segmenter, run.network) if path.is_file()]
+        if not found:
+            raise FileNotFoundError(f"segmenter.checkpoint = {source} is a folder without {run.network.name}")
+        return load_file(found[0])
+    if not source.is_file():
+        raise FileNotFoundError(f"segmenter.checkpoint = {source} does not exist; give a run's folder or a file")
+    return load_file(source) if source.suffix == ".safetensors" else load_weights_of(source)
+
+
+def start_segmenter(task: Task, source: str) -> None:
+    """Give the segmenter that a task trains, if any, the weights of a run or a file."""
+    if task.segmenter is not None:
+        restore(task.segmenter, segmenter_weights(Path(source)))
+        log.info("The segmenter starts from %s", source)
+
+
+def start_guidance(task: Task, source: str) -> None:
+    """Give the guidance network of a task the weights of a refiner's.
+
+    If the propagation needs other gates, such as those of another connection, the last layer keeps its initial weights.
+
+    Args:
+        task: A task with a guidance network of its own.
+        source: "light", or a .safetensors file of `spatialprop export`.
+    """
+    refinement = task.refinement
+    if refinement is None:
+        raise ValueError(
+            f"guidance.checkpoint={source} is for a guidance network, which this task has not; use task=refine, or "
+            f"task=joint with task.share_trunk=false, or set guidance.checkpoint=null"
+        )
+    try:
+        known, _ = load_network(source)
+    except (OSError, InputError) as error:
+        raise ValueError(
+            f"guidance.checkpoint: {error} (spatialprop export RUN --to x.safetensors writes one)"
+        ) from None
+    own, given = refinement.guidance.state_dict(), known.guidance.state_dict()
+    same_gates = all(getattr(known.propagation, name) == getattr(refinement.propagation, name) for name in _GATES)
+    taken = {name: value for name, value in given.items() if same_gates or not name.startswith(_HEAD)}
+    fits = all(name in own and own[name].shape == value.shape for name, value in taken.items())
+    missing = [name for name in own if name not in taken and not name.startswith(_HEAD)]
+    if not fits or missing or known.hints != refinement.hints:
+        settings = {**describe(known)["guidance"], "hints": list(known.hints)}
+        raise ValueError(
+            f"guidance.checkpoint={source} belongs to another guidance network, one with {settings}; choose that, or "
+            f"guidance.checkpoint=null"
+        )
+    refinement.guidance.load_state_dict(taken, strict=False)
+    log.info("The guidance starts from %s%s", source, "" if same_gates else ", except for its last layer")
