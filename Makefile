@@ -1,28 +1,49 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# Threads that spin while they wait would take the cores from the other worker. Each worker starts with half of the
+# tests in their order, so that what a module's tests share is made once, and takes over what the other has left.
+PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: train test test-all lint benchmark
+.DEFAULT_GOAL := help
+.PHONY: help train test test-slow test-all lint docs wheel benchmark clean
 
-train: .venv/ready
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+train: .venv/train.ready ## train and test on built-in data, and write a report (five minutes on two cores)
 	$(BIN)/python train.py
 
-# Threads that spin while they wait would take the cores from the other worker. Each worker begins with a half of the
-# tests in their order, so that what a module's tests share is made once, and takes over what the other has left.
-test: lint
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+test: lint ## check style and types, then test the behaviour of everything (minutes)
+	$(PYTEST) -m "not slow"
 
-test-all: lint
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist worksteal
+test-slow: .venv/dev.ready ## the exhaustive tests alone: fresh processes, compilations, whole experiments
+	$(PYTEST) -m slow
 
-lint: .venv/ready
+test-all: test test-slow ## both
+
+lint: .venv/dev.ready ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-benchmark: .venv/ready
+docs: .venv/docs.ready ## build the documentation into site/, strictly
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+wheel: .venv/dev.ready ## build the wheel and the source distribution into dist/
+	$(BIN)/python -m build --outdir dist .
+
+benchmark: .venv/dev.ready ## measure the operator (eight minutes on two idle cores)
 	$(BIN)/python benchmarks/propagation.py
 
-.venv/ready: pyproject.toml .ci/constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable ".[dev]"
-	touch $@
+clean: ## delete what was built, but neither .venv nor any results
+	rm -rf build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	find src tests benchmarks docs examples -name __pycache__ -prune -exec rm -rf {} +
+
+# One stamp for each extra that a target needs: train, dev or docs. Without --no-compile pip would compile every module
+# of every package, which takes twice as long as installing them; Python compiles those that are imported.
+.venv/%.ready: pyproject.toml .ci/constraints.txt
+	@echo "Setting up .venv for $*: about a minute, once"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile \
+		--constraint .ci/constraints.txt --editable ".[$*]"
+	@touch $@

@@ -76,14 +76,14 @@ def inputs(case: Case, size: int, device: torch.device) -> tuple[Tensor, Tensor]
     return image, torch.nn.functional.interpolate(coarse, (size, size), mode="bilinear")
 
 
-def parts_of(case: Case, size: int, device: torch.device) -> dict[str, Callable[[], Tensor]]:
+def parts_of(case: Case, size: int, device: torch.device) -> dict[str, Callable[[], object]]:
     """What is timed, each without arguments."""
     network = case.network.to(device).eval()
     image, coarse = inputs(case, size, device)
-    guidance = network.guide(image, coarse)
+    gates = network.gates(image, coarse)
     return {
-        "guidance": lambda: network.guide(image, coarse),
-        "propagation": lambda: network.refine(coarse, guidance),
+        "guidance": lambda: network.gates(image, coarse),
+        "propagation": lambda: network.refine(coarse, gates),
         "whole": lambda: network(image, coarse),
     }
 

@@ -25,8 +25,8 @@ from spatialprop import Refiner
 from spatialprop.files import write_json
 from spatialprop.nn import RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance
-from spatialprop.nn.refinement import hint_maps
 from spatialprop.refiner.coarse_maps import most_likely
+from spatialprop.refiner.tiles import TiledGates
 
 HERE = Path(__file__).parent
 
@@ -49,32 +49,31 @@ def load(weights: str | None) -> Refiner:
 def steps(refiner: Refiner, side: int, classes: int) -> dict[str, Callable[[int], object]]:
     """The whole, and its parts one by one."""
     image, coarse = scene(side, classes)
-    with refiner._inference():
-        _, [(seen, maps)] = refiner._prepare(image, coarse)
-        (_, shares), *_ = list(maps.chunks())
-        names = refiner.network.hints
-        hints = hint_maps(maps.all_shares(), names) if names else None
-        gates = refiner._guidance(seen, hints)
-        refined = refiner.network.propagation.propagate(shares, gates)
+    (part,) = refiner.open(image, coarse).parts
+    layer, find_gates = refiner.network.propagation, TiledGates(refiner.network)
+    with torch.no_grad():
+        (_, shares), *_ = list(part.maps.chunks())
+        hints, gates = part.hints(), part.gates()
+        refined = layer.propagate(shares, gates)
 
     def plain(run: Callable[[], object]) -> Callable[[int], object]:
         def timed(_turn: int) -> object:
-            with refiner._inference():
+            with torch.no_grad():
                 return run()
 
         return timed
 
-    parts = {
+    pieces = {
         "end to end": lambda: refiner(image, coarse),
-        "check the input": lambda: refiner._prepare(image, coarse, True, None),
-        "coarse map to the gates' size": lambda: list(maps.chunks()),
-        "guidance and gates": lambda: refiner._guidance(seen, hints),
-        "propagation": lambda: refiner.network.propagation.propagate(shares, gates),
+        "check the input": lambda: refiner.open(image, coarse),
+        "coarse map to the gates' size": lambda: list(part.maps.chunks()),
+        "guidance and gates": lambda: find_gates(part.images, hints),
+        "propagation": lambda: layer.propagate(shares, gates),
         "enlarge and choose": lambda: most_likely([refined], (side, side)),
     }
-    if names:
-        parts["hints"] = lambda: hint_maps(maps.all_shares(), names)
-    return {name: plain(run) for name, run in parts.items()}
+    if refiner.network.hints:
+        pieces["hints"] = part.hints
+    return {name: plain(run) for name, run in pieces.items()}
 
 
 def rival(side: int, classes: int) -> dict[str, Callable[[int], object]]:
@@ -110,7 +109,7 @@ def answer(request: dict[str, object]) -> None:
 
 
 def start_up() -> dict[str, float]:
-    """Seconds of importing torch, and of what comes on top until a first mask is mended; kernels are on disk."""
+    """Seconds of importing torch, and of what comes on top until a first mask is refined; kernels are on disk."""
     code = (
         "import time; a = time.perf_counter(); import torch; b = time.perf_counter()\n"
         "from spatialprop import Refiner; from spatialprop.nn import RefinementNetwork\n"

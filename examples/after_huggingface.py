@@ -1,4 +1,4 @@
-"""Mend what a Hugging Face segmenter says.
+"""Refine the output of a Hugging Face segmenter.
 
     from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
@@ -20,9 +20,9 @@ from spatialprop import Refiner
 
 @torch.inference_mode()
 def segment(model: Any, processor: Any, refiner: Refiner, image: Image) -> Tensor:
-    """The mended label map at the size of the image. (H, W)"""
+    """Return the refined label map at the size of the image. (H, W)"""
     image = image.convert("RGB")
     batch = processor(images=image, return_tensors="pt").to(model.device)
-    # No enlarging: the refiner takes probabilities at the model's own resolution.
+    # No upsampling: the refiner takes probabilities at the model's own resolution.
     coarse = model(**batch).logits.softmax(dim=1)[0]
     return refiner(image, coarse.to(refiner.device))

@@ -1,4 +1,4 @@
-"""Mend what a torchvision segmenter says, on the model's own device.
+"""Refine the output of a torchvision segmenter, on the model's own device.
 
     from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights, deeplabv3_resnet50
 
@@ -20,6 +20,6 @@ from spatialprop import Refiner
 
 @torch.inference_mode()
 def segment(model: Any, prepare: Callable[[Tensor], Tensor], refiner: Refiner, images: Tensor) -> Tensor:
-    """The mended label maps of bytes (N, 3, H, W). (N, H, W)"""
+    """Return the refined label maps of bytes (N, 3, H, W). (N, H, W)"""
     coarse = model(prepare(images))["out"].softmax(dim=1)
     return refiner(images, coarse)

@@ -85,6 +85,7 @@ def test_a_set_without_coarse_maps_is_named(benchmark, weights, tmp_path, monkey
         benchmark.main()
 
 
+@pytest.mark.slow
 def test_speed_and_memory(tmp_path):
     command = [sys.executable, str(BENCHMARKS / "refiner.py"), "--quick", "--output", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

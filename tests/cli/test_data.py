@@ -289,7 +289,7 @@ def test_maps_of_two_segmenters_are_never_mixed(tmp_path, capsys, weights):
     assert "of another segmenter or data set (weights_sha256 differ" in predict(capsys, weights, code=2)
     assert (tmp_path / "coarse" / "segmenter.json").read_text() == before
     (tmp_path / "coarse" / "segmenter.json").unlink()
-    assert "no segmenter.json that says what made them" in predict(capsys, weights, code=2)
+    assert "no segmenter.json that names their segmenter" in predict(capsys, weights, code=2)
 
 
 def test_a_segmenter_without_weights_and_data_without_files(tmp_path, capsys, weights):

@@ -7,8 +7,9 @@ from PIL import Image, ImageFilter
 from spatialprop.cli import main
 from spatialprop.cli.refine import work as refine_work
 from spatialprop.cli.refine.jobs import find_jobs
-from spatialprop.drawing import class_colours, overlay, sheet
-from spatialprop.refiner import InputError, Refiner, explain, save_refiner
+from spatialprop.drawing import class_colours, overlay
+from spatialprop.errors import InputError
+from spatialprop.refiner import Refiner, explain, save_refiner
 from tests.refiner.networks import photograph, probabilities, trained
 
 LABELS = np.zeros((24, 32), np.uint8)
@@ -101,14 +102,15 @@ def test_everything_that_can_be_asked_for(data, refine):
     assert (stored["classes"][shares.argmax(axis=0)] == labels)[clear].all()
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_folders(data, refine, workers):
     code, printed, _ = refine("photos", "masks", "--workers", workers)
     assert code == 0
-    assert printed == "3 mended, 0 there already, 0 failed\n"
+    assert printed == "3 refined, 0 there already, 0 failed\n"
     assert names(data / "masks_refined") == ["a.png", "b.png", "c.png"]
 
 
+@pytest.mark.slow
 def test_one_process_or_two_is_all_the_same(data, refine):
     refine("photos", "masks", "-o", "one")
     refine("photos", "masks", "-o", "two", "--workers", "2")
@@ -122,7 +124,7 @@ def test_patterns(data, refine):
         (data / f"photos/{name}.png").rename(data / f"sets/x/{name}_photo.png")
         (data / f"masks/{name}.png").rename(data / f"sets/x/{name}_mask.png")
     code, printed, problems = refine("sets/*/*_photo.png", "sets/*/*_mask.png", "-o", "out")
-    assert (code, printed, problems) == (0, "2 mended, 0 there already, 0 failed\n", "")
+    assert (code, printed, problems) == (0, "2 refined, 0 there already, 0 failed\n", "")
     assert names(data / "out" / "x") == ["a_mask.png", "b_mask.png"]
     code, printed, problems = refine("**/*_photo.png", "**/*_mask.png", "-o", "out")
     assert (code, problems) == (0, ""), "masks of the first run are no maps without an image"
@@ -142,7 +144,7 @@ def test_patterns_that_find_masks_as_images_and_results_as_both(data, refine):
             words = ("photos/*.png", "photos/*_mask.png", "-o", "./photos/new", "--overlay")
         for _ in range(2):
             code, printed, problems = refine(*words)
-            assert (code, printed) == (1, "2 mended, 0 there already, 2 failed\n")
+            assert (code, printed) == (1, "2 refined, 0 there already, 2 failed\n")
             assert problems.splitlines() == [
                 f"photos/c.png: no coarse map matches '{words[1]}' likewise",
                 f"photos/d_mask.png: no image matches '{words[0]}' likewise",
@@ -173,27 +175,27 @@ def test_what_is_without_its_partner_is_named(data, refine):
     for path in ("photos/b.png", "masks/c.png"):
         (data / path).unlink()
     code, printed, problems = refine("photos", "masks", "-o", "out")
-    assert (code, printed) == (1, "1 mended, 0 there already, 2 failed\n")
+    assert (code, printed) == (1, "1 refined, 0 there already, 2 failed\n")
     assert problems.splitlines() == [
         "photos/c.png: masks holds no coarse map of that name",
         "masks/b.png: photos holds no image of that name",
     ]
     code, printed, problems = refine("photos/*.png", "masks/*.png", "-o", "out", "--skip-existing")
-    assert (code, printed) == (1, "0 mended, 1 there already, 2 failed\n")
+    assert (code, printed) == (1, "0 refined, 1 there already, 2 failed\n")
     assert problems.splitlines() == [
         "photos/c.png: no coarse map matches 'masks/*.png' likewise",
         "masks/b.png: no image matches 'photos/*.png' likewise",
     ]
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_a_bad_file_stops_nobody(data, refine, workers):
     (data / "masks/b.png").write_bytes((data / "masks/b.png").read_bytes()[:60])
     Image.fromarray(photograph(24, 30)).save("photos/c.png")
     Image.fromarray(photograph(24, 30)).save("photos/d.png")
     code, printed, problems = refine("photos", "masks", "--workers", workers)
     assert code == 1
-    assert printed == "1 mended, 0 there already, 3 failed\n"
+    assert printed == "1 refined, 0 there already, 3 failed\n"
     lines = sorted(problems.strip().splitlines())
     assert len(lines) == 3
     assert lines[0].startswith("masks/b.png cannot be read as a coarse map: ")
@@ -208,12 +210,12 @@ def test_what_is_there_is_skipped(data, refine, monkeypatch):
     refine("photos/a.png", "masks/a.png", "-o", "out/a.png")
     before = (data / "out/a.png").stat().st_mtime_ns
     code, printed, _ = refine("photos", "masks", "-o", "out", "--skip-existing")
-    assert (code, printed) == (0, "2 mended, 1 there already, 0 failed\n")
+    assert (code, printed) == (0, "2 refined, 1 there already, 0 failed\n")
     assert (data / "out/a.png").stat().st_mtime_ns == before
     code, printed, _ = refine("photos", "masks", "-o", "out", "--skip-existing", "--overlay")
-    assert printed == "3 mended, 0 there already, 0 failed\n"
+    assert printed == "3 refined, 0 there already, 0 failed\n"
     code, printed, _ = refine("photos", "masks", "-o", "out", "--skip-existing", "--overlay")
-    assert (code, printed) == (0, "0 mended, 3 there already, 0 failed\n")
+    assert (code, printed) == (0, "0 refined, 3 there already, 0 failed\n")
 
 
 def test_probabilities_in_and_out(data, refine):
@@ -222,7 +224,7 @@ def test_probabilities_in_and_out(data, refine):
     assert code == 0
     assert picture("coarse_refined.png").size == (32, 24)
     code, printed, _ = refine("photos/a.png", "coarse.npz", "--skip-existing")
-    assert printed == "0 mended, 1 there already, 0 failed\n"
+    assert printed == "0 refined, 1 there already, 0 failed\n"
     code, *_ = refine("photos/a.png", "coarse.npz", "-o", "out.npz", "--no-restrict")
     assert np.load("out.npz")["probs"].shape == (3, 24, 32)
     code, *_ = refine("photos/a.png", "coarse.npz", "-o", "out.npy", "--overlay", "--sheet")
@@ -313,7 +315,7 @@ def test_a_result_keeps_its_name(data, refine):
     assert code == 0
     assert printed.startswith("OUT.PNG: ")
     code, printed, _ = refine("photos/a.png", "masks/a.png", "-o", "OUT.PNG", "--skip-existing")
-    assert printed == "0 mended, 1 there already, 0 failed\n"
+    assert printed == "0 refined, 1 there already, 0 failed\n"
     (data / "OUT.PNG").write_bytes(b"")
     code, printed, _ = refine("photos/a.png", "masks/a.png", "-o", "OUT.PNG", "--skip-existing")
     assert printed.startswith("OUT.PNG: "), "an empty file is no result"
@@ -398,14 +400,14 @@ def test_a_kind_that_an_array_is_not(data, refine):
 
 
 def test_stopping_says_how_to_go_on(data, refine, monkeypatch):
-    mend = refine_work.mend
+    refine_file = refine_work.refine_file
 
-    def interrupted(refiner, job, wish):
+    def interrupted(refiner, job, settings):
         if job.image.name == "b.png":
             raise KeyboardInterrupt
-        return mend(refiner, job, wish)
+        return refine_file(refiner, job, settings)
 
-    monkeypatch.setattr(refine_work, "mend", interrupted)
+    monkeypatch.setattr(refine_work, "refine_file", interrupted)
     code, _, problems = refine("photos", "masks", "-o", "out")
     assert code == 130
     assert "stopped after 1 of 3 or a few more; go on with --skip-existing" in problems
@@ -457,21 +459,6 @@ def test_explain_shows_what_is_heard_at_its_place():
     red = alone[..., 0] - alone[..., 2]
     assert red[196:205, 296:305].max() > 80
     assert np.abs(red[:150]).max() < 10
-
-
-def test_overlay_tints_classes_and_draws_borders():
-    image = np.full((24, 32, 3), 100, np.uint8)
-    drawn = overlay(image, LABELS)
-    assert (drawn[0, 0] == 100).all()
-    np.testing.assert_array_equal(drawn[10, 10], np.rint(0.45 * 100 + 0.55 * class_colours()[3]))
-    assert (drawn[10, 5] == 255).all()
-    assert (overlay(image, LABELS.astype(np.int64) * 100)[10, 10] == drawn[10, 10]).sum() < 3
-
-
-def test_sheet_says_how_much_changed():
-    picture = sheet(photograph(24, 32), LABELS, np.zeros_like(LABELS))
-    assert picture.width > 1600
-    assert sheet(photograph(2000, 1000), *[np.zeros((2000, 1000), int)] * 2).width < 3200
 
 
 # Export

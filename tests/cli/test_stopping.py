@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.refiner.networks import photograph
 
-# Workers import it too, so they mend as it says: each writes its number, then half of a file that never gets whole.
+# Workers import it too, so they refine as it says: each writes its number, then half of a file that never gets whole.
 PROGRAM = """
 import os, sys, time
 from pathlib import Path
@@ -20,14 +20,14 @@ from spatialprop.cli import main
 from spatialprop.cli.refine import work as refine_work
 from spatialprop.files import write_beside
 
-def mend(refiner, job, wish):
+def refine_file(refiner, job, settings):
     job.stem.parent.mkdir(exist_ok=True)
     with write_beside(job.beside(".png")) as file:
         file.write(b"half")
         Path(f"{os.getpid()}.started").touch()
         time.sleep(300)
 
-refine_work.mend = mend
+refine_work.refine_file = refine_file
 if __name__ == "__main__":
     sys.exit(main())
 """
@@ -49,6 +49,7 @@ def lives(process):
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="other systems end processes without asking them")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sigterm_ends_everything(tmp_path, workers):

@@ -1,16 +1,31 @@
-"""Every command in the documentation exists: its overrides compose, its experiments and options are there."""
+"""The documentation says what is there: its commands, choices, links and names exist."""
 
 import re
 import shlex
 from importlib import import_module
 
 import pytest
+import yaml
 
-from spatialprop.cli import main as spatialprop
+import spatialprop.ops
+from spatialprop.cli import main
 from spatialprop.cli.data.config import compose_config, data_overrides
 from tests.experiment.tiny import REPOSITORY, composed
 
-DOCS = [REPOSITORY / "README.md", *sorted(REPOSITORY.glob("docs/*.md")), *sorted(REPOSITORY.glob("data/*/README.md"))]
+PAGES = sorted(
+    path
+    for pattern in (
+        "*.md",
+        "docs/**/*.md",
+        "data/*/*.md",
+        "src/**/*.md",
+        "benchmarks/*.md",
+        "examples/*.md",
+        "results/**/*.md",
+    )
+    for path in REPOSITORY.glob(pattern)
+)
+DOCS = [path for path in PAGES if "results" not in path.parts]
 COMMAND = re.compile(
     r"^ {4}(?:srun |torchrun .*? )?(?:python )?((?:train\.py|evaluate\.py|spatialprop) .*?)(?: {2,}#.*)?$"
 )
@@ -18,7 +33,7 @@ COMMAND = re.compile(
 
 def commands():
     for path in DOCS:
-        for line in path.read_text().splitlines():
+        for line in re.sub(r" \\\n +", " ", path.read_text()).splitlines():
             found = COMMAND.match(line)
             if found:
                 yield pytest.param(
@@ -32,13 +47,15 @@ def parsed(arguments, monkeypatch):
     monkeypatch.setattr(
         import_module(f"spatialprop.cli.{arguments[0]}"), "run", lambda options: seen.append(options) or 0
     )
-    assert spatialprop(arguments) == 0
+    assert main(arguments) == 0
     return seen[0]
 
 
 @pytest.mark.parametrize("words", list(commands()))
 def test_command(words, monkeypatch):
     program, *arguments = words
+    if program == "spatialprop" and arguments[0] in ("train", "evaluate"):
+        program, *arguments = f"{arguments[0]}.py", *arguments[1:]
     if program in ("train.py", "evaluate.py"):
         overrides = [word for word in arguments if not word.startswith(("--", "hydra"))]
         if "--multirun" in arguments:
@@ -57,16 +74,6 @@ def test_commands_are_found():
     assert len(list(commands())) > 20
 
 
-PAGES = sorted(
-    path
-    for path in REPOSITORY.rglob("*.md")
-    if not any(
-        part.startswith(".") or part in ("outputs", "multirun", "site", "build")
-        for part in path.relative_to(REPOSITORY).parts
-    )
-)
-
-
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
 def test_relative_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8")):
@@ -83,3 +90,40 @@ def test_every_paper_experiment_is_in_the_guide():
     for path in (REPOSITORY / "conf" / "experiment").glob("*.yaml"):
         if path.stem.startswith(("helen_", "voc_")):
             assert f"experiment={path.stem}" in guide
+
+
+def test_every_choice_of_a_group_is_in_the_guide():
+    guide = (REPOSITORY / "docs" / "training.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)`[^|]*\| ([^|]*) \|", guide, re.MULTILINE))
+    for group in (path for path in (REPOSITORY / "conf").iterdir() if path.is_dir()):
+        choices = {path.stem for path in group.glob("*.yaml")}
+        if len(choices) > 1 and group.name != "experiment":
+            assert choices == set(re.findall(r"[a-z]\w*", re.sub(r"\(.*?\)", "", rows[group.name]))), group.name
+
+
+def test_every_public_name_is_in_the_reference():
+    """A page shows what the `__all__` of a package names."""
+    pages = "".join(path.read_text() for path in (REPOSITORY / "docs" / "api").glob("*.md"))
+    shown = set(re.findall(r"^::: (\S+)$", pages, re.MULTILINE))
+    public = {package: getattr(import_module(package), "__all__", ()) for package in shown}
+    assert set(spatialprop.__all__) <= {name for names in public.values() for name in names}
+    assert {"spatialprop.ops", "spatialprop.nn", "spatialprop.refiner"} <= shown
+    for package, names in public.items():
+        for name in names:
+            value = getattr(import_module(package), name)
+            assert not callable(value) or value.__doc__, f"{package}.{name} has no docstring to show"
+
+
+def test_every_page_of_the_site_exists():
+    """`make docs` says so too, in longer."""
+
+    def pages(entry):
+        if isinstance(entry, str):
+            yield entry
+        for part in entry.values() if isinstance(entry, dict) else entry if isinstance(entry, list) else ():
+            yield from pages(part)
+
+    elsewhere = {"index.md": "README.md", "notebooks/tour.md": "notebooks/tour.ipynb"}
+    for page in pages(yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text())["nav"]):
+        path = elsewhere.get(page, page)
+        assert (REPOSITORY / path).is_file() or (REPOSITORY / "docs" / path).is_file(), page

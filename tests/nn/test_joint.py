@@ -58,14 +58,15 @@ def test_refined_is_what_the_refinement_makes_of_coarse():
     torch.testing.assert_close(network.refinement(image, coarse.exp()), refined)
 
 
-def test_shared_trunk_is_read_at_its_own_resolution():
+def test_shared_trunk_is_read_at_its_own_resolution(monkeypatch):
     network = JointNetwork(Segmenter())
-    seen = []
-    network.refinement.propagation.register_forward_hook(lambda _, inputs, __: seen.append(inputs))
+    layer, seen = network.refinement.propagation, []
+    propagate = layer.propagate
+    monkeypatch.setattr(layer, "propagate", lambda *given: seen.append(given) or propagate(*given))
     network(torch.rand(1, 3, 32, 40))
-    ((x, guidance),) = seen
+    ((x, (gates,)),) = seen
     assert x.shape == (1, 3, 8, 10)
-    assert guidance.shape == (1, network.refinement.propagation.guidance_channels, 8, 10)
+    assert gates.shape == (1, 4, 3, 1, 8, 10)
 
 
 def test_gradient_of_the_refined_map_reaches_everything(network):
@@ -125,11 +126,11 @@ def test_affinity_is_the_gradient_through_the_refinement(network):
     assert heard.shape == (32, 40)
     assert (heard.abs() > 1e-4).sum() > 50, "a pixel listens to more than itself"
     with torch.no_grad():
-        coarse, guidance = network._coarse_and_guidance(image)
+        coarse, gates = network._coarse_and_gates(image)
     shares = coarse.exp()
-    winner = int(network.refinement._propagate(shares, guidance)[0, :, 13, 22].argmax())
+    winner = int(network.refinement._scores(shares, gates)[0, :, 13, 22].argmax())
     pushed = shares.clone()
     pushed[0, winner, 12, 20] += 1e-3
     with torch.no_grad():
-        before, after = (network.refinement._propagate(x, guidance)[0, winner, 13, 22] for x in (shares, pushed))
+        before, after = (network.refinement._scores(x, gates)[0, winner, 13, 22] for x in (shares, pushed))
     torch.testing.assert_close((after - before) / 1e-3, heard[12, 20], atol=2e-3, rtol=2e-2)

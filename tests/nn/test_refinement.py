@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from spatialprop.nn import RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance, UNetGuidance
-from spatialprop.nn.refinement import resize
+from spatialprop.nn.resize import resize
 
 
 def light(channels, stride=2):
@@ -43,10 +43,12 @@ def _seed():
     torch.manual_seed(0)
 
 
-def test_paper_network_propagates_32_maps_at_half_the_resolution():
+def test_paper_network_propagates_32_maps_at_half_the_resolution(monkeypatch):
     network = RefinementNetwork(UNetGuidance, num_classes=21, hidden=32)
-    seen = {}
-    for name in ("before", "guidance", "propagation", "after"):
+    layer, seen, propagated = network.propagation, {}, []
+    propagate = layer.propagate
+    monkeypatch.setattr(layer, "propagate", lambda x, gates: propagated.append(x.shape) or propagate(x, gates))
+    for name in ("before", "guidance", "after"):
         network.get_submodule(name).register_forward_hook(
             lambda _, inputs, output, name=name: seen.__setitem__(name, (inputs[0].shape, output.shape))
         )
@@ -55,10 +57,10 @@ def test_paper_network_propagates_32_maps_at_half_the_resolution():
     assert seen == {
         "guidance": ((1, 3, 128, 128), (1, 384, 64, 64)),
         "before": ((1, 21, 128, 128), (1, 32, 128, 128)),
-        "propagation": ((1, 32, 64, 64), (1, 32, 64, 64)),
         "after": ((1, 32, 64, 64), (1, 21, 64, 64)),
     }
-    assert network.propagation.units == 2
+    assert propagated == [(1, 32, 64, 64)]
+    assert layer.units == 2
 
 
 @torch.no_grad()
@@ -171,8 +173,7 @@ def test_options_reach_the_propagation():
     assert network.guidance.head.out_channels == layer.guidance_channels == 3 * 2
 
 
-@pytest.mark.parametrize("pixel", [(0, 0), (3, 5), (8, 6)])
-@pytest.mark.parametrize("hidden", [None, 5])
+@pytest.mark.parametrize(("hidden", "pixel"), [(None, (3, 5)), (5, (8, 6))])
 def test_affinity_is_a_row_of_the_jacobian(hidden, pixel):
     network = far_from_identity(RefinementNetwork(light, num_classes=3, hidden=hidden)).double()
     row, column = pixel
@@ -304,7 +305,8 @@ def test_no_gradient_passes_through_hints():
         RefinementNetwork(lambda channels, **shown: LightGuidance(channels, width=8, **shown), hints=["confidence"])
     )
     coarse = smooth_coarse(3, 16, 16).requires_grad_()
-    (gradient,) = torch.autograd.grad(network.guide(torch.rand(1, 3, 16, 16), coarse).sum(), coarse, allow_unused=True)
+    (gates,) = network.gates(torch.rand(1, 3, 16, 16), coarse)
+    (gradient,) = torch.autograd.grad(gates.sum(), coarse, allow_unused=True)
     assert gradient is None
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from spatialprop.errors import InputError
 from spatialprop.nn import RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance
-from spatialprop.refiner import InputError
 
 
 def trained(guidance=None, *, seed=0, std=0.3, **options):

@@ -11,6 +11,7 @@ import torch
 
 from spatialprop import Refiner
 from spatialprop.nn.guidance import LightGuidance
+from spatialprop.refiner.export import ExportedRefiner
 from tests.refiner.networks import photograph, probabilities, trained
 
 SIZES = [(96, 128, 4, (12, 16)), (20, 30, 2, (3, 4)), (133, 97, 6, (17, 13)), (64, 64, 3, (64, 64))]
@@ -39,6 +40,7 @@ def test_archive_of_torch_export(refiner, tmp_path):
         np.testing.assert_allclose(found.numpy(), expected, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_archive_of_torch_export_needs_the_operator_only(refiner, tmp_path):
     refiner.export(tmp_path / "refiner.pt2")
     code = f"""
@@ -54,6 +56,7 @@ print(tuple(program(torch.rand(1, 3, 40, 50), torch.rand(1, 3, 5, 6).softmax(1))
     assert done.stdout.strip() == "(1, 3, 40, 50)", done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not WITH_ONNX, reason="needs onnx, onnxscript and onnxruntime")
 def test_archive_of_onnx(refiner, tmp_path):
     import onnx
@@ -68,6 +71,7 @@ def test_archive_of_onnx(refiner, tmp_path):
     assert {node.domain for node in onnx.load(path).graph.node} == {""}  # nothing but ONNX's own operators
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not WITH_ONNX, reason="needs onnx, onnxscript and onnxruntime")
 def test_archive_of_onnx_with_other_settings(tmp_path):
     import onnxruntime
@@ -81,6 +85,17 @@ def test_archive_of_onnx_with_other_settings(tmp_path):
     for image, coarse, expected in cases(refiner):
         (found,) = session.run(["probabilities"], {"image": image, "coarse": coarse})
         np.testing.assert_allclose(found[0], expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("standard", [False, True])
+def test_what_is_archived_computes_the_same(standard):
+    options = {"connection": "three_way", "merge": "max", "directions": ["left", "up", "down"], "hints": ("entropy",)}
+    refiner = Refiner(trained(**options))
+    module = ExportedRefiner(refiner.network, standard=standard).eval()
+    for image, coarse, expected in cases(refiner):
+        with torch.no_grad():
+            found = module(torch.from_numpy(image), torch.from_numpy(coarse))[0]
+        np.testing.assert_allclose(found.numpy(), expected, atol=2e-5)
 
 
 def test_other_formats_are_refused(refiner, tmp_path):

@@ -10,9 +10,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from spatialprop import Refiner
+from spatialprop.errors import InputError
 from spatialprop.nn.guidance import LightGuidance, UNetGuidance
-from spatialprop.nn.refinement import hint_maps, resize
-from spatialprop.refiner import InputError
+from spatialprop.nn.refinement import hint_maps
+from spatialprop.nn.resize import resize
 from spatialprop.refiner import coarse_maps as maps_module
 from spatialprop.refiner.coarse_maps import VOTE, CoarseMaps, most_likely
 from spatialprop.refiner.inputs import to_coarse
@@ -84,13 +85,16 @@ def test_hints_count_classes_that_do_not_take_part():
     np.testing.assert_allclose(refined, restricted(by_hand(network, image, coarse), coarse), atol=2e-5)
 
 
-def test_cells_of_zero_bytes_know_nothing(refiner):
+def test_cells_of_zeros_know_nothing(refiner):
     stored = np.rint(probabilities(4, 6, 8) * 255).astype(np.uint8)
     stored[:, 2, 3] = 0
     unsure = stored.astype(np.float32) / stored.sum(axis=0).clip(min=1)
     unsure[:, 2, 3] = 0.25
     image = photograph(48, 64)
-    np.testing.assert_allclose(refiner.probabilities(image, stored), refiner.probabilities(image, unsure), atol=1e-5)
+    expected = refiner.probabilities(image, unsure)
+    shares = stored.astype(np.float32) / 255
+    for same in (stored, shares, torch.from_numpy(stored), torch.from_numpy(shares)):
+        np.testing.assert_allclose(np.asarray(refiner.probabilities(image, same)), expected, atol=1e-5)
 
 
 def test_one_class_is_one_class(refiner):
@@ -125,7 +129,7 @@ def test_labels_change_where_propagation_is_sure_and_probabilities_say_the_same(
     changed = []
     for vote in (0.0, VOTE, 9.0):
         monkeypatch.setattr("spatialprop.refiner.coarse_maps.VOTE", vote)
-        monkeypatch.setattr("spatialprop.refiner.refiner.VOTE", vote)
+        monkeypatch.setattr("spatialprop.refiner.opened.VOTE", vote)
         refined = refiner(image, labels)
         assert (refiner.probabilities(image, labels).argmax(axis=0) == refined).all()
         changed.append((refined != labels).mean())
@@ -143,15 +147,21 @@ def test_certain_probabilities_are_labels(refiner):
     assert (refiner.probabilities(image, doubted) != refiner.probabilities(image, certain)).any()
 
 
-@pytest.mark.parametrize("guidance", [LIGHT, partial(LIGHT, stages=4, stride=1), partial(UNetGuidance, width=2)])
-@pytest.mark.parametrize("hints", [(), ("confidence",)])
+@pytest.mark.parametrize(
+    ("guidance", "hints"),
+    [
+        (LIGHT, ("confidence",)),
+        (partial(LIGHT, stages=4, stride=1), ()),
+        (partial(UNetGuidance, width=2), ("confidence",)),
+    ],
+)
 def test_tiles_change_nothing(guidance, hints, monkeypatch):
     network = trained(guidance, hints=hints)
     image, coarse = photograph(333, 501), probabilities(3, 42, 63)
     tiled, whole = Refiner(network, tile=32), Refiner(network, tile=1024)
     looks = []
-    see = tiled._guidance._see
-    monkeypatch.setattr(tiled._guidance, "_see", lambda seen, hints: looks.append(seen.shape) or see(seen, hints))
+    see = tiled._find_gates._see
+    monkeypatch.setattr(tiled._find_gates, "_see", lambda seen, hints: looks.append(seen.shape) or see(seen, hints))
     np.testing.assert_allclose(tiled.probabilities(image, coarse), whole.probabilities(image, coarse), atol=1e-5)
     assert len(looks) > 3
 
@@ -186,6 +196,14 @@ def test_images_of_all_kinds_say_the_same(refiner):
     np.testing.assert_allclose(
         refiner.probabilities(grey, coarse), refiner.probabilities(grey[..., None].repeat(3, 2), coarse), atol=1e-6
     )
+
+
+def test_an_image_of_pillow_is_turned_upright(refiner):
+    picture = Image.fromarray(photograph(32, 24))
+    picture.getexif()[0x0112] = 6
+    upright = np.rot90(photograph(32, 24), -1)
+    labels = np.eye(24, 32, dtype=np.uint8)
+    np.testing.assert_array_equal(refiner(picture, labels), refiner(upright, labels))
 
 
 def test_results_are_what_the_coarse_map_was(refiner):
@@ -544,4 +562,4 @@ def test_bytes_that_were_cut_off_are_probabilities(refiner):
     shares = np.full((150, 16, 24), 1 / 150, np.float32) + probabilities(150, 16, 24) / 20
     cut_off = (shares / shares.sum(axis=0) * 255).astype(np.uint8)
     assert cut_off.sum(axis=0).max() < 0.75 * 255
-    assert refiner(IMAGE, cut_off).shape == (16, 24)
+    np.testing.assert_array_equal(refiner(IMAGE, cut_off), refiner(IMAGE, cut_off.astype(np.float32) / 255))

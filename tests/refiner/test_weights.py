@@ -221,6 +221,7 @@ BLOCKED = [
 ]
 
 
+@pytest.mark.slow
 def test_the_refiner_needs_the_base_install_only(written, tmp_path):
     code = f"""
 import sys

@@ -1,4 +1,4 @@
-"""`spatialprop explain`: a picture of which pixels one pixel listens to."""
+"""`spatialprop explain`: draw which pixels one pixel listens to."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from spatialprop.cli.refine import add_reading, check_at_least_one, usable
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", type=Path)
-    parser.add_argument("coarse", type=Path, nargs="?", help="the map to mend; without, all directions count alike")
+    parser.add_argument("coarse", type=Path, nargs="?", help="the map to refine; without it all directions count alike")
     parser.add_argument("--pixel", required=True, metavar="ROW,COLUMN", help="counted from the top left, from 0")
     parser.add_argument("-o", "--output", type=Path, help="by default <image>_explained.png in this folder")
     add_reading(parser)
@@ -17,8 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     pixel = _pixel(options.pixel)
     check_at_least_one(options, "most_pixels")
-    from spatialprop.maskfiles.formats import read_coarse, read_image, read_palette
-    from spatialprop.maskfiles.results import check_picture, write_picture
+    from spatialprop.maskfiles import check_picture, read_coarse, read_image, read_palette, write_picture
     from spatialprop.refiner import Refiner, explain
 
     output = options.output or Path(f"{options.image.stem}_explained.png")

@@ -6,7 +6,7 @@ write `sets/<name>.py` and name its function here.
 
 from spatialprop.data.coarse import CoarseFiles, DegradeCoarse, RoughTruth, SimulatedCoarse, WithCoarse, coarse_map
 from spatialprop.data.example import Example, Examples, Splits
-from spatialprop.data.label_pictures import write_label
+from spatialprop.data.label_files import write_label
 from spatialprop.data.label_set import VOID, LabelSet, read_label_set, write_label_set
 from spatialprop.data.loading import Augment, Patches, Sample, SquarePatches, WholeImages, Window, collate, crop_coarse
 from spatialprop.data.sets.camvid import camvid

@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from spatialprop.errors import InputError
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.files import write_beside
-from spatialprop.refiner import InputError
-from spatialprop.refiner.weights import describe, load_network
+from spatialprop.refiner import describe, load_network
 from spatialprop.tasks import Task
 from spatialprop.tasks.optimization import restore
 

@@ -1,0 +1,52 @@
+"""Pictures and masks in files: read for the refiner and for training, and written back as what they were."""
+
+from spatialprop.maskfiles.arrays import ARRAY_SUFFIXES, read_probabilities
+from spatialprop.maskfiles.kinds import (
+    RESULT_SUFFIXES,
+    CoarseFile,
+    Colours,
+    Labels,
+    Mask,
+    Probabilities,
+    Refined,
+    SoftMask,
+)
+from spatialprop.maskfiles.palette import Palette, read_palette
+from spatialprop.maskfiles.pictures import (
+    IMAGE_SUFFIXES,
+    MOST_PIXELS,
+    PICTURE_SUFFIXES,
+    check_picture,
+    read_image,
+    read_image_size,
+    read_indices,
+    rgb,
+    write_picture,
+)
+from spatialprop.maskfiles.reading import KINDS, read_coarse
+
+__all__ = [
+    "ARRAY_SUFFIXES",
+    "IMAGE_SUFFIXES",
+    "KINDS",
+    "MOST_PIXELS",
+    "PICTURE_SUFFIXES",
+    "RESULT_SUFFIXES",
+    "CoarseFile",
+    "Colours",
+    "Labels",
+    "Mask",
+    "Palette",
+    "Probabilities",
+    "Refined",
+    "SoftMask",
+    "check_picture",
+    "read_coarse",
+    "read_image",
+    "read_image_size",
+    "read_indices",
+    "read_palette",
+    "read_probabilities",
+    "rgb",
+    "write_picture",
+]

@@ -6,7 +6,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from spatialprop.nn.refinement import RefinementNetwork, resize
+from spatialprop.nn.refinement import RefinementNetwork
+from spatialprop.nn.resize import resize
 from spatialprop.nn.segmenters.features import reduced
 
 TRUNK_WIDTH = 32  # channels between a segmenter's features and the gates that are read from them
@@ -59,21 +60,21 @@ class JointNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Coarse and refined log-probabilities for `image` (N, 3, H, W). (N, K, H, W) each"""
-        coarse, guidance = self._coarse_and_guidance(image)
-        return coarse, self.refinement.refine(coarse.exp(), guidance)
+        coarse, gates = self._coarse_and_gates(image)
+        return coarse, self.refinement.refine(coarse.exp(), gates)
 
     def affinity(self, image: Tensor, pixel: tuple[int, int]) -> Tensor:
-        """How much each pixel of the coarse map adds to the class that `pixel` (row, column) comes out as. (H, W)"""
+        """How much each pixel of the coarse map adds to the class that wins at `pixel` (row, column). (H, W)"""
         with torch.no_grad():
-            coarse, guidance = self._coarse_and_guidance(image)
-        return self.refinement.affinity_along(guidance, coarse.exp(), pixel)
+            coarse, gates = self._coarse_and_gates(image)
+        return self.refinement.affinity_through(gates, coarse.exp(), pixel)
 
-    def _coarse_and_guidance(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def _coarse_and_gates(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         if self.shares_trunk:
             scores, features = cast(Any, self.segmenter).forward_with_features(image)
         else:
             scores, features = self.segmenter(image), None
         coarse = resize(scores.to(image.dtype), image.shape[-2:]).log_softmax(dim=1)
         if features is None:
-            return coarse, self.refinement.guide(image, coarse.exp())
-        return coarse, self.refinement.guidance(features)
+            return coarse, self.refinement.gates(image, coarse.exp())
+        return coarse, self.refinement.gates_from(features)

@@ -1,13 +1,14 @@
-"""Coarse probabilities and an image in, refined probabilities out."""
+"""Coarse probabilities and an image in, refined probabilities out: hints, gates, refine, affinity."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from spatialprop.nn.propagation import SpatialPropagation
+from spatialprop.nn.resize import resize
+from spatialprop.ops.contract import autocast
 
 HINTS = ("confidence", "entropy")
 SMALLEST_SHARE = 1e-5  # signed gates may leave a class with less than nothing
@@ -83,61 +84,91 @@ class RefinementNetwork(nn.Module):
 
     def forward(self, image: Tensor, coarse: Tensor) -> Tensor:
         """Refined log-probabilities (N, K, H, W) for `image` (N, 3, H, W) and probabilities `coarse` (N, K, H, W)."""
+        return self.refine(coarse, self.gates(image, coarse))
+
+    def gates(self, image: Tensor, coarse: Tensor) -> list[Tensor]:
+        """The gates of an image and, with hints, of its coarse map; one set for all units or one for each."""
         _check_sizes(image, coarse)
-        return self.refine(coarse, self.guide(image, coarse))
+        if self.hints:
+            stride = cast(int, self.guidance.stride)
+            size = [-(-side // stride) for side in image.shape[-2:]]
+            hints = hint_maps([resize(coarse.detach(), size)], self.hints)
+            image = torch.cat([image, resize(hints.to(image.dtype), image.shape[-2:])], dim=1)
+        return self.gates_from(image)
 
-    def guide(self, image: Tensor, coarse: Tensor) -> Tensor:
-        """What the guidance network says of an image and, with hints, of its coarse map."""
-        if not self.hints:
-            return cast(Tensor, self.guidance(image))
-        stride = cast(int, self.guidance.stride)
-        size = [-(-side // stride) for side in image.shape[-2:]]
-        hints = hint_maps([resize(coarse.detach(), size)], self.hints)
-        return cast(Tensor, self.guidance(show(image, hints)))
+    def gates_from(self, shown: Tensor) -> list[Tensor]:
+        """The gates that the guidance network predicts from what it is shown: an image with its hints, or features."""
+        # Rounded before they are normalised: rounding normalised gates could make them sum to more than one.
+        return self.propagation.gates(autocast(self.guidance(shown)))
 
-    def refine(self, coarse: Tensor, guidance: Tensor) -> Tensor:
-        """Refined log-probabilities, given the guidance at whatever resolution it comes. (N, K, H, W)"""
-        scores = self._propagate(coarse, guidance)
-        if self.after is not None:
-            return scores.log_softmax(dim=1)
-        shares = scores.clamp_min(SMALLEST_SHARE)
-        return (shares / shares.sum(dim=1, keepdim=True)).log()
+    def refine(self, coarse: Tensor, gates: Sequence[Tensor]) -> Tensor:
+        """Refined log-probabilities, given gates of any resolution. (N, K, H, W)"""
+        scores = self._scores(coarse, gates)
+        return scores.log_softmax(dim=1) if self.after is not None else as_probabilities(scores).log()
 
-    def _propagate(self, coarse: Tensor, guidance: Tensor) -> Tensor:
-        """What the propagation makes of the coarse map, before it is made into probabilities again. (N, K, H, W)"""
+    def affinity(self, image: Tensor, coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
+        """How much each pixel of the coarse map adds to the class that wins at `pixel` (row, column). (H, W)
+
+        The gates count as constants: that hints change them with the coarse map is left out.
+        """
+        _check_sizes(image, coarse)
+        _check_pixel(coarse, pixel)
+        with torch.no_grad():
+            gates = self.gates(image, coarse)
+        return self.affinity_through(gates, coarse, pixel)
+
+    def affinity_through(self, gates: Sequence[Tensor], coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
+        """The affinity of a pixel, given the gates. (H, W)"""
+        return listened_to(lambda maps: self._scores(maps, gates), coarse, pixel)
+
+    def _scores(self, coarse: Tensor, gates: Sequence[Tensor]) -> Tensor:
+        """The propagated coarse map, before it is turned into probabilities. (N, K, H, W)"""
         if self.before is not None and coarse.shape[1] != self.before.in_channels:
             raise ValueError(
                 f"a network with hidden maps knows its classes: it was made for {self.before.in_channels}, "
                 f"the coarse map has {coarse.shape[1]}; give num_classes={coarse.shape[1]} and train it, or hidden=None"
             )
         x = coarse if self.before is None else self.before(coarse)
-        # Autocast makes of x what has 8 bits, too few for probabilities and their logarithms.
-        x = self.propagation(resize(x.to(coarse.dtype), guidance.shape[-2:]), guidance)
+        # Autocast leaves x with 8 bits, too few for probabilities and their logarithms.
+        x = self.propagation.propagate(resize(x.to(coarse.dtype), gates[0].shape[-2:]), gates)
         x = x if self.after is None else self.after(x)
         return resize(x.to(coarse.dtype), coarse.shape[-2:])
 
-    def affinity(self, image: Tensor, coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
-        """How much each pixel of the coarse map adds to the class that `pixel` (row, column) comes out as. (H, W)
 
-        That is one row of the Jacobian of the refined map, through the directions that won there and the gates as they
-        are: what hints change about gates does not count.
-        """
-        _check_sizes(image, coarse)
-        _check_pixel(coarse, pixel)
-        with torch.no_grad():
-            guidance = self.guide(image, coarse)
-        return self.affinity_along(guidance, coarse, pixel)
+def as_probabilities(scores: Tensor, allowed: Tensor | None = None) -> Tensor:
+    """Propagated probabilities (N, K, H, W) made positive, and to sum to one over the classes that are allowed."""
+    shares = scores.clamp_min(SMALLEST_SHARE)
+    shares = shares if allowed is None else shares * allowed[..., None, None]
+    return shares / shares.sum(dim=1, keepdim=True)
 
-    def affinity_along(self, guidance: Tensor, coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
-        """The same, given the guidance."""
-        _check_pixel(coarse, pixel)
-        row, column = pixel
-        with torch.enable_grad():
-            coarse = coarse.detach().requires_grad_()
-            at_pixel = self._propagate(coarse, guidance)[0, :, row, column]
-            winner = int(at_pixel.argmax())
-            (gradient,) = torch.autograd.grad(at_pixel[winner], coarse)
-        return gradient[0, winner]
+
+def winning_classes(winners: Tensor, count: int) -> Tensor:
+    """Which of `count` classes are the most likely one anywhere in each map of indices (N, H, W). (N, count)
+
+    Example:
+        >>> winning_classes(torch.tensor([[[0, 2], [2, 2]]]), 4)
+        tensor([[ True, False,  True, False]])
+    """
+    found = torch.zeros(winners.shape[0], count, dtype=torch.bool, device=winners.device)
+    return found.scatter(1, winners.flatten(1).to(torch.int64), True)
+
+
+def listened_to(refine: Callable[[Tensor], Tensor], coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
+    """The row of the Jacobian of `refine` that belongs to `pixel` and the class that wins there. (H, W)
+
+    Args:
+        refine: Maps (1, K, H, W) in, refined maps (1, K, H, W) out.
+        coarse: The maps at which it is differentiated. (1, K, H, W)
+        pixel: Row and column.
+    """
+    _check_pixel(coarse, pixel)
+    row, column = pixel
+    with torch.enable_grad():
+        coarse = coarse.detach().requires_grad_()
+        at_pixel = refine(coarse)[0, :, row, column]
+        winner = int(at_pixel.argmax())
+        (gradient,) = torch.autograd.grad(at_pixel[winner], coarse)
+    return gradient[0, winner]
 
 
 def check_hints(hints: Sequence[str]) -> tuple[str, ...]:
@@ -148,7 +179,7 @@ def check_hints(hints: Sequence[str]) -> tuple[str, ...]:
 
 
 def hint_maps(shares: Iterable[Tensor], names: Sequence[str]) -> Tensor:
-    """What a coarse map says whatever its classes are: (N, len(names), H, W), from 0 to 1.
+    """Describe a coarse map without naming its classes: (N, len(names), H, W), from 0 to 1.
 
     "confidence" is the share of the most likely class, "entropy" is 1 - exp(-entropy): 0 where one class is certain,
     1 - 1/n where n are equally likely. Classes without a share change neither.
@@ -175,11 +206,6 @@ def hint_maps(shares: Iterable[Tensor], names: Sequence[str]) -> Tensor:
     return torch.stack([found[name] for name in names], dim=1)
 
 
-def show(image: Tensor, hints: Tensor) -> Tensor:
-    """The image with hints, enlarged to its size, as further channels."""
-    return torch.cat([image, resize(hints.to(image.dtype), image.shape[-2:])], dim=1)
-
-
 def _check_sizes(image: Tensor, coarse: Tensor) -> None:
     if image.shape[-2:] != coarse.shape[-2:]:
         raise ValueError(
@@ -197,17 +223,9 @@ def _check_pixel(coarse: Tensor, pixel: tuple[int, int]) -> None:
 
 
 def _start_as_identity(convolution: nn.Conv2d, gain: float) -> None:
-    """Hand the coarse map through, so that training starts from it and not from noise."""
+    """Make the convolution pass the coarse map on, so that training starts from it and not from noise."""
     nn.init.dirac_(convolution.weight)
     with torch.no_grad():
         convolution.weight.mul_(gain).add_(torch.randn_like(convolution.weight), alpha=0.02 * gain)
     if convolution.bias is not None:
         nn.init.zeros_(convolution.bias)
-
-
-def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Bring maps (N, C, h, w) to `size` (H, W), bilinear between half-pixel centres, without aliasing."""
-    if tuple(maps.shape[-2:]) == tuple(size):
-        return maps
-    shrinks = size[0] < maps.shape[-2] or size[1] < maps.shape[-1]
-    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False, antialias=shrinks)

@@ -1,8 +1,9 @@
-"""Mend any segmentation: an image and a coarse map in, a better map out."""
+"""The refiner: an image and a coarse map in, a refined map out."""
 
-from spatialprop.drawing import explain
-from spatialprop.refiner.inputs import InputError
+from spatialprop.errors import InputError
+from spatialprop.refiner.explain import explain
+from spatialprop.refiner.opened import Opened
 from spatialprop.refiner.refiner import Refiner
-from spatialprop.refiner.weights import packaged, save_refiner
+from spatialprop.refiner.weights import describe, load_network, packaged, save_refiner
 
-__all__ = ["InputError", "Refiner", "explain", "packaged", "save_refiner"]
+__all__ = ["InputError", "Opened", "Refiner", "describe", "explain", "load_network", "packaged", "save_refiner"]

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spatialprop.nn.refinement import resize
-from spatialprop.refiner.inputs import Labels
+from spatialprop.nn.refinement import winning_classes
+from spatialprop.nn.resize import resize
+from spatialprop.refiner.inputs import LabelMaps
 
 SOFTNESS = 2.0  # pixels, see docs/refiner.md
-VOTE = 0.8  # of a label that was given, beside the shares of all classes: a line of one pixel needs 0.6
-_MOST_AT_ONCE = 1 << 25  # numbers, which bounds the memory for many classes
+VOTE = 0.8  # for the label given, added to its share: a line of one pixel needs 0.6
+_MOST_AT_ONCE = 1 << 25  # numbers in memory, however many classes there are
 # From how many classes on, and up to what share of pixels, it pays to look at the unsure ones alone.
 _MANY, _FEW = 4, 1 / 3
 _UNSURE = -1
@@ -24,9 +25,9 @@ class CoarseMaps:
     """The probabilities of the classes that take part, at the resolution (h, w) of the gates.
 
     Probabilities come out as if they were first enlarged to the image's size and then averaged over the gates' cells.
-    Labels are certain, and where everything is certain nothing is mended: half of a class's share is spread over its
+    Labels are certain, and where everything is certain nothing would change: half of a class's share is spread over its
     surroundings, by a Gaussian of `SOFTNESS` pixels. The label given stays the most likely one, and has a vote in the
-    end. Labels that are said to be rough are averaged over cells as wide as that instead, and have no vote.
+    end. Labels that are rough are averaged over cells as wide as `rough` instead, and have no vote.
 
     Args:
         coarse: Probabilities (N, K, h', w') or labels.
@@ -43,7 +44,7 @@ class CoarseMaps:
 
     def __init__(
         self,
-        coarse: Tensor | Labels,
+        coarse: Tensor | LabelMaps,
         image_size: Sequence[int],
         size: Sequence[int],
         *,
@@ -55,7 +56,7 @@ class CoarseMaps:
         self._size = tuple(size)
         self._rough = rough
         self.allowed: Tensor | None = None
-        if isinstance(coarse, Labels):
+        if isinstance(coarse, LabelMaps):
             self.classes = coarse.classes
             self.taking_part = coarse.present  # no other class has any share
             self._sources = list(range(len(coarse.present)))
@@ -66,36 +67,36 @@ class CoarseMaps:
             if restrict:
                 winners = most_likely(_one_by_one(coarse))
         if restrict:
-            occurs = _occurrence(winners, len(self._sources))
-            kept = occurs.any(dim=0).nonzero().flatten().tolist()
-            self.taking_part = [self.taking_part[k] for k in kept]
-            self._sources = kept
-            self.allowed = occurs[:, kept] if len(winners) > 1 else None
+            occurs = winning_classes(winners, len(self._sources))
+            somewhere = occurs.any(dim=0).nonzero().flatten().tolist()
+            self.taking_part = [self.taking_part[k] for k in somewhere]
+            self._sources = somewhere
+            self.allowed = occurs[:, somewhere] if len(winners) > 1 else None
 
     def chunks(self) -> Iterator[tuple[slice, Tensor]]:
-        """The maps of the classes that take part, some at a time: which of them, and their shares (N, k, h, w)."""
+        """Yield the classes that take part, some at a time: which of them, and their shares (N, k, h, w)."""
         for part in self._parts(len(self._sources)):
-            yield part, self._bring(self._sources[part])
+            yield part, self._at_gates(self._sources[part])
 
     def all_shares(self) -> Iterator[Tensor]:
-        """The shares of every class that has any, some at a time. (N, k, h, w)"""
-        sources = range(len(self._coarse.present) if isinstance(self._coarse, Labels) else self.classes)
+        """Yield the shares of every class that has any, some at a time. (N, k, h, w)"""
+        sources = range(len(self._coarse.present) if isinstance(self._coarse, LabelMaps) else self.classes)
         for part in self._parts(len(sources)):
-            yield self._bring(sources[part])
+            yield self._at_gates(sources[part])
 
     @property
     def given(self) -> Tensor | None:
-        """Which of the classes that take part a label map that is believed gives, else None. (N, H, W)"""
-        return self._coarse.places if isinstance(self._coarse, Labels) and self._rough is None else None
+        """For label maps that are believed, the place of each pixel's label in `taking_part`, else None. (N, H, W)"""
+        return self._coarse.places if isinstance(self._coarse, LabelMaps) and self._rough is None else None
 
     def _parts(self, count: int) -> Iterator[slice]:
-        batch = (self._coarse.places if isinstance(self._coarse, Labels) else self._coarse).shape[0]
+        batch = (self._coarse.places if isinstance(self._coarse, LabelMaps) else self._coarse).shape[0]
         step = max(1, _MOST_AT_ONCE // (batch * math.prod(self._size)))
         for first in range(0, count, step):
             yield slice(first, min(first + step, count))
 
-    def _bring(self, sources: Sequence[int]) -> Tensor:
-        if isinstance(self._coarse, Labels):
+    def _at_gates(self, sources: Sequence[int]) -> Tensor:
+        if isinstance(self._coarse, LabelMaps):
             return torch.cat([self._soften(self._coarse.places == source) for source in sources], dim=1)
         first, last = sources[0], sources[-1] + 1
         whole = len(sources) == last - first  # then no copy is needed
@@ -107,7 +108,7 @@ class CoarseMaps:
 
     @cached_property
     def _resizing(self) -> list[Tensor]:
-        """The matrices that enlarge to the image's size and bring that to the gates', for rows and for columns."""
+        """The matrices, for rows and for columns, that enlarge to the image's size and shrink that to the gates'."""
         assert isinstance(self._coarse, Tensor)
         matrices = []
         for source, through, target in zip(self._coarse.shape[2:], self._image_size, self._size, strict=True):
@@ -198,14 +199,6 @@ def _drained(parts: list[Tensor]) -> Iterator[Tensor]:
 def _one_by_one(maps: Tensor) -> Iterator[Tensor]:
     for index in range(maps.shape[1]):
         yield maps[:, index : index + 1]
-
-
-def _occurrence(index: Tensor, count: int) -> Tensor:
-    """Which of `count` classes occur in each map (N, H, W). (N, count)"""
-    occurs = torch.zeros(index.shape[0], count, dtype=torch.bool, device=index.device)
-    for image, row in zip(index, occurs, strict=True):
-        row[image.flatten().to(torch.int32)] = True
-    return occurs
 
 
 def _blur(maps: Tensor, deviations: Sequence[float]) -> Tensor:

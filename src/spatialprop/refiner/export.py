@@ -1,4 +1,4 @@
-"""The refiner as an archive for programs that do not have this package, or not its training side."""
+"""The refiner as an archive for programs without this package, or without its training side."""
 
 import copy
 import io
@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spatialprop.files import write_beside
-from spatialprop.nn.refinement import SMALLEST_SHARE, RefinementNetwork, hint_maps
-from spatialprop.ops.propagation.naive import first_maximum, from_rightward, neighbour_inside, neighbours, to_rightward
+from spatialprop.nn.refinement import RefinementNetwork, as_probabilities, hint_maps, winning_classes
+from spatialprop.ops.propagation.naive import first_maximum, from_rightward, neighbour_inside, next_line, to_rightward
 from spatialprop.refiner.tiles import coarsest_cell, folded
 
 SUFFIXES = (".pt2", ".onnx")
 
 
 class ExportedRefiner(nn.Module):
-    """Image and coarse probabilities in, refined probabilities out; whole, without tiles or checks.
+    """Image and coarse probabilities in, refined probabilities out, without tiles or checks.
 
     Args:
         network: Whose weights.
@@ -44,9 +44,7 @@ class ExportedRefiner(nn.Module):
         As by default in `Refiner`, no class comes out that is nowhere the most likely one in the coarse map.
         """
         height, width = image.shape[-2:]
-        winners = coarse.argmax(dim=1, keepdim=True)
-        classes = torch.arange(coarse.shape[1], device=coarse.device).view(1, -1, 1, 1)
-        allowed = (winners == classes).flatten(2).to(coarse.dtype).amax(dim=2)[..., None, None]  # (1, K, 1, 1)
+        allowed = winning_classes(coarse.argmax(dim=1), coarse.shape[1]).to(coarse.dtype)
 
         # The network pads where it must, which a graph for all sizes cannot decide: here it is padded always.
         # Nothing negative is divided: ONNX rounds that towards zero.
@@ -59,7 +57,7 @@ class ExportedRefiner(nn.Module):
             hints = F.interpolate(hint_maps([x], self.hints), (height, width), mode="bilinear")
             shown = torch.cat([image, hints], dim=1)
         padded = F.pad(shown, (0, columns - width, 0, rows - height), mode="replicate")
-        # Not cut by slices: how those lie in memory depends on the size, and a graph for all sizes would have to ask.
+        # Not cut by slices: their strides depend on the size, which a graph for all sizes must not.
         guidance = self.guidance(padded)
         for axis, count in zip((2, 3), cells, strict=True):
             guidance = guidance.index_select(axis, torch.arange(count, device=image.device))
@@ -69,8 +67,7 @@ class ExportedRefiner(nn.Module):
                 x = _propagate(x, gates[unit % len(gates)], self.layer.directions, self.layer.merge)
         else:
             x = self.layer.propagate(x, gates)
-        shares = F.interpolate(x, (height, width), mode="bilinear").clamp_min(SMALLEST_SHARE) * allowed
-        return shares / shares.sum(dim=1, keepdim=True)
+        return as_probabilities(F.interpolate(x, (height, width), mode="bilinear"), allowed)
 
 
 def export(network: RefinementNetwork, path: Path) -> None:
@@ -83,7 +80,7 @@ def export(network: RefinementNetwork, path: Path) -> None:
         except ImportError:
             raise ImportError("writing ONNX needs two more packages: pip install onnx onnxscript") from None
     module = ExportedRefiner(copy.deepcopy(network).cpu(), standard=path.suffix == ".onnx").eval()
-    # Sizes that are special in no way, so that nothing which happens to hold for them becomes part of the graph.
+    # Odd sizes, so that nothing which happens to hold for round ones becomes part of the graph.
     image = torch.rand(1, 3, 2 * module.cell + 5, 3 * module.cell + 7)
     inputs = (image, torch.rand(1, 6, 11, 14).softmax(dim=1))
     auto = torch.export.Dim.AUTO
@@ -105,7 +102,7 @@ def export(network: RefinementNetwork, path: Path) -> None:
 
 
 def _propagate(x: Tensor, gates: Tensor, directions: Sequence[str], merge: str) -> Tensor:
-    """`propagate` for shared gates, each direction a loop that the graph keeps as one."""
+    """Compute `propagate` for shared gates, each direction one loop of the graph."""
     maps = [_scan(x, gates[:, d, :, 0], direction) for d, direction in enumerate(directions)]
     return first_maximum(maps) if merge == "max" else torch.stack(maps).mean(dim=0)
 
@@ -119,11 +116,11 @@ def _scan(x: Tensor, gates: Tensor, direction: str) -> Tensor:
     gates = gates * neighbour_inside(connection, gates.shape[2], gates.device)[None, :, 0, :, None]
 
     def step(line: Tensor, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        own, gate = inputs[0], inputs[1].unsqueeze(2)  # (N, C, L), (N, K, 1, L)
-        line = own + (gate * (neighbours(line, connection) - own.unsqueeze(1))).sum(1)
+        own, gate = inputs  # (N, C, L), (N, K, L)
+        line = next_line(line, own, gate.unsqueeze(2))
         return line, line.clone()
 
-    # The first line hears nobody, so it is where the scan starts.
+    # The first line has no neighbours, so it is where the scan starts.
     start = x[..., 0].clone()
     _, lines = scan(step, start, (x[..., 1:].movedim(-1, 0), gates[..., 1:].movedim(-1, 0)))
     return from_rightward(torch.cat([x[..., :1], lines.movedim(0, -1)], dim=-1), direction)
@@ -131,7 +128,7 @@ def _scan(x: Tensor, gates: Tensor, direction: str) -> Tensor:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to itself what the exporter says of other packages and of its own future."""
+    """Silence the exporter's warnings about other packages and its own future."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

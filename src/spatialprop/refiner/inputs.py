@@ -1,4 +1,4 @@
-"""What callers hand in, checked and as tensors: images, probabilities, label maps."""
+"""Images, probabilities and label maps from callers, checked and turned into tensors."""
 
 from collections.abc import Sequence
 from numbers import Real
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from spatialprop.errors import InputError
+from spatialprop.maskfiles import rgb
+
 ImageLike: TypeAlias = NDArray[Any] | Image.Image | Tensor
 CoarseLike: TypeAlias = NDArray[Any] | Tensor
 
@@ -19,15 +22,11 @@ _MOST_LABELS = 65536
 _SLACK = 1e-3  # above one, as rounding leaves it
 
 
-class InputError(ValueError):
-    """An image, a coarse map or a file that cannot be used, and what would make it usable."""
-
-
-class Labels(NamedTuple):
-    """Label maps as a caller gave them.
+class LabelMaps(NamedTuple):
+    """Label maps, with the labels that occur numbered from 0.
 
     Attributes:
-        places: Which of the classes present a pixel has, uint8 or int32. (N, H, W)
+        places: For each pixel the place of its label in `present`, uint8 or int32. (N, H, W)
         present: The values of the classes present, in order.
         classes: Number of classes K, of which some may be absent.
     """
@@ -80,22 +79,7 @@ def _advice(shape: tuple[int, ...]) -> str:
     return "batches are tensors (N, 3, H, W)"
 
 
-def rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """The pixels of an image of any mode, 16 bits brought to 8 and transparency left out. (H, W, 3)"""
-    if image.mode.startswith(("I", "F")):
-        values = np.asarray(image)
-        scale = 257.0 if image.mode.startswith("I") else 1 / 255
-        if not (values.min() >= 0 and values.max() <= 255 * scale):  # NaN fails too
-            raise InputError(
-                f"an image of mode {image.mode!r} must hold values from 0 to {255 * scale:.0f}; got values from "
-                f"{values.min():.6g} to {values.max():.6g}: convert it to 8 or 16 bits a channel"
-            )
-        return np.rint(values / scale).astype(np.uint8)[..., None].repeat(3, axis=2)
-    # Pillow warns when it drops a palette's transparency in one step.
-    return np.asarray((image.convert("RGBA") if image.mode == "P" else image).convert("RGB"))
-
-
-def to_coarse(coarse: CoarseLike, batched: bool, classes: int | None, device: torch.device) -> Tensor | Labels:
+def to_coarse(coarse: CoarseLike, batched: bool, classes: int | None, device: torch.device) -> Tensor | LabelMaps:
     """Probabilities (N, K, h, w), or label maps; `batched` as the images are."""
     _refuse_path(coarse, "a coarse map")
     if isinstance(coarse, Image.Image):
@@ -119,18 +103,18 @@ def to_coarse(coarse: CoarseLike, batched: bool, classes: int | None, device: to
             f"a label map must hold integers; got {values.dtype} {shape}: if these are probabilities of a foreground, "
             f"give both classes: np.stack([1 - mask, mask])"
         )
-    return _labels(values if batched else values[None], classes)
+    return _label_maps(values if batched else values[None], classes)
 
 
-def check_together(image: Tensor, coarse: Tensor | Labels) -> None:
-    """What image and coarse map must have in common."""
-    values = coarse.places if isinstance(coarse, Labels) else coarse
+def check_together(image: Tensor, coarse: Tensor | LabelMaps) -> None:
+    """Refuse an image and a coarse map that do not belong together."""
+    values = coarse.places if isinstance(coarse, LabelMaps) else coarse
     size, other = tuple(image.shape[-2:]), tuple(values.shape[-2:])
     if image.shape[0] != values.shape[0]:
         raise InputError(f"every image needs its coarse map; got {image.shape[0]} images and {values.shape[0]} maps")
     turned = other == size[::-1] and size[0] != size[1]
     hint = "; one of them is turned: has the image an EXIF orientation that the segmenter did not honour?"
-    if isinstance(coarse, Labels) and other != size:
+    if isinstance(coarse, LabelMaps) and other != size:
         raise InputError(
             f"a label map must have the image's size; got a map of {other[1]}x{other[0]} for an image of "
             f"{size[1]}x{size[0]}{hint if turned else ': enlarge it by nearest neighbour, or give probabilities'}"
@@ -139,25 +123,25 @@ def check_together(image: Tensor, coarse: Tensor | Labels) -> None:
         raise InputError(f"coarse probabilities of {other[1]}x{other[0]}, an image of {size[1]}x{size[0]}{hint}")
 
 
-def are_certain(coarse: Tensor | Labels, image_size: Sequence[int]) -> list[bool]:
-    """Which maps of a batch are probabilities of the image's size, nowhere in doubt: they say what labels do."""
-    if isinstance(coarse, Labels) or tuple(coarse.shape[-2:]) != tuple(image_size):
-        count = len(coarse.places if isinstance(coarse, Labels) else coarse)
+def are_certain(coarse: Tensor | LabelMaps, image_size: Sequence[int]) -> list[bool]:
+    """Find the maps of a batch that are probabilities of the image's size, all 0 or 1: they mean what labels do."""
+    if isinstance(coarse, LabelMaps) or tuple(coarse.shape[-2:]) != tuple(image_size):
+        count = len(coarse.places if isinstance(coarse, LabelMaps) else coarse)
         return [False] * count
-    # The first row alone tells it of most maps.
+    # For most maps the first row alone decides it.
     return [all(bool((part.amax(dim=0) == 1).all()) for part in (one[:, :1], one)) for one in coarse]
 
 
-def as_labels(coarse: Tensor) -> Labels:
-    """What probabilities say that are nowhere in doubt."""
-    return _labels(coarse.argmax(dim=1), coarse.shape[1])
+def as_label_maps(coarse: Tensor) -> LabelMaps:
+    """Turn probabilities that are all 0 or 1 into label maps."""
+    return _label_maps(coarse.argmax(dim=1), coarse.shape[1])
 
 
-def check_rough(rough: float, coarse: Tensor | Labels) -> None:
-    """Refuse roughness that is none, or that is said of probabilities."""
+def check_rough(rough: float, coarse: Tensor | LabelMaps) -> None:
+    """Refuse `rough` where it is no number of pixels, or given for probabilities."""
     if not isinstance(rough, Real) or isinstance(rough, bool) or not 1 <= float(rough) < torch.inf:
         raise InputError(f"rough must be a number of pixels, at least 1; got {rough!r}")
-    if not isinstance(coarse, Labels):
+    if not isinstance(coarse, LabelMaps):
         raise InputError(
             f"rough is said of label maps and masks; got {coarse.shape[1]} maps of probabilities, which say themselves "
             f"where they are in doubt: leave rough out, or give the most likely classes as labels (of a grey picture, "
@@ -165,9 +149,9 @@ def check_rough(rough: float, coarse: Tensor | Labels) -> None:
         )
 
 
-def _labels(labels: Tensor, classes: int | None) -> Labels:
-    if labels.dtype in (torch.bool, torch.uint16, torch.uint32):
-        labels = labels.to(torch.int64 if labels.dtype == torch.uint32 else torch.int32)  # more can be done with those
+def _label_maps(labels: Tensor, classes: int | None) -> LabelMaps:
+    if labels.dtype in (torch.bool, torch.uint16, torch.uint32):  # for which PyTorch lacks operators
+        labels = labels.to(torch.int64 if labels.dtype == torch.uint32 else torch.int32)
     least, most = (int(value) for value in labels.aminmax())
     limit = _MOST_LABELS if classes is None else classes
     if least < 0 or most >= limit:
@@ -183,7 +167,7 @@ def _labels(labels: Tensor, classes: int | None) -> Labels:
     place = torch.zeros(most + 1, dtype=torch.int32, device=labels.device)
     place[present] = torch.arange(len(present), dtype=torch.int32, device=labels.device)
     index = place.to(torch.uint8 if len(present) <= 256 else torch.int32)[index]
-    return Labels(index, present, classes or most + 1)
+    return LabelMaps(index, present, classes or most + 1)
 
 
 def _probabilities(values: Tensor, classes: int | None) -> Tensor:
@@ -203,13 +187,12 @@ def _probabilities(values: Tensor, classes: int | None) -> Tensor:
     else:
         raise InputError(f"coarse probabilities must be floats from 0 to 1, or uint8 x 255; got {values.dtype}")
     total = shares.sum(dim=1, keepdim=True)
-    if values.dtype == torch.uint8 and total.any():  # a cell of zeros knows nothing: every class is as likely
+    if total.any():  # a cell of zeros knows nothing: every class is as likely
         shares = torch.where(total == 0, 1 / shares.shape[1], shares)
         total = shares.sum(dim=1, keepdim=True)
     least, most = (float(value) for value in total.aminmax())
-    lowest, highest = 0.75, 1.25
-    if values.dtype == torch.uint8:  # each class was rounded, or cut off, by itself: with many, much may be missing
-        lowest, highest = min(lowest, 1 - values.shape[1] / 255), max(highest, min(1 + values.shape[1] / 510, 2.0))
+    # Bytes are rounded or cut off class by class, before they may become floats: with many, much may be missing.
+    lowest, highest = min(0.75, 1 - values.shape[1] / 255), max(1.25, min(1 + values.shape[1] / 510, 2.0))
     if not max(lowest, 0.0) < least <= most < highest:
         colours = values.dtype == torch.uint8 and values.shape[-1] in (3, 4)
         raise InputError(
@@ -241,7 +224,7 @@ def _tensor(array: NDArray[Any], what: str) -> Tensor:
 
 
 def like(result: Tensor, given: CoarseLike) -> Any:
-    """The result as a tensor or an array, as the coarse map was given; labels in the type they had."""
+    """Return the result as a tensor or an array, as the coarse map was given; labels in the type they had."""
     labels = not result.is_floating_point()
     if isinstance(given, Tensor):
         keeps = labels and given.dtype in _INTEGERS and given.dim() == result.dim()

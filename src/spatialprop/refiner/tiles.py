@@ -1,8 +1,8 @@
-"""Guidance for images of any size: in tiles that see as far beyond their edges as the network does."""
+"""Gates for images of any size, found in tiles that overlap as far as the network sees."""
 
 import copy
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from spatialprop.nn.guidance import LightGuidance
-from spatialprop.nn.refinement import RefinementNetwork, resize
+from spatialprop.nn.refinement import RefinementNetwork, hint_maps
+from spatialprop.nn.resize import resize
 
 TILE = 1024  # pixels; larger tiles take more memory, smaller ones do more of the work twice
 
 
 class Span(NamedTuple):
-    """A tile along one axis: what is looked at, and the part of it that is kept."""
+    """A tile along one axis: it reaches from start to stop, and is kept from first to last."""
 
     start: int
     stop: int
@@ -28,22 +29,25 @@ def spans(length: int, tile: int, margin: int) -> Iterator[Span]:
     """Tiles that together keep every pixel of an axis once."""
     for first in range(0, length, tile):
         last = min(first + tile, length)
-        if length - last < margin:  # what is left would be looked at in any case
+        if length - last < margin:  # the rest would be part of this tile's margin
             last = length
         yield Span(max(0, first - margin), min(length, last + margin), first, last)
         if last == length:
             return
 
 
-class TiledGuidance:
-    """The gates of an image, made tile by tile; the result does not depend on the tiles.
+class TiledGates:
+    """Finds the gates of images tile by tile; the result does not depend on the tiles.
 
-    A tile starts where the network's coarsest cells start, and sees so much of its surroundings that what lies beyond
-    reaches none of the pixels kept. So there is nothing to blend.
+    A tile starts where the network's coarsest cells start, and its margin is so wide that what lies beyond reaches none
+    of the pixels kept. So there is nothing to blend.
 
     Args:
-        network: What makes guidance of an image.
+        network: Whose guidance, hints and propagation.
         tile: Side of the tiles in pixels, without the margin.
+
+    Attributes:
+        layer: The propagation that the gates are for.
     """
 
     def __init__(self, network: RefinementNetwork, tile: int = TILE) -> None:
@@ -52,8 +56,18 @@ class TiledGuidance:
         self.stride = int(guidance.stride)  # type: ignore[arg-type]
         self.margin = 6 * cell  # how far these networks see
         self.tile = -(-tile // cell) * cell
-        self._layer = network.propagation
+        self.layer = network.propagation
+        self._hints = network.hints
         self._guidance = folded(guidance)
+
+    @property
+    def has_hints(self) -> bool:
+        """Whether gates depend on the coarse map."""
+        return bool(self._hints)
+
+    def hints(self, shares: Iterable[Tensor]) -> Tensor | None:
+        """What the network is shown of the shares of all classes (N, k, h, w), given some at a time, if anything."""
+        return hint_maps(shares, self._hints) if self._hints else None
 
     def size(self, image: Tensor) -> tuple[int, int]:
         """Height and width of the gates for an image."""
@@ -61,18 +75,18 @@ class TiledGuidance:
         return -(-height // self.stride), -(-width // self.stride)
 
     def __call__(self, image: Tensor, hints: Tensor | None) -> list[Tensor]:
-        """Normalised gates, (N, D, K, 1, h, w) a set, for an image (N, 3, H, W) and hints at the gates' resolution."""
+        """Sets of gates (N, D, K, 1, h, w) for an image (N, 3, H, W) and hints at the gates' resolution."""
         height, width = image.shape[-2:]
-        beside = None if hints is None else resize(hints, (height, width))
+        enlarged = None if hints is None else resize(hints, (height, width))
         if max(height, width) <= self.tile + self.margin:
-            return self._layer.gates(self._see(image, beside))
+            return self.layer.gates(self._see(image, enlarged))
         gates: list[Tensor] = []
         for down in spans(height, self.tile, self.margin):
             for across in spans(width, self.tile, self.margin):
                 window = (..., slice(down.start, down.stop), slice(across.start, across.stop))
-                guidance = self._see(image[window], None if beside is None else beside[window])
-                kept = guidance[..., self._cells(down, down.start), self._cells(across, across.start)]
-                for place, one in enumerate(self._layer.gates(kept)):
+                guidance = self._see(image[window], None if enlarged is None else enlarged[window])
+                inner = guidance[..., self._cells(down, down.start), self._cells(across, across.start)]
+                for place, one in enumerate(self.layer.gates(inner)):
                     if place == len(gates):
                         gates.append(one.new_empty((*one.shape[:-2], *self.size(image))))
                     gates[place][..., self._cells(down, 0), self._cells(across, 0)] = one
@@ -89,12 +103,12 @@ class TiledGuidance:
 
 
 def coarsest_cell(guidance: nn.Module) -> int:
-    """Side in pixels of what the coarsest stage of a guidance network makes one value of."""
+    """Side in pixels of what a guidance network's coarsest stage sums up in one value."""
     return 1 << guidance.stages if isinstance(guidance, LightGuidance) else 32
 
 
 def folded(guidance: nn.Module) -> nn.Module:
-    """A copy for inference alone: batch norm becomes part of the convolutions, pixels lie side by side."""
+    """Copy a network for inference: batch norm becomes part of the convolutions, channels lie last in memory."""
     guidance = copy.deepcopy(guidance).eval().requires_grad_(False)
     for layers in guidance.modules():
         if isinstance(layers, nn.Sequential):

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from spatialprop.errors import InputError
 from spatialprop.files import write_beside
 from spatialprop.nn.guidance import LightGuidance, UNetGuidance
 from spatialprop.nn.propagation import CONNECTIONS
 from spatialprop.nn.refinement import HINTS, RefinementNetwork
 from spatialprop.ops import DIRECTIONS
 from spatialprop.ops.normalization import MODES
-from spatialprop.refiner.inputs import InputError
 
 FORMAT = 1
 KEY = "spatialprop"  # of the header, beside which other programs may keep what they like

@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from spatialprop.data import VOID, LabelSet
+from spatialprop.drawing import STRONGEST, pale, relative_affinity, tint_by_affinity
 from spatialprop.report.canvas import (
     INK,
     PALE,
@@ -28,8 +29,6 @@ from spatialprop.report.run import Arrays
 
 WRONG, CORRECTED, NEWLY_WRONG = (207, 34, 46), (45, 164, 78), (111, 66, 193)
 _OTHERWISE = (212, 167, 44)  # from one error to another
-_POSITIVE, _NEGATIVE = (178, 24, 43), (33, 102, 172)  # the ends of RdBu
-_LARGEST = 32  # pixels that are drawn in full colour
 _BAR = 0.5  # inches that a colour bar needs
 
 
@@ -198,28 +197,16 @@ def draw_affinity(examples: Sequence[tuple[str, Arrays]], most: int = 4) -> Figu
     figure, rows = picture_grid(shapes, titles, [name for name, _ in examples], foot=_BAR)
     colours = ScalarMappable(Normalize(-1, 1), matplotlib.colormaps["RdBu_r"])
     for (_, arrays), row in zip(examples, rows, strict=True):
-        values = _compressed(arrays["affinity"])
-        tint = np.where(values[..., None] > 0, _POSITIVE, _NEGATIVE)
-        weight = 0.9 * np.abs(values)[..., None]
-        grey = arrays["image"].mean(axis=-1, keepdims=True) * 0.4 + 140
+        values = relative_affinity(arrays["affinity"])
         _show(row[0], arrays["image"])
         _show(row[1], values, colours)
-        _show(row[2], (weight * tint + (1 - weight) * grey).astype(np.uint8))
+        _show(row[2], tint_by_affinity(pale(arrays["image"]), values, 0.9))
         i, j = arrays["pixel"]
         for axes in row:
             axes.plot(j, i, "o", markersize=6, markerfacecolor="none", markeredgecolor="white", markeredgewidth=2.4)
             axes.plot(j, i, "o", markersize=6, markerfacecolor="none", markeredgecolor="black", markeredgewidth=1.1)
-    _colour_bar(figure, rows[-1][1:], colours, f"affinity, relative to the {_LARGEST} largest; square root")
+    _colour_bar(figure, rows[-1][1:], colours, f"affinity, relative to the {STRONGEST} largest; square root")
     return figure
-
-
-def _compressed(affinity: NDArray[np.float32]) -> NDArray[np.float32]:
-    # The affinity to a few nearby pixels is by far the largest: they must not set the scale. The root keeps far pixels
-    # visible.
-    size = np.abs(affinity)
-    largest = np.sort(size[size > 0])[-_LARGEST:]
-    top = largest[0] if largest.size else 1.0
-    return np.asarray(np.sign(affinity) * np.sqrt(np.clip(size / top, 0, 1)), np.float32)
 
 
 def _show(axes: Axes, picture: NDArray[Any], colours: ScalarMappable | None = None) -> None:
@@ -229,8 +216,9 @@ def _show(axes: Axes, picture: NDArray[Any], colours: ScalarMappable | None = No
 
 def _paled(label: NDArray[np.uint8], image: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
     """Something to draw on that still shows the image, if there is one."""
-    pale = np.full(label.shape, 235, np.uint8) if image is None else (image.mean(axis=-1) * 0.3 + 170).astype(np.uint8)
-    return np.repeat(pale[..., None], 3, axis=-1)
+    if image is None:
+        return np.full((*label.shape, 3), 235, np.uint8)
+    return pale(image, 0.3, 170).astype(np.uint8)
 
 
 def _colour_bar(figure: Figure, below: Sequence[Axes], colours: ScalarMappable, label: str = "") -> None:

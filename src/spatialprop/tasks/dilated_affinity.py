@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spatialprop.nn.dilated import AffinityPropagation, DilatedAffinityNetwork
-from spatialprop.nn.refinement import resize
+from spatialprop.nn.resize import resize
 from spatialprop.tasks.base import Parts, Task, check_weight
 from spatialprop.tasks.dilated_affinity_diagnosis import Cost, Diagnosis
 from spatialprop.tasks.dilated_affinity_loss import balanced_affinity_loss, labels_on_grid

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from spatialprop.nn.refinement import resize
+from spatialprop.nn.resize import resize
 from spatialprop.tasks.base import Parts, Task
 from spatialprop.tasks.windows import Windows
 

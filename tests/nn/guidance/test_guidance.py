@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from spatialprop.nn.guidance import LightGuidance, UNetGuidance
-from spatialprop.nn.padding import pad_to_multiple
+from spatialprop.nn.resize import pad_to_multiple
 
 SMALL = {
     "unet": lambda **options: UNetGuidance(12, width=4, **options),

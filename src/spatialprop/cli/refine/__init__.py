@@ -1,4 +1,4 @@
-"""`spatialprop refine`: mend the masks of one image, or of folders of them."""
+"""`spatialprop refine`: refine the mask of one image, or the masks of folders."""
 
 import argparse
 import math
@@ -18,7 +18,7 @@ _Item = TypeVar("_Item")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "Exit code: 0 all is well, 1 some files could not be mended, 2 the command line cannot be followed, "
+        "Exit code: 0 all is well, 1 some files could not be refined, 2 the command line cannot be followed, "
         "130 it was stopped, 143 by SIGTERM."
     )
     parser.add_argument("image", help="an image, a folder of images, or a quoted pattern: 'photos/*.jpg'")
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sheet", action="store_true", help="write <name>_sheet.png too: image, before, after, changes"
     )
     parser.add_argument(
-        "--skip-existing", action="store_true", help="leave out what is there already, whichever options made it"
+        "--skip-existing", action="store_true", help="leave out files whose result exists, whichever options made it"
     )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the files")
     parser.add_argument("--no-restrict", action="store_true", help="allow classes that lead nowhere in the coarse map")
@@ -41,13 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rough",
         type=float,
         metavar="PIXELS",
-        help="by about how much borders of labels and masks may be wrong; by default these are believed",
+        help="by about how much the borders of labels and masks may be wrong; by default they are trusted",
     )
     add_reading(parser)
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
-    """What every command that reads coarse maps takes."""
+    """Add the options of every command that reads coarse maps."""
     parser.add_argument(
         "--kind",
         choices=("auto", "labels", "mask", "alpha", "colours"),
@@ -61,7 +61,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
 
 
 def check_at_least_one(options: argparse.Namespace, *names: str) -> None:
-    """Refuse counts, where they are given, that count nothing."""
+    """Refuse options, where they are given, that are below one."""
     for name in names:
         value = getattr(options, name)
         if value is not None and value < 1:
@@ -69,7 +69,7 @@ def check_at_least_one(options: argparse.Namespace, *names: str) -> None:
 
 
 def usable(device: str) -> str:
-    """The device, if something can be computed on it."""
+    """Return the device if it can be used."""
     import torch
 
     try:
@@ -85,13 +85,13 @@ def run(options: argparse.Namespace) -> int:
     if options.rough is not None and not 1 <= options.rough < math.inf:
         raise ValueError(f"--rough must be a number of pixels, at least 1; got {options.rough:g}")
     from spatialprop.cli.refine.jobs import OVERLAY, PROBABILITIES, SHEET, find_jobs, refuse_to_replace
-    from spatialprop.cli.refine.work import Wish, mend_all
-    from spatialprop.maskfiles.formats import read_palette
+    from spatialprop.cli.refine.work import Settings, refine_all
+    from spatialprop.maskfiles import read_palette
     from spatialprop.refiner.weights import find
 
     jobs, problems = find_jobs(options.image, options.coarse, options.output)
     asked = {PROBABILITIES: options.probabilities, OVERLAY: options.overlay, SHEET: options.sheet}
-    wish = Wish(
+    settings = Settings(
         weights=str(find(options.weights)),
         device=usable(options.device),
         kind=options.kind,
@@ -102,43 +102,46 @@ def run(options: argparse.Namespace) -> int:
         most_pixels=options.most_pixels,
         extras=tuple(ending for ending, wanted in asked.items() if wanted),
     )
-    refuse_to_replace(jobs, wish.extras)
-    left = [job for job in jobs if not (options.skip_existing and job.exists(wish.extras))]
+    refuse_to_replace(jobs, settings.extras)
+    left = [job for job in jobs if not (options.skip_existing and job.exists(settings.extras))]
     for problem in problems:
         print(problem, file=sys.stderr)
-    failed, mended = len(problems), 0
-    outcomes = mend_all(left, wish, min(options.workers, max(1, len(left))))
     several = len(jobs) + len(problems) > 1
+    outcomes = refine_all(left, settings, min(options.workers, max(1, len(left))))
+    failed, refined = len(problems), 0
     try:
         with sigterm_raises(), closing(outcomes):
             for outcome in _progress(outcomes, len(left)) if several and left else outcomes:
-                if outcome.problem:
-                    _say(outcome.problem)
-                    failed += 1
-                else:
-                    mended += 1
-                    if not several:
-                        print(f"{outcome.result}: {outcome.summary}")
-                    elif outcome.lost:
-                        _say(f"{outcome.result}: {outcome.lost}")
+                failed, refined = failed + bool(outcome.problem), refined + (not outcome.problem)
+                _report(outcome, several)
     except KeyboardInterrupt as stop:
-        print(f"\nstopped after {mended} of {len(left)} or a few more; go on with --skip-existing", file=sys.stderr)
+        print(f"\nstopped after {refined} of {len(left)} or a few more; go on with --skip-existing", file=sys.stderr)
         return ENDED if isinstance(stop, Terminated) else 130
     if several or not left:
-        print(f"{mended} mended, {len(jobs) - len(left)} there already, {failed} failed")
+        print(f"{refined} refined, {len(jobs) - len(left)} there already, {failed} failed")
     return 1 if failed else 0
 
 
+def _report(outcome: "Outcome", several: bool) -> None:
+    """Print what became of a file: of several only what the user should look at."""
+    if outcome.problem:
+        _print_above_bar(outcome.problem)
+    elif not several:
+        print(f"{outcome.result}: {outcome.summary}")
+    elif outcome.lost:
+        _print_above_bar(f"{outcome.result}: {outcome.lost}")
+
+
 def _progress(items: "Iterator[Outcome]", count: int) -> "Iterable[Outcome]":
-    """The items, with a bar if somebody looks on."""
+    """Show a progress bar, in a terminal."""
     from tqdm import tqdm
 
     bar: Iterable[Outcome] = tqdm(items, total=count, unit="image", disable=None, dynamic_ncols=True)
     return bar
 
 
-def _say(line: str) -> None:
-    """Print to stderr, above the bar if there is one."""
+def _print_above_bar(line: str) -> None:
+    """Print to stderr, above the progress bar if there is one."""
     if "tqdm" in sys.modules:
         from tqdm import tqdm
 

@@ -7,10 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from spatialprop.maskfiles.arrays import ARRAY_SUFFIXES
-from spatialprop.maskfiles.formats import IMAGE_SUFFIXES
-from spatialprop.maskfiles.results import RESULT_SUFFIXES, check_result, result_suffix
-from spatialprop.refiner.inputs import InputError
+from spatialprop.errors import InputError
+from spatialprop.maskfiles import ARRAY_SUFFIXES, IMAGE_SUFFIXES, RESULT_SUFFIXES, CoarseFile, Probabilities
 
 PROBABILITIES, OVERLAY, SHEET = EXTRAS = "_probabilities.npz", "_overlay.png", "_sheet.png"
 _WILDCARD = re.compile(r"\*\*/|\*|\?")
@@ -18,12 +16,12 @@ _Key = TypeVar("_Key")
 
 
 class Job(NamedTuple):
-    """One image to mend.
+    """One image to refine.
 
     Attributes:
         image, coarse: The files.
         stem: The result's path without its suffix.
-        suffix: That of the result; None lets the coarse map's kind choose.
+        suffix: The result's suffix; None lets the kind of the coarse map choose.
     """
 
     image: Path
@@ -31,52 +29,48 @@ class Job(NamedTuple):
     stem: Path
     suffix: str | None = None
 
-    def result(self, kind: str) -> Path:
-        return self.beside(self.suffix or result_suffix(self.coarse, kind))
+    def result(self, default_suffix: str) -> Path:
+        return self.beside(self.suffix or default_suffix)
 
     def beside(self, ending: str) -> Path:
         """A file that belongs to the result, such as `<stem>_overlay.png`."""
         return self.stem.with_name(self.stem.name + ending)
 
     def places(self, endings: Iterable[str] = EXTRAS) -> list[Path]:
-        """Where the result may be, in whatever format, and what is written beside it."""
+        """All paths that the result may have, in any format, and those of the files beside it."""
         suffixes = [self.suffix] if self.suffix else RESULT_SUFFIXES
         return [self.beside(ending) for ending in (*suffixes, *endings)]
 
     def exists(self, endings: Iterable[str]) -> bool:
-        """Whether the result is there, in whatever format it may be, and all that is asked for beside it."""
-        suffixes = (
-            {self.suffix} if self.suffix else {result_suffix(self.coarse, kind) for kind in ("", "probabilities")}
-        )
+        """Whether the result exists, in any format it may have, and so do the files asked for beside it."""
+        by_kind = {kind.suffix(self.coarse) for kind in (CoarseFile, Probabilities)}
+        suffixes = {self.suffix} if self.suffix else by_kind
         found = any(_is_whole(self.beside(suffix)) for suffix in suffixes)
         return found and all(_is_whole(self.beside(ending)) for ending in endings)
 
 
 def _is_whole(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0  # other programs leave empty ones
+    return path.is_file() and path.stat().st_size > 0  # other programs leave empty files
 
 
 def find_jobs(image: str, coarse: str, output: str | None) -> tuple[list[Job], list[str]]:
-    """The jobs that two files, folders or patterns stand for, and what of them is without its partner."""
-    alone: list[str] = []
+    """Pair two files, folders or patterns, and say of which files the partner is missing."""
     in_the_way = [] if output is None else [path for path in Path(output).parents if path.is_file()]
     if in_the_way:
         raise InputError(f"{output} cannot be written: {in_the_way[0]} is a file; choose another place by --output")
     if Path(image).is_file() or Path(coarse).is_file():
-        jobs = [_single(Path(image), Path(coarse), output)]
-    elif Path(image).is_dir():
+        return [_single(Path(image), Path(coarse), output)], []
+    if Path(image).is_dir():
         if not Path(coarse).is_dir():
             raise InputError(f"{image} is a folder, so the coarse maps must be one too; got {coarse}")
-        jobs, alone = _in_folders(Path(image), Path(coarse), output)
-    elif _WILDCARD.search(image):
-        jobs, alone = _by_patterns(image, coarse, output)
-    else:
-        raise FileNotFoundError(f"{image} does not exist; give a file, a folder, or a quoted pattern such as 'a/*.jpg'")
-    return jobs, alone
+        return _in_folders(Path(image), Path(coarse), output)
+    if _WILDCARD.search(image):
+        return _by_patterns(image, coarse, output)
+    raise FileNotFoundError(f"{image} does not exist; give a file, a folder, or a quoted pattern such as 'a/*.jpg'")
 
 
 def refuse_to_replace(jobs: Sequence[Job], extras: Iterable[str]) -> None:
-    """Refuse results, and what is asked for beside them, that would take the place of an input or of each other."""
+    """Refuse results, and files beside them, that would replace an input or each other."""
     inputs = {path.resolve() for job in jobs for path in (job.image, job.coarse)}
     taken: set[Path] = set()
     for job in jobs:
@@ -97,7 +91,10 @@ def _single(image: Path, coarse: Path, output: str | None) -> Job:
     place = Path(output)
     if place.is_dir() or not place.suffix or output.endswith(("/", os.sep)):
         return Job(image, coarse, place / coarse.stem)
-    check_result(place)
+    if place.suffix.lower() not in RESULT_SUFFIXES:
+        raise InputError(
+            f"a result is written as one of {', '.join(RESULT_SUFFIXES)}, which lose nothing; got {place.name!r}"
+        )
     return Job(image, coarse, place.with_suffix(""), place.suffix)
 
 
@@ -138,7 +135,7 @@ def _by_patterns(images: str, maps: str, output: str | None) -> tuple[list[Job],
     ]
     alone = dict.fromkeys(_without(seen, coarse), f"no coarse map matches {maps!r} likewise")
     alone |= dict.fromkeys(_without(coarse, seen), f"no image matches {images!r} likewise")
-    # Masks may lie beside their images, and results of an earlier run where `**/` finds them.
+    # Not missing a partner: masks that lie beside their images, and results of an earlier run that `**/` finds.
     inputs = {path.resolve() for job in jobs for path in (job.image, job.coarse)}
     known = inputs.union(path.resolve() for job in jobs for path in job.places())
     results = None if any(_lies_in(folder, path) for path in inputs) else folder
@@ -147,12 +144,12 @@ def _by_patterns(images: str, maps: str, output: str | None) -> tuple[list[Job],
 
 
 def _without(some: Mapping[_Key, Path], others: Mapping[_Key, Path]) -> list[Path]:
-    """Paths whose key the others lack."""
+    """The paths whose key is missing from the others."""
     return [path for key, path in some.items() if key not in others]
 
 
 def _matches(pattern: str) -> Iterable[tuple[tuple[str | None, ...], Path]]:
-    """Files that match, each with what its wildcards stand for."""
+    """Find the files that match, each with what its wildcards stand for."""
     pattern = Path(pattern).as_posix()
     groups = {"**/": "(?:(.*)/)?", "*": "([^/]*)", "?": "([^/])"}
     expression, end = "", 0
@@ -171,7 +168,7 @@ def _lies_in(folder: Path, path: Path) -> bool:
 
 
 def _unique(found: Iterable[tuple[_Key, Path]]) -> dict[_Key, Path]:
-    """Paths by key; two of one key are refused, since nobody could tell which is meant."""
+    """Index paths by key; two of one key are refused, since it is not clear which is meant."""
     paths: dict[_Key, Path] = {}
     for key, path in found:
         if key in paths:
@@ -186,7 +183,7 @@ def _is(path: Path, suffixes: tuple[str, ...]) -> bool:
 
 def _folder(output: str | None, maps: Path) -> Path:
     if output is None:
-        whole = Path(os.path.abspath(maps))  # "." has no name; where a link leads is nobody's business
+        whole = Path(os.path.abspath(maps))  # "." has no name; links are not followed
         folder = whole.with_name(f"{whole.name}_refined")
     else:
         folder = Path(output)

@@ -1,4 +1,4 @@
-"""Mend one file after the other, here or in several processes."""
+"""Refine one file after the other, in this process or in several."""
 
 import multiprocessing
 import os
@@ -16,23 +16,14 @@ from numpy.typing import NDArray
 
 from spatialprop.cli.refine.jobs import OVERLAY, PROBABILITIES, SHEET, Job
 from spatialprop.cli.stopping import ENDED
-from spatialprop.drawing import class_colours, overlay, sheet
-from spatialprop.maskfiles.coarse_file import CoarseFile
-from spatialprop.maskfiles.formats import Palette, read_coarse, read_image
-from spatialprop.maskfiles.results import (
-    check_holds,
-    needs_probabilities,
-    write_picture,
-    write_probabilities,
-    write_result,
-)
-from spatialprop.refiner import InputError, Refiner
-from spatialprop.refiner.coarse_maps import most_likely
-from spatialprop.refiner.inputs import to_coarse
+from spatialprop.drawing import overlay, sheet
+from spatialprop.errors import InputError
+from spatialprop.maskfiles import CoarseFile, Palette, read_coarse, read_image, write_picture
+from spatialprop.refiner import Refiner
 
 
 @dataclass(frozen=True)
-class Wish:
+class Settings:
     """What the command line asks for, the same for all files."""
 
     weights: str
@@ -43,12 +34,12 @@ class Wish:
     restrict: bool
     rough: float | None
     most_pixels: int
-    extras: tuple[str, ...]  # endings of what is written beside the result
+    extras: tuple[str, ...]  # endings of the files written beside each result
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file: where the result is, how it differs and what got lost, or what went wrong."""
+    """The result of one file, how it differs from the coarse map and which classes it lost, or what went wrong."""
 
     job: Job
     result: Path | None = None
@@ -57,109 +48,60 @@ class Outcome:
     problem: str = ""
 
 
-def mend(refiner: Refiner, job: Job, wish: Wish) -> Outcome:
+def refine_file(refiner: Refiner, job: Job, settings: Settings) -> Outcome:
     """Read, refine and write one file."""
-    image = read_image(job.image, wish.most_pixels)
-    coarse = read_coarse(job.coarse, wish.kind, wish.palette, wish.most_pixels)
-    result = job.result(coarse.kind)
-    check_holds(result, coarse, image.shape[:2])
-    colours = _colours(coarse, wish)
-    before = _as_it_is(coarse, image.shape[:2])
-    as_probabilities = needs_probabilities(coarse, result)
-    after, probabilities, labels = _refined(refiner, image, coarse, wish, as_probabilities)
+    image = read_image(job.image, settings.most_pixels)
+    coarse = read_coarse(job.coarse, settings.kind, settings.palette, settings.most_pixels)
+    result = job.result(coarse.suffix(job.coarse))
+    coarse.check(result, image.shape[:2])
+    options = coarse.refining(settings.restrict, settings.classes)
+    opened = refiner.open(image, coarse.values, rough=settings.rough, **options)
     result.parent.mkdir(parents=True, exist_ok=True)
-    # The result comes last: where it is, everything is.
-    if PROBABILITIES in wish.extras:
-        assert probabilities is not None
-        write_probabilities(job.beside(PROBABILITIES), probabilities, labels)
-    if OVERLAY in wish.extras:
-        write_picture(job.beside(OVERLAY), overlay(image, after, colours))
-    if SHEET in wish.extras:
-        write_picture(job.beside(SHEET), sheet(image, before, after, colours))
-    made = probabilities if as_probabilities else after
-    assert made is not None
-    write_result(result, coarse, made, colours)
-    changed = 100 * (before != after).mean()
-    lost = _lost(coarse, before, after, wish)
-    summary = f"{coarse.kind}, {len(np.unique(before))} classes, {changed:.1f} % of the pixels changed"
-    return Outcome(job, result, f"{summary}, {lost}" if lost else summary, lost)
+    # The result is written last: where it is, everything is.
+    if PROBABILITIES in settings.extras:
+        coarse.write_probabilities(job.beside(PROBABILITIES), opened)
+    before, after = coarse.labels(image.shape[:2]), coarse.labels_of(opened, result)
+    if OVERLAY in settings.extras:
+        write_picture(job.beside(OVERLAY), overlay(image, after, coarse.colours()))
+    if SHEET in settings.extras:
+        write_picture(job.beside(SHEET), sheet(image, before, after, coarse.colours()))
+    coarse.write(result, opened)
+    changed = f"{100 * (before != after).mean():.1f} % of the pixels changed"
+    lost = _lost(coarse, before, after, settings)
+    summary = [f"{coarse.kind}, {len(np.unique(before))} classes, {changed}", lost]
+    return Outcome(job, result, ", ".join(filter(None, summary)), lost)
 
 
-def _as_it_is(coarse: CoarseFile, size: tuple[int, ...]) -> NDArray[Any]:
-    """The labels that a coarse map stands for, at the image's size."""
-    if coarse.values.ndim == 2:
-        return coarse.values
-    shares = torch.from_numpy(np.asarray(coarse.values, np.float32))[None]
-    places = np.asarray(most_likely([shares], size)[0])
-    return places if coarse.classes is None else coarse.classes[places]
-
-
-def _refined(
-    refiner: Refiner, image: NDArray[np.uint8], coarse: CoarseFile, wish: Wish, as_probabilities: bool
-) -> tuple[NDArray[Any], NDArray[np.float32] | None, NDArray[Any] | None]:
-    """The refined labels, probabilities if they are wanted, and the labels that these belong to if not 0 to K - 1."""
-    values, labels, classes = coarse.values, coarse.classes, wish.classes if coarse.kind == "labels" else None
-    if coarse.kind == "labels" and PROBABILITIES in wish.extras:
-        to_coarse(values, False, classes, torch.device("cpu"))
-        labels, places = np.unique(values, return_inverse=True)  # maps of the labels that occur, not of all up to 255
-        values, classes = places.reshape(values.shape), None
-    # An object that is nowhere more likely than not would be wiped out of a soft mask.
-    restrict = wish.restrict and coarse.kind != "alpha"
-    if PROBABILITIES in wish.extras or as_probabilities:
-        probabilities = refiner.probabilities(image, values, restrict=restrict, rough=wish.rough, classes=classes)
-        after = probabilities.argmax(axis=0)
-    else:
-        probabilities = None
-        after = refiner(image, values, restrict=restrict, rough=wish.rough, classes=classes)
-    return after if labels is None else labels[after], probabilities, labels
-
-
-def _lost(coarse: CoarseFile, before: NDArray[Any], after: NDArray[Any], wish: Wish) -> str:
-    """What is said of classes that are nowhere any more."""
+def _lost(coarse: CoarseFile, before: NDArray[Any], after: NDArray[Any], settings: Settings) -> str:
+    """Name the classes that have vanished."""
     gone = np.setdiff1d(before, after)
     if not gone.size:
         return ""
-    codes = gone if coarse.codes is None else coarse.codes[gone]
-    advice = "" if wish.rough is None else "; --rough is too much for what is smaller"
-    return f"nothing is left of {', '.join(str(code) for code in codes[:8].tolist())}{advice}"
+    advice = "" if settings.rough is None else "; --rough is too much for what is smaller"
+    return f"nothing is left of {', '.join(map(str, coarse.codes_of(gone[:8]).tolist()))}{advice}"
 
 
-def _colours(coarse: CoarseFile, wish: Wish) -> NDArray[np.uint8]:
-    """What classes look like in pictures: as in the file, as in the palette file, or as in PASCAL VOC."""
-    if coarse.kind == "colours" and coarse.codes is not None:
-        return coarse.codes
-    if coarse.palette:
-        return np.frombuffer(coarse.palette, np.uint8).reshape(-1, 3)
-    if wish.palette is None or coarse.kind not in ("probabilities", "labels"):
-        return class_colours()
-    if coarse.largest >= len(wish.palette.colours):
-        raise InputError(
-            f"its classes go up to {coarse.largest}; the palette has {len(wish.palette.colours)} lines: add the others"
-        )
-    return wish.palette.colours
-
-
-def mend_all(jobs: Sequence[Job], wish: Wish, workers: int) -> Generator[Outcome, None, None]:
-    """Mend all files, and say of each what became of it; one that fails does not stop the others."""
+def refine_all(jobs: Sequence[Job], settings: Settings, workers: int) -> Generator[Outcome, None, None]:
+    """Refine all files, and yield the outcome of each; one that fails does not stop the others."""
     if workers == 1:
-        refiner = Refiner.load(wish.weights, device=wish.device)
+        refiner = Refiner.load(settings.weights, device=settings.device)
         for job in jobs:
-            yield _attempt(refiner, job, wish)
+            yield _attempt(refiner, job, settings)
         return
-    Refiner.load(wish.weights)  # what is wrong with them is said once, not as a worker's death for every file
+    Refiner.load(settings.weights)  # so that bad weights are reported once, not by every worker
     # Not forked: neither threads nor a GPU survive that.
     context = multiprocessing.get_context("spawn")
-    strangers = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(wish, workers))
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(settings, workers))
     try:
         futures = {pool.submit(_in_worker, job): job for job in jobs}
         for future in as_completed(futures):
             yield _result(future, futures[future])
-    except BaseException:  # SIGTERM comes to this process alone, and the workers would go on for as long as they live
-        for worker in set(multiprocessing.active_children()) - strangers:
+    except BaseException:  # SIGTERM reaches this process alone; the workers would go on
+        for worker in set(multiprocessing.active_children()) - others:
             worker.terminate()
         raise
-    finally:  # after Ctrl-C no more are handed to the workers; `with pool` would have all of them done
+    finally:  # after Ctrl-C nothing more is handed to the workers; `with pool` would finish all files
         pool.shutdown(cancel_futures=True)
 
 
@@ -172,9 +114,9 @@ def _result(future: "Future[Outcome]", job: Job) -> Outcome:
         )
 
 
-def _attempt(refiner: Refiner, job: Job, wish: Wish) -> Outcome:
+def _attempt(refiner: Refiner, job: Job, settings: Settings) -> Outcome:
     try:
-        return mend(refiner, job, wish)
+        return refine_file(refiner, job, settings)
     except (InputError, OSError) as error:
         message = str(error)
     except Exception as error:
@@ -183,18 +125,18 @@ def _attempt(refiner: Refiner, job: Job, wish: Wish) -> Outcome:
     return Outcome(job, problem=message if named else f"{job.coarse}: {message}")
 
 
-_worker: tuple[Refiner, Wish] | None = None
+_worker: tuple[Refiner, Settings] | None = None
 
 
-def _start(wish: Wish, workers: int) -> None:
+def _start(settings: Settings, workers: int) -> None:
     global _worker
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
-    _worker = Refiner.load(wish.weights, device=wish.device), wish
+    _worker = Refiner.load(settings.weights, device=settings.device), settings
     signal.signal(signal.SIGTERM, _end)
 
 
 def _end(*_: Any) -> NoReturn:
-    raise SystemExit(ENDED)  # so that files which are half-written vanish
+    raise SystemExit(ENDED)  # so that half-written files are deleted
 
 
 def _in_worker(job: Job) -> Outcome:

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatialprop.data.example import Example, Examples
+from spatialprop.data.label_files import read_coarse
 from spatialprop.data.label_set import LabelSet
-from spatialprop.data.readers import read_coarse
 from spatialprop.files import write_beside
 
 

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from spatialprop.data.example import Splits
 from spatialprop.data.label_set import VOID, LabelSet
-from spatialprop.data.readers import read_indices
 from spatialprop.data.sets.file_examples import FileExamples, ImageEntry, with_coarse_from
 from spatialprop.data.sets.source import Source
+from spatialprop.maskfiles import read_indices
 
 # The official table: every id in the files, and its class; VOID is neither trained on nor scored.
 TRAIN_ID = {

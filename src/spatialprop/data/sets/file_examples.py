@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatialprop.data.example import Example
+from spatialprop.data.label_files import COARSE_SUFFIXES, read_coarse, read_label
 from spatialprop.data.label_set import VOID, LabelSet
-from spatialprop.data.readers import COARSE_SUFFIXES, read_coarse, read_image, read_label
+from spatialprop.maskfiles import read_image
 
 T = TypeVar("T")
 _tolerant = ContextVar("tolerant", default=False)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from spatialprop.data.example import Splits
 from spatialprop.data.label_set import read_label_set
-from spatialprop.data.readers import IMAGE_SUFFIXES
 from spatialprop.data.sets.file_examples import FileExamples, ImageEntry, Listing, with_coarse_from
 from spatialprop.data.sets.source import Source
+from spatialprop.maskfiles import IMAGE_SUFFIXES
 
 SOURCE = Source(
     page="data/folder/README.md",

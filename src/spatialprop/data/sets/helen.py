@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from spatialprop.data.example import Splits
 from spatialprop.data.label_set import LabelSet
-from spatialprop.data.readers import read_indices
 from spatialprop.data.sets.alignment import (
     COLUMNS,
     KEY_POINTS,
@@ -24,6 +23,7 @@ from spatialprop.data.sets.alignment import (
 )
 from spatialprop.data.sets.file_examples import FileExamples, ImageEntry, check_size, with_coarse_from
 from spatialprop.data.sets.source import Source
+from spatialprop.maskfiles import read_indices
 
 # In the order of the files <name>_lbl00.png to <name>_lbl10.png, which `spatialprop.metrics.helen` scores by.
 LABELS = LabelSet(

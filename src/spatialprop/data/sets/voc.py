@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatialprop.data.example import Splits
+from spatialprop.data.label_files import checked_label
 from spatialprop.data.label_set import VOID, LabelSet
-from spatialprop.data.readers import checked_label
 from spatialprop.data.sets.file_examples import FileExamples, ImageEntry, read_names, with_coarse_from
 from spatialprop.data.sets.sbd import read_sbd_mask, sbd_masks
 from spatialprop.data.sets.source import Archive, Source

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from spatialprop.data.example import Examples
-from spatialprop.data.label_pictures import write_label
+from spatialprop.data.label_files import write_label
 from spatialprop.data.label_set import VOID, LabelSet, read_label_set, write_label_set
 from spatialprop.files import write_beside
 

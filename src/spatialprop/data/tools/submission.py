@@ -4,10 +4,10 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from spatialprop.data.label_pictures import write_label
-from spatialprop.data.readers import read_image_size, read_indices
+from spatialprop.data.label_files import write_label
 from spatialprop.data.sets.voc import LABELS, read_list, voc_folder
 from spatialprop.files import write_beside
+from spatialprop.maskfiles import read_image_size, read_indices
 
 COMPETITIONS = ("comp5", "comp6")  # trained on VOC's own train and val only, or on anything
 

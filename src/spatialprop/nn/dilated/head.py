@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spatialprop.nn.refinement import resize
+from spatialprop.nn.resize import resize
 from spatialprop.nn.segmenters.features import reduced
 from spatialprop.ops.spreading.pairs import check_neighbourhood, neighbour_offsets, neighbours
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from spatialprop.nn.dilated.head import AffinityHead
 from spatialprop.nn.dilated.propagation import AffinityPropagation
-from spatialprop.nn.refinement import resize
+from spatialprop.nn.resize import resize
 from spatialprop.ops.contract import check_integer
 
 

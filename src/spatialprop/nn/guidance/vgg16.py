@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spatialprop.nn.padding import pad_to_multiple
 from spatialprop.nn.published import load_weights
+from spatialprop.nn.resize import pad_to_multiple
 from spatialprop.nn.segmenters.pixels import IMAGENET_MEAN, IMAGENET_STD, check_image
 from spatialprop.nn.segmenters.vgg import conv, torchvision_key_map, vgg16_trunk
 

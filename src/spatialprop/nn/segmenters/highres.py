@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from spatialprop.nn.padding import pad_to_multiple
+from spatialprop.nn.resize import pad_to_multiple
 from spatialprop.nn.segmenters.pixels import check_image
 from spatialprop.nn.segmenters.unet import down_and_up
 from spatialprop.nn.segmenters.vgg import conv, score

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spatialprop.nn.padding import pad_to_multiple
+from spatialprop.nn.resize import pad_to_multiple
 from spatialprop.nn.segmenters.cells import cells
 from spatialprop.nn.segmenters.pixels import check_image
 

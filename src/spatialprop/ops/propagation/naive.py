@@ -40,10 +40,15 @@ def scan(x: Tensor, gates: Tensor, direction: str) -> Tensor:
     lines = []
     for t, (own, gate) in enumerate(zip(x.unbind(-1), gates.unbind(-1), strict=True)):
         gate = torch.where(inside & (t > 0), gate, 0)  # the first line hears nobody
-        difference = neighbours(line, connection) - own.unsqueeze(1) if t > 0 else 1  # (N, K, G, S, L)
-        line = own + (gate * difference).sum(1)
+        line = next_line(line, own, gate) if t > 0 else own + gate.sum(1)
         lines.append(line)
     return from_rightward(torch.stack(lines, dim=-1), direction).flatten(1, 2)
+
+
+def next_line(line: Tensor, own: Tensor, gates: Tensor) -> Tensor:
+    """One step of a scan: `line` and `own` (N, ..., L), `gates` (N, K, ..., L) -> the next line, (N, ..., L)."""
+    difference = neighbours(line, gates.shape[1]) - own.unsqueeze(1)  # (N, K, ..., L)
+    return own + (gates * difference).sum(1)
 
 
 def neighbours(line: Tensor, connection: int) -> Tensor:

@@ -12,16 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from spatialprop.drawing import class_colours
-from spatialprop.maskfiles.formats import Palette, _is_lossy, read_coarse, read_image, read_palette
-from spatialprop.maskfiles.results import (
-    check_holds,
-    needs_probabilities,
-    result_suffix,
-    write_picture,
-    write_probabilities,
-    write_result,
-)
-from spatialprop.refiner import InputError
+from spatialprop.errors import InputError
+from spatialprop.maskfiles import Palette, read_coarse, read_image, read_image_size, read_indices, read_palette
+from spatialprop.maskfiles.pictures import is_lossy, write_picture
+from tests.maskfiles.refined import Unchanged
 from tests.refiner.networks import errors_that_name, photograph, probabilities
 
 COLOURS = class_colours()
@@ -74,6 +68,7 @@ def test_orientation_is_honoured(tmp_path, orientation):
     exif[0x0112] = orientation
     Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif, quality=100)
     found = read_image(tmp_path / "a.jpg")
+    assert read_image_size(tmp_path / "a.jpg") == found.shape[:2]
     upright = {
         1: pixels, 2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1], 5: pixels.swapaxes(0, 1),
         6: np.rot90(pixels, -1), 7: np.rot90(pixels, 2).swapaxes(0, 1), 8: np.rot90(pixels),
@@ -94,6 +89,14 @@ def test_images_that_cannot_be_used(tmp_path):
         read_image(tmp_path / "b.png")
 
 
+@pytest.mark.parametrize("kind", ["PPM", "GIF", "EPS"])
+def test_formats_beyond_the_documented_ones_are_not_opened(tmp_path, kind):
+    Image.fromarray(photograph(12, 16)).save(tmp_path / "photo.png", format=kind)
+    for read in (read_image, read_image_size, read_indices, read_coarse):
+        with pytest.raises(InputError, match=r"photo\.png cannot be read as .*: it is damaged, or none of JPEG, PNG"):
+            read(tmp_path / "photo.png")
+
+
 def test_bombs_are_refused(tmp_path):
     Image.new("1", (20000, 20000)).save(tmp_path / "bomb.png")
     assert (tmp_path / "bomb.png").stat().st_size < 100_000
@@ -109,10 +112,10 @@ def test_bombs_are_refused(tmp_path):
 
 
 def back(tmp_path, path, refined=None, suffix=None, **reading):
-    """What a file is read as, and the file that its own content is written to."""
+    """Read a file, and write its own content to another one."""
     coarse = read_coarse(path, **reading)
-    target = tmp_path / f"result{suffix or result_suffix(path, coarse.kind)}"
-    write_result(target, coarse, coarse.values if refined is None else refined, COLOURS)
+    target = tmp_path / f"result{suffix or coarse.suffix(path)}"
+    coarse.write(target, Unchanged(coarse.values if refined is None else refined))
     return coarse, target
 
 
@@ -162,7 +165,7 @@ def test_masks_in_jpeg_become_soft(tmp_path):
     Image.fromarray(np.kron(MASK, np.ones((8, 8))).astype(np.uint8) * 255).save(tmp_path / "a.jpg", quality=60)
     coarse = read_coarse(tmp_path / "a.jpg", "mask")
     np.testing.assert_array_equal(coarse.values, np.kron(MASK, np.ones((8, 8))))
-    assert result_suffix(tmp_path / "a.jpg", coarse.kind) == ".png"
+    assert coarse.suffix(tmp_path / "a.jpg") == ".png"
 
 
 def in_chunks(content):
@@ -207,7 +210,7 @@ def test_chunks_without_end_are_not_followed(tmp_path):
     (tmp_path / "a.webp").write_bytes(b"RIFFxxxxWEBP" + (b"NONE" + bytes(4)) * 100_000)
     with pytest.raises(InputError, match=r"a\.webp cannot be read"):
         read_coarse(tmp_path / "a.webp")
-    assert not _is_lossy(tmp_path / "a.webp", "WEBP")
+    assert not is_lossy(tmp_path / "a.webp", "WEBP")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
@@ -225,7 +228,6 @@ def test_colours(tmp_path, suffix, palette):
 def test_soft_masks(tmp_path, deep):
     Image.fromarray(ALPHA.astype(np.uint16) * 257 if deep else ALPHA).save(tmp_path / "a.png")
     coarse, result = back(tmp_path, tmp_path / "a.png", kind="alpha")
-    assert needs_probabilities(coarse, result)
     assert coarse.values.shape == (2, 12, 16)
     np.testing.assert_array_equal(pixels(result)[1], ALPHA.astype(np.uint16) * 257 if deep else ALPHA)
     assert read_coarse(tmp_path / "a.png").kind == "alpha"
@@ -259,6 +261,7 @@ def test_a_tiff_on_its_side(tmp_path, mode, orientation):
     }[orientation]  # fmt: skip
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif")[..., 0], turned * 50)
     np.testing.assert_array_equal(ranks(read_coarse(tmp_path / "a.tif").values), ranks(turned))
+    assert read_image_size(tmp_path / "a.tif") == turned.shape
 
 
 def ranks(labels):
@@ -342,11 +345,8 @@ def test_arrays(tmp_path, array, kind, suffix):
     np.save(path, array) if suffix == ".npy" else np.savez_compressed(path, mine=array)
     coarse = read_coarse(path)
     assert coarse.kind == kind
-    refined = coarse.values
-    if kind == "probabilities" and refined.dtype == np.uint8:
-        refined = refined.astype(np.float32) / 255
     result = tmp_path / f"result{suffix}"
-    write_result(result, coarse, refined, COLOURS)
+    coarse.write(result, Unchanged(coarse.values))
     stored = np.load(result) if suffix == ".npy" else np.load(result)["mine"]
     assert stored.dtype == array.dtype
     np.testing.assert_allclose(stored.astype(float), array.astype(float), atol=1e-3)
@@ -370,10 +370,11 @@ def test_probabilities_become_coloured_labels(tmp_path):
 
 def test_probabilities_come_back(tmp_path):
     shares = probabilities(3, 5, 6)
-    write_probabilities(tmp_path / "a.npz", shares, np.array([0, 15, 255]))
-    coarse = read_coarse(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", probs=shares, classes=np.array([0, 15, 255]))
+    read_coarse(tmp_path / "a.npz").write_probabilities(tmp_path / "b.npz", Unchanged(shares))
+    coarse = read_coarse(tmp_path / "b.npz")
     np.testing.assert_allclose(coarse.values / 255, shares, atol=0.003)
-    assert np.load(tmp_path / "a.npz")["classes"].tolist() == [0, 15, 255]
+    assert np.load(tmp_path / "b.npz")["classes"].tolist() == [0, 15, 255]
 
 
 # What is wrong is said
@@ -435,28 +436,25 @@ def test_formats_that_cannot_hold_a_result(tmp_path):
     Image.fromarray(LABELS.astype(np.uint16) * 1000).save(tmp_path / "a.png")
     deep = read_coarse(tmp_path / "a.png")
     np.save(tmp_path / "a.npy", LABELS.astype(np.int64) * 1000)
-    write_probabilities(tmp_path / "a.npz", probabilities(2, 4, 5), np.array([3, 300]))
+    np.savez(tmp_path / "a.npz", probs=probabilities(2, 4, 5), classes=np.array([3, 300]))
     for coarse in (deep, read_coarse(tmp_path / "a.npy"), read_coarse(tmp_path / "a.npz")):
         for suffix in (".bmp", ".webp"):
             with pytest.raises(InputError, match=r"holds no 16-bit values; write the result as b\.png"):
-                check_holds(tmp_path / f"b{suffix}", coarse, (4, 5))
-        check_holds(tmp_path / "b.png", coarse, (4, 5))
+                coarse.check(tmp_path / f"b{suffix}", (4, 5))
+        coarse.check(tmp_path / "b.png", (4, 5))
 
 
 def test_labels_above_a_short_palette_are_kept(tmp_path):
-    write_probabilities(tmp_path / "a.npz", probabilities(2, 4, 5), np.array([3, 200]))
-    labels = np.array([[3, 200, 200], [200, 3, 3]])
-    write_result(
-        tmp_path / "b.png", read_coarse(tmp_path / "a.npz"), labels, np.array([[0, 0, 0], [255, 0, 0]], np.uint8)
-    )
-    with Image.open(tmp_path / "b.png") as image:
-        np.testing.assert_array_equal(np.asarray(image), labels)
+    np.savez(tmp_path / "a.npz", probs=probabilities(2, 4, 5), classes=np.array([3, 200]))
+    _, result = back(tmp_path, tmp_path / "a.npz", np.array([[0, 1, 1], [1, 0, 0]]))
+    with Image.open(result) as image:
+        np.testing.assert_array_equal(np.asarray(image), [[3, 200, 200], [200, 3, 3]])
 
 
 def test_coloured_labels_become_an_array_of_indices(tmp_path):
     Image.fromarray(COLOURS[LABELS]).save(tmp_path / "a.png")
     coarse = read_coarse(tmp_path / "a.png")
-    write_result(tmp_path / "b.npz", coarse, coarse.values, COLOURS)
+    coarse.write(tmp_path / "b.npz", Unchanged(coarse.values))
     np.testing.assert_array_equal(read_coarse(tmp_path / "b.npz").values, coarse.values)
 
 

@@ -1,4 +1,4 @@
-"""Arrays hold what --kind says, or that is said; maps of probabilities belong to the labels that they came from."""
+"""Arrays are read as the kind asked for, or refused; maps of probabilities keep the labels that they belong to."""
 
 import zipfile
 
@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spatialprop.drawing import class_colours
-from spatialprop.maskfiles.coarse_file import CoarseFile
-from spatialprop.maskfiles.formats import read_coarse
-from spatialprop.maskfiles.results import check_holds, write_probabilities, write_result
-from spatialprop.refiner import InputError
+from spatialprop.errors import InputError
+from spatialprop.maskfiles import Labels, Palette, Probabilities, read_coarse
+from spatialprop.maskfiles.kinds import ArrayLayout
+from tests.maskfiles.refined import Unchanged
 from tests.refiner.networks import probabilities
 
 BYTES = np.array([[0, 40, 90], [200, 130, 250]], np.uint8)
 SHARES = (BYTES / 255).astype(np.float32)
 BRIGHT = [[0, 0, 0], [1, 1, 1]]
+FLOATS = ArrayLayout(np.dtype(np.float32))
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_kind_that_fits_is_honoured(tmp_path, read, array, kind, values):
     coarse = read(array, kind)
     assert coarse.kind == kind
     np.testing.assert_allclose(coarse.values, values, atol=1e-3)
-    write_result(tmp_path / "b.npy", coarse, coarse.values, class_colours())
+    coarse.write(tmp_path / "b.npy", Unchanged(coarse.values))
     stored = np.load(tmp_path / "b.npy")
     assert (stored.dtype, stored.shape) == (array.dtype, array.shape)
     if kind == "mask":
@@ -90,7 +90,7 @@ def test_an_array_keeps_its_name(tmp_path, name):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive, archive.open(f"{name}.npy", "w") as file:
         np.lib.format.write_array(file, BYTES.astype(np.int32))
     coarse = read_coarse(tmp_path / "a.npz")
-    write_result(tmp_path / "b.npz", coarse, coarse.values, class_colours())
+    coarse.write(tmp_path / "b.npz", Unchanged(coarse.values))
     with zipfile.ZipFile(tmp_path / "b.npz") as archive:
         assert archive.namelist() == [f"{name}.npy"]
     np.testing.assert_array_equal(read_coarse(tmp_path / "b.npz").values, BYTES)
@@ -108,7 +108,7 @@ def test_arrays_are_called_what_they_hold(tmp_path, suffix, values, name):
     path = tmp_path / f"a{suffix}"
     np.save(path, values) if suffix == ".npy" else Image.fromarray(values).save(path)
     coarse = read_coarse(path, "labels" if suffix == ".png" and name == "labels" else "auto")
-    write_result(tmp_path / "b.npz", coarse, coarse.values, class_colours())
+    coarse.write(tmp_path / "b.npz", Unchanged(coarse.values))
     assert list(np.load(tmp_path / "b.npz")) == [name]
     again = read_coarse(tmp_path / "b.npz")
     assert again.kind == coarse.kind
@@ -116,39 +116,42 @@ def test_arrays_are_called_what_they_hold(tmp_path, suffix, values, name):
 
 
 def test_formats_that_cannot_hold_the_result_are_refused_at_once(tmp_path):
-    many = CoarseFile(np.full((300, 2, 3), 1 / 300, np.float32), "probabilities")
+    many = Probabilities(np.full((300, 2, 3), 1 / 300, np.float32), FLOATS)
     with pytest.raises(InputError, match=r"\.webp holds no 16-bit values; write the result as a\.png"):
-        check_holds(tmp_path / "a.webp", many, (4, 6))
-    check_holds(tmp_path / "a.png", many, (4, 6))
-    few = CoarseFile(BYTES, "labels")
+        many.check(tmp_path / "a.webp", (4, 6))
+    many.check(tmp_path / "a.png", (4, 6))
+    few = Labels(BYTES, ArrayLayout(BYTES.dtype))
     with pytest.raises(InputError, match=r"at most 16383 pixels a side; got 16384x4: write the result as a\.png"):
-        check_holds(tmp_path / "a.webp", few, (4, 16384))
-    check_holds(tmp_path / "a.webp", few, (4, 16383))
+        few.check(tmp_path / "a.webp", (4, 16384))
+    few.check(tmp_path / "a.webp", (4, 16383))
 
 
 def test_a_palette_of_more_classes_than_a_picture_holds(tmp_path):
-    coarse = CoarseFile(probabilities(3, 2, 3), "probabilities")
-    write_result(tmp_path / "a.png", coarse, np.array([[0, 1, 2]]), np.zeros((300, 3), np.uint8))
+    palette = Palette(np.zeros((300, 3), np.uint8), ("",) * 300)
+    coarse = Probabilities(np.eye(3, dtype=np.float32)[:, None], FLOATS, palette=palette)
+    coarse.write(tmp_path / "a.png", Unchanged(coarse.values))
     with Image.open(tmp_path / "a.png") as picture:
         assert np.asarray(picture).tolist() == [[0, 1, 2]]
 
 
 def test_maps_keep_the_labels_that_they_belong_to(tmp_path):
-    write_probabilities(tmp_path / "a.npz", probabilities(3, 4, 5), np.array([0, 15, 65535]))
+    np.savez(tmp_path / "a.npz", probs=probabilities(3, 4, 5), classes=np.array([0, 15, 65535]))
     coarse = read_coarse(tmp_path / "a.npz")
     assert coarse.classes.tolist() == [0, 15, 65535]
-    write_result(tmp_path / "b.npz", coarse, coarse.values / np.float32(255), class_colours())
-    assert np.load(tmp_path / "b.npz")["classes"].tolist() == [0, 15, 65535]
+    coarse.write(tmp_path / "b.npz", Unchanged(coarse.values))
+    coarse.write_probabilities(tmp_path / "c.npz", Unchanged(coarse.values))
+    for name in "bc":
+        assert np.load(tmp_path / f"{name}.npz")["classes"].tolist() == [0, 15, 65535]
     with pytest.raises(InputError, match=r"\.npy cannot hold; call the result b\.npz, or b\.png"):
-        check_holds(tmp_path / "b.npy", coarse, (4, 5))
+        coarse.check(tmp_path / "b.npy", (4, 5))
 
 
 @pytest.mark.parametrize("label", [0, 7])
 def test_a_label_that_is_alone(tmp_path, label):
-    write_probabilities(tmp_path / "a.npz", np.ones((1, 4, 5), np.float32), np.array([label]))
+    np.savez(tmp_path / "a.npz", probs=np.ones((1, 4, 5), np.float32), classes=np.array([label]))
     coarse = read_coarse(tmp_path / "a.npz")
     assert coarse.kind == "probabilities"
-    assert (coarse.classes[coarse.values.argmax(axis=0)] == label).all()
+    assert (coarse.labels((8, 10)) == label).all()
     assert len(set(coarse.classes.tolist())) == len(coarse.values) == 2
 
 
@@ -156,7 +159,7 @@ def test_other_arrays_may_call_anything_classes(tmp_path):
     np.savez(tmp_path / "a.npz", probs=SHARES, classes=np.array(["ground", "object"]))
     assert read_coarse(tmp_path / "a.npz").kind == "alpha"
     np.savez(tmp_path / "a.npz", labels=BYTES, classes=np.arange(4))
-    assert read_coarse(tmp_path / "a.npz").classes is None
+    assert read_coarse(tmp_path / "a.npz").kind == "labels"
 
 
 @pytest.mark.parametrize(

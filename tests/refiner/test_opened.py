@@ -1,0 +1,78 @@
+"""An opened image gives what the refiner gives, from gates that are computed once."""
+
+import numpy as np
+import pytest
+import torch
+
+from spatialprop import Refiner
+from spatialprop.errors import InputError
+from tests.refiner.networks import photograph, probabilities, trained
+
+IMAGE = photograph(33, 26)
+SHARES = probabilities(4, 33, 26)
+LABELS = SHARES.argmax(axis=0).astype(np.uint8) * 3
+
+
+@pytest.fixture(scope="module", params=[(), ("confidence",)], ids=["no hints", "hints"])
+def refiner(request):
+    return Refiner(trained(hints=request.param))
+
+
+@pytest.fixture
+def counted(refiner, monkeypatch):
+    """How often gates have been computed."""
+    looks = []
+    see = refiner._find_gates._see
+    monkeypatch.setattr(refiner._find_gates, "_see", lambda *given: looks.append(1) or see(*given))
+    return looks
+
+
+@pytest.mark.parametrize("coarse", [SHARES, LABELS, torch.from_numpy(SHARES)], ids=["shares", "labels", "tensor"])
+@pytest.mark.parametrize("options", [{}, {"restrict": False}, {"rough": 4}], ids=str)
+def test_says_what_the_refiner_says(refiner, counted, coarse, options):
+    if coarse is not LABELS and "rough" in options:
+        coarse = np.eye(4, dtype=np.float32)[SHARES.argmax(axis=0)].transpose(2, 0, 1)
+    opened = refiner.open(IMAGE, coarse, **options)
+    assert not counted, "nothing is computed before it is asked for"
+    labels, shares, heard = opened.labels, opened.probabilities, opened.affinity((5, 9))
+    assert type(labels) is type(shares) is type(heard) is type(coarse)
+    assert len(counted) == 1
+    np.testing.assert_array_equal(labels, refiner(IMAGE, coarse, **options))
+    np.testing.assert_array_equal(shares, refiner.probabilities(IMAGE, coarse, **options))
+    if not options:
+        np.testing.assert_array_equal(heard, refiner.affinity(IMAGE, coarse, (5, 9)))
+    assert opened.labels is not None
+    assert len(counted) == (4 if not options else 3)
+
+
+def test_another_map_of_the_same_image(refiner, counted):
+    opened = refiner.open(IMAGE, SHARES)
+    before, other = opened.labels, np.roll(LABELS, 4, axis=0)
+    found = opened.mend(other)
+    assert len(counted) == (2 if refiner.network.hints else 1), "gates depend on the coarse map through hints alone"
+    np.testing.assert_array_equal(found, refiner(IMAGE, other))
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(opened.labels, before)
+
+
+def test_the_classes_that_are_present(refiner):
+    labels, shares = refiner.open(IMAGE, LABELS).present
+    assert labels.tolist() == [0, 3, 6, 9]
+    np.testing.assert_allclose(shares, refiner.probabilities(IMAGE, LABELS)[labels], atol=1e-6)
+
+
+def test_labels_after_probabilities_are_the_most_likely_of_them(refiner):
+    opened = refiner.open(IMAGE, SHARES)
+    np.testing.assert_array_equal(opened.probabilities.argmax(axis=0), opened.labels)
+    by_present = refiner.open(IMAGE, LABELS)
+    labels, shares = by_present.present
+    np.testing.assert_array_equal(labels[shares.argmax(axis=0)], by_present.labels)
+
+
+def test_a_batch_has_labels_and_no_affinity(refiner):
+    images = torch.stack([torch.from_numpy(photograph(33, 26, seed)).permute(2, 0, 1) for seed in (0, 1)])
+    opened = refiner.open(images, torch.from_numpy(np.stack([LABELS, LABELS])))
+    assert opened.labels.shape == (2, 33, 26)
+    for ask in (lambda: opened.affinity((0, 0)), lambda: opened.present):
+        with pytest.raises(InputError, match="belongs to one image; got a batch of 2"):
+            ask()
