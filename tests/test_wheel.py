@@ -102,7 +102,8 @@ def test_it_works_outside_of_a_checkout(installed, tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)).save(tmp_path / "photo.png")
     Image.fromarray(np.repeat([0, 255], 25).astype(np.uint8)[None].repeat(40, 0)).save(tmp_path / "mask.png")
     said(*command, "refine", "photo.png", "mask.png", "-o", "out.png", folder=tmp_path)
-    assert Image.open(tmp_path / "out.png").size == (50, 40)
+    with Image.open(tmp_path / "out.png") as refined:
+        assert refined.size == (50, 40)
 
 
 def site_script(installed: Path) -> Path:

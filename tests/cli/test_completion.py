@@ -39,9 +39,7 @@ def test_scripts_ask_for_candidates(shell, capsys):
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
-@pytest.mark.parametrize(
-    ("line", "expected"), [("spatialprop rep", "report"), ("spatialprop train data=sy", "synthetic")]
-)
+@pytest.mark.parametrize(("typed", "expected"), [("rep", "report"), ("train data=sy", "synthetic")])
 def test_bash_replaces_what_it_takes_for_a_word(typed, expected):
     """After "data=sy" that is what stands behind the equals sign."""
     line = f"spatialprop {typed}"

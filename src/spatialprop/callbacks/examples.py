@@ -1,4 +1,4 @@
-"""A few test images with all that a report shows of them."""
+"""Save a few test images for the report."""
 
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from spatialprop.files import write_beside
 
 
 class SaveExamples(pl.Callback):
-    """Write the first so many test images, their labels and results to a folder, one `.npz` each.
+    """Write the first test images with their labels and results to a folder, one `.npz` each.
 
     Args:
-        folder: Where they go.
-        count: How many.
-        background: The class whose absence is an object; None shows no object probability.
+        folder: The folder.
+        count: The number of images.
+        background: Everything but this class is an object; None saves no object probability.
     """
 
     def __init__(self, folder: Path, count: int, background: int | None = 0) -> None:
@@ -54,7 +54,7 @@ class SaveExamples(pl.Callback):
 
 
 def image_and_masks(batch: Any, outputs: Any) -> dict[str, Any]:
-    """A test image, its label and every method's result, as reports read them."""
+    """The arrays that reports read: a test image, its label and every method's result."""
     labels: dict[str, Tensor] = outputs["labels"]
     arrays: dict[str, Any] = {"image": _bytes(batch["image"][0].permute(1, 2, 0)), "label": _indices(batch["label"])}
     for method, result in labels.items():
@@ -65,16 +65,16 @@ def image_and_masks(batch: Any, outputs: Any) -> dict[str, Any]:
 def pixel_to_show(
     label: NDArray[np.uint8], coarse: NDArray[np.uint8], refined: NDArray[np.uint8], background: int | None
 ) -> tuple[int, int]:
-    """The pixel whose affinity says most: deep inside what was mended of an object, or else inside an object.
+    """The pixel with the most instructive affinity: deep inside a corrected part of an object, or else in an object.
 
-    What a mended pixel is now, it has heard from others; one that was right from the start listens to itself.
+    A corrected pixel owes its label to others; one that was right from the start depends mostly on itself.
     """
-    mended = (coarse != label) & (refined == label) & (label != VOID) & (label != background)
-    return telling_pixel(np.where(mended, label, VOID) if mended.any() else label, background)
+    corrected = (coarse != label) & (refined == label) & (label != VOID) & (label != background)
+    return telling_pixel(np.where(corrected, label, VOID) if corrected.any() else label, background)
 
 
 def telling_pixel(label: NDArray[np.uint8], background: int | None = 0) -> tuple[int, int]:
-    """The pixel that lies deepest inside an object and the image, or in the middle where there is no object.
+    """The pixel deepest inside an object and the image, or the middle of the image if there is no object.
 
     Example:
         >>> label = np.zeros((9, 9), np.uint8)
@@ -84,7 +84,7 @@ def telling_pixel(label: NDArray[np.uint8], background: int | None = 0) -> tuple
     """
     depth = np.zeros(label.shape, np.float32)
     for value in set(np.unique(label).tolist()) - {background, VOID}:
-        inside = np.pad((label == value).astype(np.uint8), 1)  # beyond the image there is nothing to hear
+        inside = np.pad((label == value).astype(np.uint8), 1)  # outside of the image nothing propagates
         depth += cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     if not depth.any():
         return label.shape[0] // 2, label.shape[1] // 2

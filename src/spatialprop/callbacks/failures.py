@@ -1,4 +1,4 @@
-"""Where affinities and the propagation along them fail, found while testing."""
+"""Save the worst failures of affinities and of the propagation along them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ _SIDE = 64  # pixels of a cut-out at least
 
 class _Failure(NamedTuple):
     size: float
-    before: int | None  # only errors have grown from something
+    before: int | None  # size of the error before the propagation, for the kind "spread"
     arrays: dict[str, Any]
     name: str
 
@@ -33,8 +33,8 @@ class SaveFailures(pl.Callback):
     nearest neighbour on the other side. "spread" is the region of errors that propagation has enlarged most.
 
     Args:
-        folder: Where they go.
-        count: How many of each kind.
+        folder: The folder.
+        count: The number of failures of each kind.
     """
 
     def __init__(self, folder: Path, count: int) -> None:
@@ -82,7 +82,7 @@ class SaveFailures(pl.Callback):
 
 
 def _ignored_border(missed: NDArray[np.uint8]) -> tuple[float, None, NDArray[np.bool_]]:
-    """Pixels of the longest stretch of border that affinity ignores, and where it is."""
+    """Extent and mask of the longest stretch of border whose pixels are tied across it."""
     tied = (missed >= round(_TIED * 255)).astype(np.uint8)
     number, places, stats, _ = cv2.connectedComponentsWithStats(tied, connectivity=8)
     if number < 2:
@@ -93,7 +93,7 @@ def _ignored_border(missed: NDArray[np.uint8]) -> tuple[float, None, NDArray[np.
 
 
 def _spread_error(maps: Mapping[str, NDArray[np.uint8]]) -> tuple[float, int, NDArray[np.bool_]]:
-    """Wrong pixels that the region of errors which grew most has won, those it had before, and where it is."""
+    """Growth, former size and mask of the region of errors that grew most."""
     regions = error_regions(maps["coarse"], maps["refined"], maps["label"], VOID)
     most = max(regions, key=lambda region: region.after - region.before, default=None)
     if most is None:
@@ -102,7 +102,7 @@ def _spread_error(maps: Mapping[str, NDArray[np.uint8]]) -> tuple[float, int, ND
 
 
 def _cut(array: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
-    """A square around what the mask marks, twice as wide, as much of it as lies in the image."""
+    """A square around the mask, twice its size, cut off at the edges of the image."""
     rows, columns = np.nonzero(mask)
     extent = 1 + max(np.ptp(rows), np.ptp(columns))
     wanted = max(_SIDE, 2 * int(extent))

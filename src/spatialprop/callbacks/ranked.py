@@ -1,4 +1,4 @@
-"""The test images that refinement helps most, and least."""
+"""Save the test images that refinement helps most and least."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +17,12 @@ from spatialprop.metrics import class_iou, confusion_matrix
 class SaveRanked(pl.Callback):
     """Write the best, the median and the worst test images by the gain in their own mIoU, one `.npz` each.
 
-    While testing, nothing but a number is kept of each image. Those that are written go through the test step once
-    more in the end, when the scores have been taken.
+    During the test only a number is kept of each image. The images to write go through the test step once more at the
+    end, after the scores have been computed.
 
     Args:
-        folder: Where they go.
-        count: How many of each kind; fewer where there are not three times as many images.
+        folder: The folder.
+        count: The number of images of each kind; fewer if there are not three times as many images.
         labels: The classes.
     """
 
@@ -68,13 +68,13 @@ class SaveRanked(pl.Callback):
                     np.savez_compressed(file, gain=self._gains[place], **image_and_masks(batch, outputs))
 
     def _mean_iou(self, predicted: Tensor, label: Tensor) -> float:
-        # Not by a torchmetrics class: that would ask the other processes, which are at images of their own.
+        # Without torchmetrics, which would wait for the other processes; they are at other images.
         confusion = confusion_matrix(predicted, label, label != VOID, len(self._labels.classes))
         return class_iou(confusion)[list(self._labels.scored)].nanmean().item()
 
 
 def ranked(gains: Mapping[int, float], count: int) -> dict[str, list[int]]:
-    """The places of the highest gains, of those in the middle, and of the lowest, none of them twice.
+    """The indices of the highest, the middle and the lowest gains, without duplicates.
 
     Example:
         >>> ranked({0: 0.1, 1: -0.2, 2: 0.3, 3: 0.0}, count=2)

@@ -1,4 +1,4 @@
-"""Checkpoints from which training goes on as if it had never stopped."""
+"""Checkpoints from which training resumes exactly."""
 
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,15 @@ from torch import Tensor
 
 
 class ResumeCheckpoint(pl.Callback):
-    """Keep `last.ckpt`, at the end of every epoch and every so many batches in between.
+    """Write `last.ckpt` at the end of every epoch and at regular intervals in between.
 
-    Lightning restores weights, optimiser and progress; this adds the random numbers. The data needs no state at all,
-    see `ShuffledBatches`. Nothing is kept at an epoch's last batch: a resume from there would leave out the
-    validation that follows it.
+    Lightning restores weights, optimizer and progress; this adds the state of the random number generator. The data
+    need no state, see `ShuffledBatches`. Nothing is written after an epoch's last batch: a run resumed from there would
+    skip the validation that follows.
 
     Args:
-        folder: Where `last.ckpt` lies.
-        every_n_batches: How much work may be lost at most.
+        folder: The folder of `last.ckpt`.
+        every_n_batches: The interval, which is the most work that can be lost.
     """
 
     def __init__(self, folder: Path, every_n_batches: int) -> None:
@@ -48,7 +48,7 @@ class ResumeCheckpoint(pl.Callback):
         # Lightning writes into the folder for temporary files and moves the file from there, which is a copy where
         # that folder lies on another disk: a process killed then would leave half a checkpoint.
         beside = self.path.with_name(f".{self.path.name}.part")
-        trainer.save_checkpoint(beside, weights_only=False)  # the optimiser too
+        trainer.save_checkpoint(beside, weights_only=False)  # with the optimizer
         if trainer.is_global_zero:
             beside.replace(self.path)
 

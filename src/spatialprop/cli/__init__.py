@@ -22,7 +22,7 @@ COMMANDS = {
     "train": "train, test and report an experiment: spatialprop train [overrides]; more by --help",
     "warmup": "compile all kernels now, so that no later run has to wait",
 }
-HYDRA = ("evaluate", "train")  # these take Hydra's command line instead, by `run_words(words) -> exit code`
+HYDRA = ("evaluate", "train")  # these have no module: Hydra reads the rest of the command line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,10 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments[:1] and arguments[0] in HYDRA:
         try:
-            return int(import_module(f"spatialprop.cli.{arguments[0]}").run_words(arguments[1:]))
+            import_module("spatialprop.experiment.overrides").run(arguments[0], arguments[1:])
         except ModuleNotFoundError as error:
             print(f"spatialprop {arguments[0]}: {error}; pip install 'spatialprop[train]'", file=sys.stderr)
             return 2
+        return 0  # otherwise Hydra has ended the process
     parser = make_parser(arguments)
     options, late = parser.parse_known_args(arguments)
     if late:  # argparse takes no more key=value once an option has followed the first of them

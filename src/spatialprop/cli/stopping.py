@@ -1,4 +1,4 @@
-"""Being told to end by SIGTERM, as service managers, containers and `timeout` do."""
+"""Handle SIGTERM, which service managers, containers and `timeout` send."""
 
 import signal
 import threading
@@ -10,13 +10,13 @@ ENDED = 128 + signal.SIGTERM  # the exit code as shells know it
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came. Whatever lets Ctrl-C pass lets this pass."""
+    """SIGTERM came. Code that lets Ctrl-C pass lets this pass too."""
 
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Let SIGTERM unwind what runs, as Ctrl-C does, so that nothing is left half-done."""
-    if threading.current_thread() is not threading.main_thread():  # which alone may say what signals do
+    """Let SIGTERM unwind the stack, as Ctrl-C does, so that nothing is left half-done."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
         yield
         return
     before = signal.signal(signal.SIGTERM, _raise)

@@ -13,7 +13,7 @@ from spatialprop.experiment.run_folder import RunFolder
 
 
 def make_wandb_logger(config: DictConfig, folder: Path) -> WandbLogger:
-    """A logger whose summary holds the best of each score; offline it needs no account."""
+    """A wandb logger whose summary holds the best score; offline it needs no account."""
     try:
         import wandb  # noqa: F401
     except ImportError:
