@@ -13,7 +13,7 @@ COMMANDS = {
     "dashboard": "make a wandb page for the runs of a project",
     "explain": "show which pixels one pixel listens to",
     "export": "make weights, or an archive for other programs, of a trained refinement",
-    "refine": "mend the borders of a segmentation",
+    "refine": "refine the borders of a segmentation",
     "report": "draw the figures and the page of a run, or sum up a multirun",
 }
 
