@@ -37,7 +37,7 @@ def test_files_give_back_what_was_written(files):
 
 def test_a_map_that_was_never_written(files):
     example = SyntheticShapes("train", 1, size=(8, 8))[0]
-    with pytest.raises(ValueError, match=r"train_00000\.npz cannot be read as a coarse map"):
+    with pytest.raises(FileNotFoundError, match=r"train_00000\.npz does not exist"):
         files(example)
 
 

@@ -149,7 +149,7 @@ def test_a_missing_file(root, folder, part):
 def test_a_mask_in_colours_is_refused(root, folder):
     path = folder / "SegmentationClass" / "2007_000032.png"
     Image.open(path).convert("RGB").save(path)
-    with pytest.raises(ValueError, match=r"2007_000032\.png is stored in mode 'RGB'.*write the indices"):
+    with pytest.raises(ValueError, match=r"2007_000032\.png: it is stored in mode 'RGB'.*write the indices"):
         VOC(root, "train")[0]
 
 
