@@ -1,4 +1,4 @@
-"""Does the refiner mend masks better than what people use today? A table for any data set with coarse maps.
+"""Does the refiner improve masks more than what people use today? A table for any data set with coarse maps.
 
     python benchmarks/refinement.py ROOT [ROOT ...]            some minutes a set on two cores, most of them DenseCRF's
     python benchmarks/refinement.py ROOT --weights mine.safetensors --images 20 --tune-images 10
@@ -120,7 +120,7 @@ def found_before(path: Path, name: str) -> tuple[Settings, list[dict[str, Any]]]
 
 def report(measured: Sequence[dict[str, Any]], described: dict[str, Any], weights: str) -> str:
     lines = [
-        "# Mending coarse maps",
+        "# Refining coarse maps",
         f"Refiner: `{weights}`, the same for every set. {described['threads']} threads of a {described['processor']}; "
         "milliseconds are medians an image, with enlarging the coarse map; memory is what a method takes beyond image "
         "and coarse map, in MiB.",
@@ -154,7 +154,7 @@ def report(measured: Sequence[dict[str, Any]], described: dict[str, Any], weight
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Does the refiner mend masks better than what people use today?")
+    parser = argparse.ArgumentParser(description="Does the refiner improve masks more than what people use today?")
     parser.add_argument("roots", nargs="*", type=Path, metavar="ROOT", help="data sets in the layout of data=folder")
     parser.add_argument("--weights", default="light", help="of the refiner: a name, or a .safetensors file")
     parser.add_argument("--split", default="val", help="what is scored")

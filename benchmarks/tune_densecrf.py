@@ -1,4 +1,4 @@
-"""Which settings of DenseCRF mend a data set's coarse maps best? A search on its train split, whole in print.
+"""Which settings of DenseCRF improve a data set's coarse maps most? A search on its train split, whole in print.
 
     python benchmarks/tune_densecrf.py ROOT [ROOT ...]         about 6 minutes a set on one free core
     python benchmarks/tune_densecrf.py ROOT --images 20 --workers 2
@@ -141,7 +141,7 @@ def report(found: Sequence[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Which settings of DenseCRF mend a data set's coarse maps best?")
+    parser = argparse.ArgumentParser(description="Which settings of DenseCRF improve a data set's coarse maps most?")
     parser.add_argument("roots", nargs="+", type=Path, metavar="ROOT", help="data sets in the layout of data=folder")
     parser.add_argument("--images", type=int, default=40, help="so many of the train split, spread over it")
     parser.add_argument("--workers", type=int, default=1, help="processes that share the images")

@@ -1,4 +1,4 @@
-"""Learned spatial propagation: mend the borders of a segmentation along affinities learned from data."""
+"""Learned spatial propagation: refine the borders of a segmentation along affinities learned from data."""
 
 from typing import TYPE_CHECKING, Any
 

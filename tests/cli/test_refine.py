@@ -451,7 +451,7 @@ def test_explain_says_what_is_wrong(data, weights, capsys, words, message):
     assert message in capsys.readouterr().err
 
 
-def test_explain_shows_what_is_heard_at_its_place():
+def test_explain_draws_affinity_at_its_place():
     refiner = Refiner(trained(std=0.05))
     image = np.full((400, 400, 3), 128, np.uint8)
     picture = np.asarray(explain(refiner, image, None, (200, 300))).astype(int)

@@ -56,7 +56,7 @@ def discs(seed):
 @pytest.mark.parametrize(
     ("examples", "least"), [([discs(seed) for seed in range(12)], 0.01), (IMAGES, 0.1)], ids=["discs", "drawn"]
 )
-def test_borders_are_mended(light, examples, least):
+def test_borders_are_refined(light, examples, least):
     simulated = SimulatedCoarse(CLASSES)
     coarse = [simulated(example) for example in examples]
     before = scored(
@@ -68,7 +68,7 @@ def test_borders_are_mended(light, examples, least):
         assert after[score] > before[score] + least
 
 
-def test_a_rough_mask_is_mended_where_it_is_said_to_be_rough(light):
+def test_a_rough_mask_is_refined_where_it_is_said_to_be_rough(light):
     examples = [discs(seed) for seed in range(6)]
     cell = np.ones((10, 10), np.uint8)
     rough = [np.kron(example.label[5::10, 5::10], cell) for example in examples]

@@ -34,13 +34,13 @@ def test_says_what_the_refiner_says(refiner, counted, coarse, options):
         coarse = np.eye(4, dtype=np.float32)[SHARES.argmax(axis=0)].transpose(2, 0, 1)
     opened = refiner.open(IMAGE, coarse, **options)
     assert not counted, "nothing is computed before it is asked for"
-    labels, shares, heard = opened.labels, opened.probabilities, opened.affinity((5, 9))
-    assert type(labels) is type(shares) is type(heard) is type(coarse)
+    labels, shares, affinity = opened.labels, opened.probabilities, opened.affinity((5, 9))
+    assert type(labels) is type(shares) is type(affinity) is type(coarse)
     assert len(counted) == 1
     np.testing.assert_array_equal(labels, refiner(IMAGE, coarse, **options))
     np.testing.assert_array_equal(shares, refiner.probabilities(IMAGE, coarse, **options))
     if not options:
-        np.testing.assert_array_equal(heard, refiner.affinity(IMAGE, coarse, (5, 9)))
+        np.testing.assert_array_equal(affinity, refiner.affinity(IMAGE, coarse, (5, 9)))
     assert opened.labels is not None
     assert len(counted) == (4 if not options else 3)
 

@@ -376,12 +376,12 @@ def test_affinity_is_that_of_the_network(hints):
 
 
 def test_affinity_without_a_map_counts_directions_alike(refiner):
-    heard = refiner.affinity(photograph(20, 30), None, (7, 8))
-    assert heard.shape == (20, 30)
-    np.testing.assert_allclose(heard.sum(), 1, atol=1e-4)
+    affinity = refiner.affinity(photograph(20, 30), None, (7, 8))
+    assert affinity.shape == (20, 30)
+    np.testing.assert_allclose(affinity.sum(), 1, atol=1e-4)
     assert refiner.network.propagation.merge == "max"
     tensor = refiner.affinity(torch.from_numpy(photograph(20, 30)).permute(2, 0, 1), None, (7, 8))
-    np.testing.assert_allclose(tensor.numpy(), heard, atol=1e-6)
+    np.testing.assert_allclose(tensor.numpy(), affinity, atol=1e-6)
 
 
 def test_affinity_of_labels_and_of_one_class(refiner):

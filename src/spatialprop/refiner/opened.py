@@ -64,6 +64,7 @@ class Opened:
         *,
         batched: bool,
         gates: list[Tensor] | None = None,
+        keep: bool = True,
     ) -> None:
         self._find_gates = find_gates
         self._images = images
@@ -74,7 +75,7 @@ class Opened:
             given = to_coarse(coarse, batched, options.classes, images.device)
             check_together(images, given)
             self.parts = [
-                Part(find_gates, some, _as_maps(some, maps, find_gates.size(some), options), gates)
+                Part(find_gates, some, _as_maps(some, maps, find_gates.size(some), options), gates, keep=keep)
                 for some, maps in _of_one_kind(images, given)
             ]
 
@@ -140,11 +141,20 @@ class Part:
         maps: Their coarse maps, at the resolution of the gates.
     """
 
-    def __init__(self, find_gates: TiledGates, images: Tensor, maps: CoarseMaps, gates: list[Tensor] | None) -> None:
+    def __init__(
+        self,
+        find_gates: TiledGates,
+        images: Tensor,
+        maps: CoarseMaps,
+        gates: list[Tensor] | None = None,
+        *,
+        keep: bool = True,
+    ) -> None:
         self.images = images
         self.maps = maps
         self._find_gates = find_gates
         self._gates = gates
+        self._keep = keep  # for one question their memory is better used otherwise
         self._labels: Tensor | None = None
         self._shares: Tensor | None = None  # of all classes
         self._shares_of_present: Tensor | None = None
@@ -155,9 +165,10 @@ class Part:
 
     def gates(self) -> list[Tensor]:
         """The gates, one set (N, D, K, 1, h, w) for all units or one for each."""
-        if self._gates is None:
-            self._gates = self._find_gates(self.images, self.hints())
-        return self._gates
+        gates = self._find_gates(self.images, self.hints()) if self._gates is None else self._gates
+        if self._keep:
+            self._gates = gates
+        return gates
 
     def refined(self) -> Iterator[tuple[slice, Tensor]]:
         """The propagated maps of the classes that take part, some at a time, at the resolution of the gates."""

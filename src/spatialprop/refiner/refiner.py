@@ -86,7 +86,7 @@ class Refiner:
         Returns:
             Labels in the type they had in a label map, else int64.
         """
-        return self.open(image, coarse, restrict=restrict, classes=classes, rough=rough).labels
+        return self._open(image, coarse, Options(restrict, classes, rough), keep=False).labels
 
     def probabilities(
         self,
@@ -101,7 +101,7 @@ class Refiner:
 
         The arguments are those of a call. The K of a label map is `classes`, or its largest label plus one.
         """
-        return self.open(image, coarse, restrict=restrict, classes=classes, rough=rough).probabilities
+        return self._open(image, coarse, Options(restrict, classes, rough), keep=False).probabilities
 
     def affinity(self, image: ImageLike, coarse: CoarseLike | None, pixel: tuple[int, int]) -> Any:
         """How much each pixel of the coarse map adds to the class that wins at one pixel. (H, W)
@@ -115,7 +115,7 @@ class Refiner:
             pixel: Row and column.
         """
         if coarse is not None:
-            return self.open(image, coarse).affinity(pixel)
+            return self._open(image, coarse, Options(), keep=False).affinity(pixel)
         images, batched = to_image(image, self.device)
         if batched:
             raise InputError(f"an affinity belongs to one image; got a batch of {len(images)}: give image[0]")
@@ -139,8 +139,11 @@ class Refiner:
 
         The arguments are those of a call.
         """
+        return self._open(image, coarse, Options(restrict, classes, rough), keep=True)
+
+    def _open(self, image: ImageLike, coarse: CoarseLike, options: Options, *, keep: bool) -> Opened:
         images, batched = to_image(image, self.device)
-        return Opened(self._find_gates, images, coarse, Options(restrict, classes, rough), batched=batched)
+        return Opened(self._find_gates, images, coarse, options, batched=batched, keep=keep)
 
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write an archive that other programs run, for images and coarse maps of any size and number of classes.
