@@ -74,9 +74,9 @@ def third_party(path: Path) -> list[tuple[str, bool]]:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             names = [node.module]
-        for name in {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"spatialprop"}:
-            if id(node) not in only_for_types:
-                found.append((name, id(node) not in in_functions))
+        if id(node) not in only_for_types:
+            packages = {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"spatialprop"}
+            found += [(name, id(node) not in in_functions) for name in packages]
     return found
 
 
