@@ -41,9 +41,18 @@ def linked(path: str) -> Iterator[str]:
                 yield posixpath.normpath(posixpath.join(posixpath.dirname(path), found))
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """List the data sets, so that a new one need not be named in mkdocs.yml."""
+    pages = sorted(REPOSITORY.glob("data/*/README.md"))
+    for section in config.nav or ():
+        if "Data sets" in section:
+            section["Data sets"] = [{path.parent.name: path.relative_to(REPOSITORY).as_posix()} for path in pages]
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     pending = [*PAGES, *(f"docs/{file.src_uri}" for file in files.documentation_pages())]
-    pending += [str(path.relative_to(REPOSITORY)) for path in sorted(REPOSITORY.glob("data/*/README.md"))]
+    pending += [path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.glob("data/*/README.md")]
     seen = set()
     while pending:
         path = pending.pop()

@@ -3,7 +3,7 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -53,7 +53,8 @@ def distributions(extra: str) -> set[str]:
     }
 
 
-def third_party(path: Path) -> Iterator[tuple[str, bool]]:
+@cache
+def third_party(path: Path) -> list[tuple[str, bool]]:
     """The packages that a file imports, and whether it does so on being imported itself."""
     tree = ast.parse(path.read_text())
     in_functions = {
@@ -68,13 +69,15 @@ def third_party(path: Path) -> Iterator[tuple[str, bool]]:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         for inner in ast.walk(node)
     }
+    found = []
     for node in ast.walk(tree):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             names = [node.module]
-        for name in {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"spatialprop"}:
-            if id(node) not in only_for_types:
-                yield name, id(node) not in in_functions
+        if id(node) not in only_for_types:
+            packages = {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"spatialprop"}
+            found += [(name, id(node) not in in_functions) for name in packages]
+    return found
 
 
 @pytest.mark.parametrize(
