@@ -1,7 +1,7 @@
-// Spatial propagation on a GPU, and its gradient: naive.py, written out for blocks of threads.
+// Spatial propagation on a GPU and its gradient: naive.py, written for blocks of threads.
 //
-// A block walks one plane (n, c) of the map along one direction, or along all of them in turn. To the walk a plane is
-// `lines` lines t of `length` pixels p, whatever the direction, and the line before the running one stays on the chip.
+// A block walks one plane (n, c) of the map along one direction, or along all of them in turn. In
+// every direction the walk sees `lines` lines t of `length` pixels p, and the previous line stays on the chip.
 //
 //   Tiles.  A block holds a tile of `chunk` lines by `band` pixels in shared memory: K gates and x of every pixel. It
 //   loads a tile in the order in which memory lies (along rows, for every direction), scans it line by line with a
@@ -14,7 +14,7 @@
 //   and is walked from end to end on its own. So lines may have any length, and a tile spans 128 bytes of memory both
 //   ways, where tiles of whole lines would have to be a few columns narrow and waste most of what memory delivers.
 //
-//   Merge.  "Fold": a block takes the directions in turn and merges each into the result as it writes it out. "Spread",
+//   Merge.  "Fused": a block takes the directions in turn and merges each into the result as it writes it out. "Split",
 //   for maps with too few planes to fill the GPU: a block per direction, whose results merge_maps then joins.
 //
 //   Backward.  dh of a line is what comes in from outside and gate * dh from all who listen on the line after it: the
@@ -24,18 +24,18 @@
 //   sum_over_channels adds up. There are no atomics: the same input gives the same bits on every run.
 //
 // Bytes moved for float32, four directions, K = 3, per-channel gates, in maps of the size of x:
-//   fold      gates 12, x 4, result 1 + 2 + 2 + 2                                              23  (floor 14)
-//   spread    gates 12, x 4, results 4 written and 4 read, merged 1                            25
+//   fused     gates 12, x 4, result 1 + 2 + 2 + 2                                              23  (floor 14)
+//   split     gates 12, x 4, results 4 written and 4 read, merged 1                            25
 //   backward  gates 12, x 4, h 4, and gates 12, grad 4, winner 1, h 4, x 4, gradient of gates 12,
-//             gradient of x 7 (fold) or 9 (spread)                                       64 or 66  (floor 27)
+//             gradient of x 7 (fused) or 9 (split)                                       64 or 66  (floor 27)
 // Edges add 4 / band forward and 16 / band backward for each direction, to memory that every second band uses again and
 // that the L2 cache holds. Channels that share gates find them in that cache after the first; their backward pass also
 // writes and reads h and dh once more.
 //
 // Why this should keep memory busy (counted in the machine code, not measured): a multiprocessor of an H200 is due 18
-// bytes a cycle. A tile of 8192 pixels moves up to 192 KB in a fold, 10,900 cycles' worth. Meanwhile its 16 or 32 lines
+// bytes a cycle. A tile of 8192 pixels moves up to 192 KB if fused, 10,900 cycles' worth. Meanwhile its 16 or 32 lines
 // take 1,500 or 3,000 cycles to scan, and moving its pixels between L2 and shared memory some 5,000, while memory
-// delivers the next tile to L2. In a spread, blocks that share a multiprocessor cover for each other as well.
+// delivers the next tile to L2. If split, blocks that share a multiprocessor cover for each other as well.
 
 // cuda.py puts stored.cu before this and compiles both with -DCONNECTION=... -DINDEX=... besides the types.
 using Index = INDEX;           // unsigned, or long long where 31 bits cannot count the elements that a plane spans
@@ -51,15 +51,15 @@ struct Call {
     const Stored* grad;     // shaped like the result of the forward pass, any strides
     unsigned char* winner;  // (N, C, H, W): which direction was the maximum
     Stored* out;            // (N, C, H, W), or (N, D, C, H, W) where nothing is merged; backward: the gradient of x
-    State* maps;            // fold: (N, C, H, W), merged so far; spread: (N, D, C, H, W), what merge_maps joins
-    State* h;               // fold: (N, C, H, W), of the direction at hand; spread: (N, D, C, H, W)
+    State* maps;            // fused: (N, C, H, W), merged so far; split: (N, D, C, H, W), what merge_maps joins
+    State* h;               // fused: (N, C, H, W), of the direction at hand; split: (N, D, C, H, W)
     State* dh;              // (N, D, C, H, W)
     Stored* grad_gates;     // (N, D, K, G, H, W)
     State* edges;           // per block, for two bands and each line: the last two pixels that the next band hears
     long long edges_per_block;
     long long x_strides[4], gate_strides[6], grad_strides[5];  // of (n, c, h, w), (n, d, k, g, h, w), (n, d, c, h, w)
     long long batch, channels, groups, height, width, directions, direction[4];
-    long long merge, fold;
+    long long merge, fused;
     long long log2_band[2], log2_chunk[2];  // of horizontal and of vertical directions
 };
 
@@ -140,7 +140,7 @@ struct Walk {
           gate_step(call.gate_strides[2]), tile(tile),
           edges(call.edges + (blockIdx.y * (long long)gridDim.x + blockIdx.x) * call.edges_per_block) {
         const long long area = call.height * call.width, n = plane / call.channels, c = plane % call.channels;
-        const long long map = (n * call.directions + d) * call.channels + c, merged = call.fold ? plane : map;
+        const long long map = (n * call.directions + d) * call.channels + c, merged = call.fused ? plane : map;
         x = pinned(call.x + n * call.x_strides[0] + c * call.x_strides[1]);
         gates = pinned(call.gates + n * call.gate_strides[0] + d * call.gate_strides[1] +
                        c / (call.channels / call.groups) * call.gate_strides[3]);
@@ -224,7 +224,7 @@ struct Walk {
             for (int k = 0; k < K; ++k) prefetch_l2(gates + gate_at(from) + k * gate_step);
             prefetch_l2(BACKWARD ? grad + grad_at(from) : x + x_at(from));
             if (BACKWARD && call.merge == MAX) prefetch_l2(winner + pixel_at(from));
-            if (call.fold && d > 0) prefetch_l2(maps + pixel_at(from));
+            if (call.fused && d > 0) prefetch_l2(maps + pixel_at(from));
             if (BACKWARD && call.grad_gates) {
                 prefetch_l2(x + x_at(from));
                 prefetch_l2(h + pixel_at(from));
@@ -271,10 +271,10 @@ struct Walk {
             for (int a = 0; a < CARRIED; ++a) *edge(b, t0 + s, a, j) = at(FIRST_CARRIED + a, s + 1, band - 2 + j);
     }
 
-    // Merges this direction's result into that of the directions before it (fold), or leaves it to merge_maps (spread).
+    // Merges this direction's result into that of the directions before it (fused), or leaves it to merge_maps (split).
     template <bool WHOLE>
     INLINE void hand_on(int merge, int b, int t0, int first, State (&value)[BATCH]) const {
-        const bool keep_winner = call.fold && merge == MAX && call.winner, last = d + 1 == call.directions;
+        const bool keep_winner = call.fused && merge == MAX && call.winner, last = d + 1 == call.directions;
         Index pixel[BATCH];
         bool in_image[BATCH];
 #pragma unroll
@@ -283,7 +283,7 @@ struct Walk {
             pixel[i] = pixel_at(to);
             in_image[i] = to.in_image;
         }
-        if (call.fold && d > 0) {
+        if (call.fused && d > 0) {
             State before[BATCH];
 #pragma unroll
             for (int i = 0; i < BATCH; ++i) before[i] = in_image[i] ? maps[pixel[i]] : State(0);
@@ -298,14 +298,14 @@ struct Walk {
             for (int i = 0; i < BATCH; ++i)
                 if (in_image[i]) winner[pixel[i]] = 0;
         }
-        if (call.fold ? !last : call.maps != nullptr) {
+        if (call.fused ? !last : call.maps != nullptr) {
 #pragma unroll
             for (int i = 0; i < BATCH; ++i)
                 if (in_image[i]) maps[pixel[i]] = value[i];
         } else {
 #pragma unroll
             for (int i = 0; i < BATCH; ++i) {
-                if (call.fold && merge == MEAN) value[i] /= call.directions;
+                if (call.fused && merge == MEAN) value[i] /= call.directions;
                 if (in_image[i]) store(out + pixel[i], value[i]);
             }
         }
@@ -407,21 +407,21 @@ INLINE void walk(const Call& call, int d) {
     else Walk<BACKWARD, false>(call, blockIdx.x, d, shared).run();
 }
 
-// Grid: planes by 1 (fold) or planes by directions (spread).
+// Grid: planes by 1 (fused) or planes by directions (split).
 extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) propagate_forward(const __grid_constant__ Call call) {
-    const int first = call.fold ? 0 : blockIdx.y, last = call.fold ? call.directions : first + 1;
+    const int first = call.fused ? 0 : blockIdx.y, last = call.fused ? call.directions : first + 1;
     for (int d = first; d < last; ++d) walk<false>(call, d);
 }
 
 extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) propagate_backward(const __grid_constant__ Call call) {
-    const int first = call.fold ? 0 : blockIdx.y, last = call.fold ? call.directions : first + 1;
+    const int first = call.fused ? 0 : blockIdx.y, last = call.fused ? call.directions : first + 1;
     for (int d = first; d < last; ++d) {
         if (call.h) walk<false>(call, d);
         walk<true>(call, d);
     }
 }
 
-// Joins what a spread launch left in `maps`. A thread per pixel of the result.
+// Joins what a split launch left in `maps`. A thread per pixel of the result.
 extern "C" __global__ void merge_maps(const __grid_constant__ Call call) {
     const long long area = call.height * call.width, index = blockIdx.x * (long long)blockDim.x + threadIdx.x;
     if (index >= call.batch * call.channels * area) return;

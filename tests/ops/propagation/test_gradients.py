@@ -99,7 +99,7 @@ def test_gradients_of_halves_are_rounded_once_however_long_the_scan(backend, dty
         assert ((one.cpu().double() - other).abs() <= 1.01 * one_rounding + 2e-5).all()
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("laid_out", ["x", "gates", "upstream"])
 def test_gradients_under_any_strides(compiled, laid_out, layout, dtype):
@@ -275,7 +275,7 @@ def test_forward_mode_runs_naive_or_says_so(compiled):
     ]
     assert torch.equal(*derivatives)
     assert derivatives[0].abs().sum() > 0
-    with pytest.raises(RuntimeError, match=r"torch\.func.*backend='naive'"):
+    with pytest.raises(RuntimeError, match=r"no forward-mode derivatives \(torch\.func.*backend='naive'"):
         torch.func.jvp(lambda x: propagate(x, gates, backend=compiled.name), (x,), (tangent,))
     with forward_ad.dual_level():
         dual = forward_ad.make_dual(x, tangent)
