@@ -1,6 +1,7 @@
 """Register an operator with PyTorch: its backends, its shapes, its gradient, and errors for derivatives it lacks."""
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -37,17 +38,15 @@ def register(
         shapes: The operator on tensors without data.
         backward_inputs: Called as `backward_inputs(inputs, extra_outputs, needs)`.
     """
-    forward_name, backward_name = f"spatialprop::{name}", f"spatialprop::{name}_backward"
-    backends = tuple(device for device in DRIVERS if find_spec(f"{package}.{device}"))
-    for full_name, its_schema, fake in (
-        (forward_name, schema, shapes),
-        (backward_name, backward_schema, _shapes_of_gradients),
-    ):
+    ops, backends = torch.ops.spatialprop, tuple(device for device in DRIVERS if find_spec(f"{package}.{device}"))
+    parts = {"forward": (name, schema, shapes), "backward": (f"{name}_backward", backward_schema, _shapes_of_gradients)}
+    for part, (its_name, its_schema, fake) in parts.items():
+        full_name = f"spatialprop::{its_name}"
         torch.library.define(full_name, its_schema, tags=torch.Tag.pt2_compliant_tag)
         for device in backends:
-            part = "forward" if full_name == forward_name else "backward"
             torch.library.impl(full_name, device, _kernel(f"{package}.{device}", part))
         torch.library.register_fake(full_name, fake)
+        torch.library.register_vmap(full_name, partial(_join_with_batch, getattr(ops, its_name)))
 
     def refuse_second_derivatives(*_: Any) -> None:
         raise RuntimeError(
@@ -80,9 +79,10 @@ def register(
         grads = backward(grad, *backward_inputs((first, second, *ctx.options), extra, needs), *needs)
         return *(grad if need else None for grad, need in zip(grads, needs, strict=True)), *no_grads
 
-    torch.library.register_autograd(forward_name, differentiate, setup_context=save)
-    torch.library.register_autograd(backward_name, refuse_second_derivatives, setup_context=save_nothing)
-    ops = torch.ops.spatialprop
+    torch.library.register_autograd(f"spatialprop::{name}", differentiate, setup_context=save)
+    torch.library.register_autograd(
+        f"spatialprop::{name}_backward", refuse_second_derivatives, setup_context=save_nothing
+    )
     backward = _caller(getattr(ops, f"{name}_backward"), save_nothing, refuse_second_derivatives, refuse_forward_mode)
     return Operator(backends, _caller(getattr(ops, name), save, differentiate, refuse_forward_mode))
 
@@ -94,6 +94,24 @@ def _kernel(module: str, part: str) -> _Function:
 def _shapes_of_gradients(grad: Tensor, first: Tensor, second: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     needs = rest[-2:]
     return tuple(one.new_empty(one.shape if need else (0,)) for one, need in zip((first, second), needs, strict=True))
+
+
+def _join_with_batch(
+    op: _Function, info: Any, in_dims: tuple[int | None, ...], *inputs: Any
+) -> tuple[Any, int | tuple[int, ...]]:
+    """Call an operator on mapped inputs, with the mapped dimension joined to the batch, the first of each tensor."""
+    size = info.batch_size
+
+    def join(value: Any, dim: int | None) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return (value.expand(size, *value.shape) if dim is None else value.movedim(dim, 0)).flatten(0, 1)
+
+    def part(tensor: Tensor) -> Tensor:
+        return tensor.view(size, tensor.shape[0] // size, *tensor.shape[1:])
+
+    outputs = op(*map(join, inputs, in_dims))
+    return (part(outputs), 0) if isinstance(outputs, Tensor) else (tuple(map(part, outputs)), (0,) * len(outputs))
 
 
 def _caller(op: _Function, save: _Function, differentiate: _Function, refuse_forward_mode: _Function) -> _Function:
@@ -110,23 +128,8 @@ def _caller(op: _Function, save: _Function, differentiate: _Function, refuse_for
         jvp = staticmethod(refuse_forward_mode)
 
         @staticmethod
-        def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
-            """Join the mapped dimension with the batch, the first of every tensor."""
-            size = info.batch_size
-
-            def join(tensor: Any, dim: int | None) -> Any:
-                if not isinstance(tensor, Tensor):
-                    return tensor
-                mapped = tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-                return mapped.flatten(0, 1)
-
-            def part(tensor: Tensor) -> Tensor:
-                return tensor.view(size, tensor.shape[0] // size, *tensor.shape[1:])
-
-            outputs = Eager.apply(*map(join, inputs, in_dims))  # type: ignore[no-untyped-call]
-            return (
-                (part(outputs), 0) if isinstance(outputs, Tensor) else (tuple(map(part, outputs)), (0,) * len(outputs))
-            )
+        def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, int | tuple[int, ...]]:
+            return _join_with_batch(Eager.apply, info, in_dims, *inputs)
 
     def call(*inputs: Any) -> Any:
         if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
