@@ -185,7 +185,7 @@ def test_offsets_of_64_bits_give_the_same(host):
 @pytest.mark.parametrize("gpu", GPUS)
 def test_nan_spreads_and_border_gates_do_not(host, gpu):
     x, gates = random_case(1, 2, 14, 21)
-    gates[:, 0, :, :, :, 0] = torch.nan  # "right": the first column hears nobody
+    gates[:, 0, :, :, :, 0] = torch.nan  # "right": the first column has no neighbours
     gates[:, 0, 0, :, 0, :] = torch.nan  # and the first row has no neighbour above
     gates[:, 1, 2, :, :, -1] = torch.inf  # "down": the last column has none to its right
     check(host(torch.float64, 3), x, gates, DIRECTIONS, "max", GPUS[gpu])
@@ -277,16 +277,16 @@ def test_without_a_barrier_threads_race(tmp_path, barrier):
 BARRIERS = SOURCE.count("__syncthreads();")
 MUTANTS = {
     "ignores the border of rows": (
-        "return (unsigned)heard_row < (unsigned)call.height & (unsigned)heard_column < (unsigned)call.width;",
-        "return (unsigned)heard_column < (unsigned)call.width;",
+        "return (unsigned)source_row < (unsigned)call.height & (unsigned)source_column < (unsigned)call.width;",
+        "return (unsigned)source_column < (unsigned)call.width;",
     ),
     "ignores the border of columns": (
-        "return (unsigned)heard_row < (unsigned)call.height & (unsigned)heard_column < (unsigned)call.width;",
-        "return (unsigned)heard_row < (unsigned)call.height;",
+        "return (unsigned)source_row < (unsigned)call.height & (unsigned)source_column < (unsigned)call.width;",
+        "return (unsigned)source_row < (unsigned)call.height;",
     ),
     "swaps gates": ("at(k, to.s + 1, to.r) = widen(gate[k][i]);", "at(K - 1 - k, to.s + 1, to.r) = widen(gate[k][i]);"),
     "flips the sign of the own share's gradient": ("own_share[i] -= at(k", "own_share[i] += at(k"),
-    "flips the sign of x in the gradient of gates": ("? h[heard] - own", "? h[heard] + own"),
+    "flips the sign of x in the gradient of gates": ("? h[source] - own", "? h[source] + own"),
     "gives a tie to the last": ("return value > best ||", "return value >= best ||"),
     "loses NaN": ("value > best || (value != value && best == best)", "value > best"),
     "forgets the line before a tile": ("*line = line[count * pitch];", "(void)line;"),

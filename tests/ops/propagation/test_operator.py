@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spatialprop import SpatialPropagation, propagate
-from tests.cases import MERGES, random_case
+from tests.cases import HALVES, MERGES, random_case, slow
 
 INDUCTOR = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")]
 
@@ -31,8 +31,7 @@ def leaves(backend, *args, **options):
 # Registration.
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("connection", [1, 3])
+@pytest.mark.parametrize(("connection", "dtype"), [(3, torch.float64), (1, torch.bfloat16)])
 @pytest.mark.parametrize("merge", MERGES)
 def test_opcheck_of_the_forward_operator(compiled, merge, connection, dtype):
     x, gates = leaves(compiled, 2, 4, 70, 6, groups=2, connection=connection, directions=["down", "left"], dtype=dtype)
@@ -41,7 +40,7 @@ def test_opcheck_of_the_forward_operator(compiled, merge, connection, dtype):
 
 
 @pytest.mark.parametrize("needed", [(True, True), (True, False), (False, True)])
-@pytest.mark.parametrize("connection", [1, 3])
+@pytest.mark.parametrize("connection", [slow(1), 3])
 @pytest.mark.parametrize("merge", MERGES)
 def test_opcheck_of_the_backward_operator(compiled, merge, connection, needed):
     x, gates = (t.detach() for t in leaves(compiled, 2, 4, 5, 70, groups=2, connection=connection))
@@ -204,7 +203,7 @@ def test_program_exported_without_gradients_has_the_right_ones(compiled, merge):
 # Autocast.
 
 
-@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("half", HALVES, ids=str)
 def test_autocast_casts_both_inputs(backend, half):
     x, gates = leaves(backend, 1, 2, 9, 10, dtype=torch.float32)
     with torch.autocast(backend.device, dtype=half):

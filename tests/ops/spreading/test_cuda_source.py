@@ -146,7 +146,7 @@ MUTANTS = {
     "mixes up rows and columns": ("(row + down) * strides[2]", "(row + right) * strides[2]"),
     "leaves the pixel itself out of the average": ("State total = 1, sum[CHUNK]", "State total = 0, sum[CHUNK]"),
     "does not average": ("BACKWARD ? State(1) : 1 / total", "State(1)"),
-    "asks the hearer, not the heard": ("BACKWARD ? -call.offsets[k][0] :", "BACKWARD ? call.offsets[k][0] :"),
+    "takes the neighbours of the forward pass": ("BACKWARD ? -call.offsets[k][0] :", "BACKWARD ? call.offsets[k][0] :"),
     "scales by its own sum": ("call.scales[pixel.at(0, 1, down, right)]", "own_weight"),
     "takes the affinity of the wrong end": ("pixel.affinity(k, down, right)", "pixel.affinity(k)"),
     "flips a sign": ("down, right)]) - own)", "down, right)]) + own)"),

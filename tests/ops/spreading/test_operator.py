@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from spatialprop.ops import spread
-from tests.cases import ALL_DTYPES
+from tests.cases import ALL_DTYPES, HALVES
 from tests.ops.propagation.test_concurrency import child_ends_well
 from tests.spread_cases import spread_case
 
@@ -94,7 +94,7 @@ def test_export_for_any_batch_and_size(compiled):
         assert all(map(torch.equal, actual, expected))
 
 
-@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("half", HALVES, ids=str)
 def test_autocast_casts_both_inputs_but_not_float64(backend, half):
     x, affinity = leaves(backend, 1, 2, 9, 10, dtype=torch.float32)
     with torch.autocast(backend.device, dtype=half):

@@ -67,6 +67,7 @@ def backward(
     need_gates: bool,
 ) -> tuple[Tensor, Tensor]:
     gpu = gpu_of(x.device.index)
+    winner = winner.contiguous()  # torch.vmap expands it
     plan = plan_backward(grad, x, gates, winner, directions, merge, need_x, need_gates, gpu)
     return _run(plan, x, gates)
 

@@ -9,7 +9,7 @@
 //   Meanwhile the L2 cache fetches the next tile, so that a multiprocessor waits for memory once per band.
 //
 //   Skew.  With K = 3 a band depends on the bands on both its sides. Where a line is longer than a band, bands
-//   therefore lean: line t of a band lies t pixels further back, and what its pixel r hears lies at r-2, r-1 and r of
+//   therefore lean: line t of a band lies t pixels further back, and the neighbours of its pixel r are r-2, r-1 and r of
 //   the line before. Now a band needs nothing but the last two pixels of each line of the band before it (`edges`),
 //   and is walked from end to end on its own. So lines may have any length, and a tile spans 128 bytes of memory both
 //   ways, where tiles of whole lines would have to be a few columns narrow and waste most of what memory delivers.
@@ -17,9 +17,9 @@
 //   Merge.  "Fused": a block takes the directions in turn and merges each into the result as it writes it out. "Split",
 //   for maps with too few planes to fill the GPU: a block per direction, whose results merge_maps then joins.
 //
-//   Backward.  dh of a line is what comes in from outside and gate * dh from all who listen on the line after it: the
-//   same walk, from the last pixel to the first, that hands on the products gate * dh instead of h. A block first walks
-//   forward once more, for h, and then back. The gradient of a gate is dh * (what it hears - x); that of x is
+//   Backward.  dh of a line is the upstream gradient and gate * dh of the line after it: the
+//   same walk, from the last pixel to the first, that passes on the products gate * dh instead of h. A block first walks
+//   forward once more, for h, and then back. The gradient of a gate is dh * (its neighbour - x); that of x is
 //   (1 - sum of gates) * dh, which is dh less the products. Where channels share gates, dh is kept and
 //   sum_over_channels adds up. There are no atomics: the same input gives the same bits on every run.
 //
@@ -55,7 +55,7 @@ struct Call {
     State* h;               // fused: (N, C, H, W), of the direction at hand; split: (N, D, C, H, W)
     State* dh;              // (N, D, C, H, W)
     Stored* grad_gates;     // (N, D, K, G, H, W)
-    State* edges;           // per block, for two bands and each line: the last two pixels that the next band hears
+    State* edges;           // per block, for two bands and each line: the last two pixels that the next band reads
     long long edges_per_block;
     long long x_strides[4], gate_strides[6], grad_strides[5];  // of (n, c, h, w), (n, d, k, g, h, w), (n, d, c, h, w)
     long long batch, channels, groups, height, width, directions, direction[4];
@@ -73,10 +73,10 @@ template <class T> INLINE T* pinned(T* pointer) {
 INLINE void prefetch_l2(const void* address) { asm volatile("prefetch.global.L2 [%0];" ::"l"(address)); }
 #endif
 
-// Where gate k listens along the line: one pixel before, level with, or one after its own, in image coordinates.
+// The neighbour of gate k along the line: one pixel before, level with, or one after its own, in image coordinates.
 INLINE int side(int k) { return K == 3 ? k - 1 : 0; }
 
-// A direction in the image: its lines are columns or rows, and each hears the one before (-1) or after it (1).
+// A direction in the image: its lines are columns or rows, and each reads the one before (-1) or after it (1).
 struct Direction {
     const Call& call;
     const bool horizontal;
@@ -86,12 +86,12 @@ struct Direction {
         : call(call), horizontal(horizontal), back(direction == LEFT || direction == UP ? 1 : -1) {}
 
     // A gate that points outside the image counts as zero, whatever it holds.
-    INLINE bool hears(int row, int column, int k) const {
-        const int heard_row = row + (horizontal ? side(k) : back);
-        const int heard_column = column + (horizontal ? back : side(k));
-        return (unsigned)heard_row < (unsigned)call.height & (unsigned)heard_column < (unsigned)call.width;
+    INLINE bool has_source(int row, int column, int k) const {
+        const int source_row = row + (horizontal ? side(k) : back);
+        const int source_column = column + (horizontal ? back : side(k));
+        return (unsigned)source_row < (unsigned)call.height & (unsigned)source_column < (unsigned)call.width;
     }
-    INLINE int heard_from(int k) const {  // as an offset in a contiguous plane
+    INLINE int source_offset(int k) const {  // as an offset in a contiguous plane
         return horizontal ? side(k) * (int)call.width + back : back * (int)call.width + side(k);
     }
 };
@@ -106,7 +106,7 @@ INLINE bool beats(State value, State best) { return value > best || (value != va
 template <bool BACKWARD, bool HORIZONTAL>
 struct Walk {
     static constexpr int BATCH = (BACKWARD ? 8 : 16) / sizeof(State);  // pixels a thread moves at a time
-    static constexpr int CARRIED = BACKWARD ? K : 1;  // arrays of the tile that the next line hears: products, or h
+    static constexpr int CARRIED = BACKWARD ? K : 1;  // arrays of the tile that the next line reads: products, or h
     static constexpr int FIRST_CARRIED = BACKWARD ? 0 : K;
 
     struct Slot { int s, r, row, column; bool in_image; };  // line and pixel of the tile, row and column of the image
@@ -191,7 +191,7 @@ struct Walk {
                 const Index gate_offset = gate_at(to), value_offset = BACKWARD ? grad_at(to) : x_at(to);
 #pragma unroll
                 for (int k = 0; k < K; ++k)
-                    gate[k][i] = to.in_image & direction.hears(to.row, to.column, k)
+                    gate[k][i] = to.in_image & direction.has_source(to.row, to.column, k)
                                      ? gates[gate_offset + k * gate_step] : Stored{};
                 value[i] = to.in_image ? (BACKWARD ? grad : x)[value_offset] : Stored{};
                 won[i] = BACKWARD && call.merge == MAX && to.in_image ? winner[pixel_at(to)] : d;
@@ -232,7 +232,7 @@ struct Walk {
         }
     }
 
-    // The recurrence: thread r takes pixel r of every line, and line s hears line s - 1. What lies outside the image stays
+    // The recurrence: thread r takes pixel r of every line, and line s reads line s - 1. What lies outside the image stays
     // zero, as it was loaded: a border gate of zero must not meet an infinity there.
     INLINE void scan_lines(int b, int t0, int count) const {
         const int r = threadIdx.x, p_before = b * band + r - skew * (t0 - 1);
@@ -246,7 +246,7 @@ struct Walk {
                 if (BACKWARD) {
                     for (int k = 0; k < K; ++k) value += at(k, s - 1, r + side(k) - skew);
                     for (int k = 0; k < K; ++k) at(k, s, r) = gate[k] * value;
-                } else if (t0 + s > 1) {  // the first line hears nobody
+                } else if (t0 + s > 1) {  // the first line has no neighbours
                     const State own = value;
                     for (int k = 0; k < K; ++k) value += gate[k] * (at(K, s - 1, r + side(k) - skew) - own);
                 }
@@ -260,7 +260,7 @@ struct Walk {
         }
     }
 
-    // Keeps what the next tile of this band will hear, and the tiles of the next band.
+    // Keeps what the next tile of this band and the tiles of the next band will read.
     INLINE void carry(int b, int t0, int count) const {
         for (int j = threadIdx.x; j < CARRIED * pitch; j += blockDim.x) {
             State* line = &at(FIRST_CARRIED + j / pitch, 0, j % pitch - 2);
@@ -329,7 +329,7 @@ struct Walk {
     INLINE void write_gradients(int b, int t0) const {
         const Index grad_gate_step = call.channels * call.height * call.width;
         for (int first = group; first < groups; first += BATCH * step) {
-            State own_share[BATCH], difference[K][BATCH];  // what a gate hears, less x
+            State own_share[BATCH], difference[K][BATCH];  // a gate's neighbour, less x
 #pragma unroll
             for (int i = 0; i < BATCH; ++i) {
                 const Slot from = slot<WHOLE>(b, t0, first + i * step);
@@ -337,8 +337,8 @@ struct Walk {
                 const State own = wanted ? widen(x[x_at(from)]) : State(0);
 #pragma unroll
                 for (int k = 0; k < K; ++k) {
-                    const Index heard = pixel_at(from) + direction.heard_from(k);
-                    difference[k][i] = wanted & direction.hears(from.row, from.column, k) ? h[heard] - own : State(0);
+                    const Index source = pixel_at(from) + direction.source_offset(k);
+                    difference[k][i] = wanted & direction.has_source(from.row, from.column, k) ? h[source] - own : State(0);
                 }
             }
 #pragma unroll
@@ -352,8 +352,8 @@ struct Walk {
                     own_share[i] -= at(k, from.s + 1, from.r);
                     if (!call.grad_gates) continue;
                     const State gradient = dh_here * difference[k][i];
-                    const bool hears = direction.hears(from.row, from.column, k);
-                    store(grad_gates + k * grad_gate_step + pixel_at(from), hears ? gradient : State(0));
+                    const bool inside = direction.has_source(from.row, from.column, k);
+                    store(grad_gates + k * grad_gate_step + pixel_at(from), inside ? gradient : State(0));
                 }
                 if (call.dh) dh[pixel_at(from)] = dh_here;
             }
@@ -454,7 +454,7 @@ extern "C" __global__ void sum_over_channels(const __grid_constant__ Call call) 
         const State own = widen(call.x[n * call.x_strides[0] + c * call.x_strides[1] + row * call.x_strides[2] +
                                        column * call.x_strides[3]]);
         for (int k = 0; k < K; ++k)
-            if (direction.hears(row, column, k)) sum[k] += call.dh[at] * (call.h[at + direction.heard_from(k)] - own);
+            if (direction.has_source(row, column, k)) sum[k] += call.dh[at] * (call.h[at + direction.source_offset(k)] - own);
     }
     for (int k = 0; k < K; ++k)
         store(call.grad_gates + (((n * call.directions + d) * K + k) * call.groups + group) * area + pixel, sum[k]);

@@ -6,7 +6,7 @@
 // and sums in a fixed order, so that the same input gives the same bits on every run.
 //
 //   Forward   h(p) <- s(p) (h(p) + sum_k a_k(p) h(p_k)),  with s(p) = 1 / (1 + sum_k a_k(p))
-//   Backward  e(p) <- s(p) e(p) + sum_k a_k(q) s(q) e(q)   over the pixels q that hear p: q_k = p
+//   Backward  e(p) <- s(p) e(p) + sum_k a_k(q) s(q) e(q)   over the pixels q with p as a neighbour: q_k = p
 //             da_k(p) += s(p) sum_c e_c(p) (h_c(p_k) - h'_c(p)),  where h' is the h that this step made, e its gradient
 //
 // Bytes moved by a step: the affinities and the map read, the map written. Backward makes the steps once more, keeping

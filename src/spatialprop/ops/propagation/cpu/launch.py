@@ -65,7 +65,7 @@ def backward(
     grad_gates = empty((parts, *gates.shape) if need_gates else (0,), part_dtype)
     # For (n, d, c, h, w): where directions were merged, all of them get the same gradient.
     grad_strides = grad.stride() if merge == "none" else (grad.stride(0), 0, *grad.stride()[1:])
-    upstream = Upstream(flat(grad), grad_strides, flat(winner), flat(kept))
+    upstream = Upstream(flat(grad), grad_strides, flat(winner.contiguous()), flat(kept.contiguous()))
     call = _call(x, gates, directions, merge, run)
     flat_grad_x, flat_grad_gates = flat(grad_x), flat(grad_gates)
 
