@@ -286,13 +286,13 @@ def exponent(sizes: Sequence[float], times: Sequence[float]) -> float:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write beside and rename: a reader never meets half a file."""
+    """Write to another name and rename, so that a reader never sees half a file."""
     beside = path.with_name(path.name + ".part")
     beside.write_text(text)
     beside.replace(path)
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """First column to the left, figures to the right."""
+    """Return a table with its first column aligned to the left and the others to the right."""
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

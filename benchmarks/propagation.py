@@ -1,11 +1,11 @@
-"""How fast is `propagate`? Against the floor that memory sets, and against what a user could write instead.
+"""Measure `propagate` against the limit that memory sets, and against what a user could write instead.
 
     python benchmarks/propagation.py                    about 8 minutes on two cores
     python benchmarks/propagation.py --device cuda      about 6 minutes
-    python benchmarks/propagation.py --quick            half a minute: does the benchmark itself work?
+    python benchmarks/propagation.py --quick            half a minute: checks the benchmark itself
 
 Every run first compares outputs and gradients with the naive form in float64 and stops if one is wrong. Then it writes
-propagation_<device>.json, .md and .png to results/benchmarks. README.md beside this says how to read them.
+propagation_<device>.json, .md and .png to results/benchmarks. The README.md next to this file says how to read them.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import propagation_report
 import rivals
 import torch
 from measure import Copy, DeviceStopwatch, HostStopwatch, Run
-from propagation_cases import CONNECTIONS, Case, Inputs, bytes_moved, cases, describe, folds_directions, make_inputs
+from propagation_cases import CONNECTIONS, Case, Inputs, bytes_moved, cases, describe, fuses_directions, make_inputs
 from propagation_checks import WrongResultError, check, check_everywhere
 from torch import Tensor
 
@@ -50,7 +50,7 @@ METHOD_CPU = [
     "Peak memory is the resident set's highest mark in a fresh process, inputs included, for forward + backward."
 ]
 METHOD_GPU = [
-    "Times are between two events on the device, queued behind a large copy so that the host is never waited for.",
+    "Times are between two events on the device, queued behind a large copy so that the host is never the bottleneck.",
     "Launch per column: a kernel as the old implementations had it, one launch a line, one thread for each (n, c, "
     "pixel of the line). 'As one graph' replays all its launches as a CUDA graph, its best case.",
     "Peak memory is what PyTorch's allocator handed out, inputs included, for forward + backward.",
@@ -71,7 +71,7 @@ def forward_backward(operate: Callable[..., Tensor], inputs: Inputs) -> tuple[Te
 
 
 def per_column(launch: rivals.Launch, inputs: list[Inputs], backward: bool) -> Run:
-    """Its gates are cut into one tensor per direction beforehand, since that is how the old kernels took them."""
+    """Run the old kernels; they take the gates as one tensor per direction, which is made beforehand."""
     blocks = [[block.detach().clone().requires_grad_() for block in one.gates.unbind(1)] for one in inputs]
 
     def run(turn: int) -> object:
@@ -87,7 +87,7 @@ def per_column(launch: rivals.Launch, inputs: list[Inputs], backward: bool) -> R
 
 
 class Bench:
-    """What stays the same from case to case."""
+    """Everything that stays the same from case to case."""
 
     def __init__(self, device: torch.device, quick: bool) -> None:
         self.device, self.quick = device, quick
@@ -97,7 +97,7 @@ class Bench:
         self.launch = rivals.gpu_launch() if device.type == "cuda" else None
 
     def in_turns(self, case: Case, backward: bool) -> tuple[Callable[[Callable[..., Tensor]], Run], list[Inputs]]:
-        """Runs of an operator that take turns among inputs, so many that none is still in cache when used again."""
+        """Return what makes runs of an operator, and its inputs: too many for any to stay in cache until its turn."""
         step = forward_backward if backward else forward
         sets = measure.sets_beyond_cache(case.map_bytes + case.gates_bytes, self.device, self.quick)
         inputs = [make_inputs(case, self.device) for _ in range(sets)]
@@ -110,7 +110,7 @@ class Bench:
     def measure_pass(self, case: Case, backward: bool) -> dict[str, object]:
         run, inputs = self.in_turns(case, backward)
         contenders: dict[str, Run] = {"copy": self.copy, "spatialprop": run(propagate)}
-        if case.dtype == "float32":  # what others would write is compared in the type that all of them have
+        if case.dtype == "float32":  # the only type that all rivals have
             contenders["column_loop"] = run(rivals.column_loop)
             if self.launch:
                 contenders["launch_per_column"] = per_column(self.launch, inputs, backward)
@@ -132,7 +132,7 @@ class Bench:
         }
         fits = 2 * case.floor_bytes(backward) < measure.last_level_cache(self.device)
         if self.device.type == "cuda":
-            moved = bytes_moved(case, backward, folds_directions(case, self.device))
+            moved = bytes_moved(case, backward, fuses_directions(case, self.device))
             row["moved_bytes"] = moved
             row["moved_share_of_copy"] = moved and moved / own["median_ms"] * 1e3 / bandwidth
             if times.get("launch_per_column"):
@@ -154,7 +154,7 @@ class Bench:
         return row
 
     def measure_small(self, run: Run, inputs: int) -> dict[str, object]:
-        """A layer that takes microseconds: what the device needs, and what a caller waits who waits for each call."""
+        """Time a layer that takes microseconds: on the device alone, and for a caller that waits for each call."""
 
         def waited(turn: int) -> None:
             run(turn)
@@ -173,7 +173,7 @@ class Bench:
         return answer_from({"what": "memory", "case": asdict(case)})["peak_bytes"]
 
     def first_call(self, case: Case) -> dict[str, object]:
-        """In a fresh process, with compiled code cached nowhere, and then with it cached by the process before."""
+        """Time the first call of a fresh process, without cached code and then with it."""
         request = {"what": "first call", "case": asdict(case), "device": self.device.type}
         if self.quick:  # compiling takes long: the caches as they are
             return {"case": describe(case), "nothing_cached": None, "cached": answer_from(request)}
@@ -183,7 +183,7 @@ class Bench:
         return {"case": describe(case), "nothing_cached": cold, "cached": cached}
 
     def torch_compile(self, case: Case) -> dict[str, object]:
-        """The column loop under torch.compile, in a process of its own since it may never end."""
+        """Time the column loop under torch.compile, in a process of its own because it may never end."""
         limit = 1 if self.quick else 180 if self.device.type == "cpu" else 90
         request = {"what": "torch.compile", "case": asdict(case), "device": self.device.type}
         answer, failure = measure.alone(Path(__file__), request, limit)
@@ -191,7 +191,7 @@ class Bench:
         return {"case": describe(case), "limit_s": limit, **{name: answer.get(name, failure) for name in PASSES}}
 
     def linearity(self) -> dict[str, object]:
-        """Time against the number of pixels, all else the same."""
+        """Measure how time grows with the number of pixels."""
         sizes = [16, 32, 48] if self.quick else [64, 128, 256, 512, 1024, 2048]
         batch, channels = (16, 8) if self.device.type == "cuda" and not self.quick else (1, 8)
         rows, copies = [], []
@@ -235,16 +235,16 @@ class Bench:
 
 def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
-        torch.cuda.empty_cache()  # what PyTorch holds back is free, too
+        torch.cuda.empty_cache()  # memory that PyTorch caches is free too
         return torch.cuda.mem_get_info(device)[0]
-    with suppress(OSError):  # what caches of files hold is free, too
+    with suppress(OSError):  # memory of file caches is free too
         lines = Path("/proc/meminfo").read_text().splitlines()
         return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")) or 8 << 30
     return 8 << 30
 
 
 def memory_of(case: Case, device: torch.device) -> int | None:
-    """Peak bytes of forward + backward, after a small map of the same kind has compiled what is to be compiled."""
+    """Measure peak bytes of forward + backward, after a small map of the same kind has compiled the kernels."""
     small = Case((1, case.shape[1], 8, 8), case.groups, case.connection, case.dtype)
     forward_backward(propagate, make_inputs(small, device))
 
@@ -263,7 +263,7 @@ def answer_from(request: dict[str, object], environment: dict[str, str] | None =
 
 
 def answer_alone(request: dict[str, object]) -> None:
-    """The part of a measurement that needs a process of its own: prints lines of JSON."""
+    """Make the measurement that needs a process of its own, and print lines of JSON."""
     case = Case(**{**request["case"], "shape": tuple(request["case"]["shape"])})
     if request["what"] == "memory":
         print(json.dumps({"peak_bytes": memory_of(case, torch.device("cpu"))}))

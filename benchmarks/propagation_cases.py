@@ -1,4 +1,4 @@
-"""What propagation.py measures, and how many bytes that must move and does move."""
+"""The cases that propagation.py measures, and how many bytes each must move and does move."""
 
 from dataclasses import dataclass
 
@@ -81,19 +81,19 @@ def make_inputs(case: Case, device: torch.device) -> Inputs:
     return Inputs(x.requires_grad_(), gates.requires_grad_(), grad)
 
 
-def bytes_moved(case: Case, backward: bool, folds: bool) -> int | None:
-    """What the CUDA kernels really move, as the header of propagate.cu counts it.
+def bytes_moved(case: Case, backward: bool, fused: bool) -> int | None:
+    """Count the bytes that the CUDA kernels move, as the header of propagate.cu does.
 
-    With float32 and per-channel three-way gates that is 23 tensors of x's size for forward and 64 for backward where a
-    block folds the directions one into the next, 25 and 66 where each direction has a block of its own. None for
-    shared gates: how many of their readings the cache serves is not known.
+    For float32 and per-channel three-way gates that is 23 tensors of x's size forward and 64 backward if one block
+    takes all directions (`fused`), and 25 and 66 if each direction has a block of its own. None for shared gates, since
+    it is not known how often they come from the cache.
     """
     if case.groups != case.shape[1]:
         return None
     directions = len(DIRECTIONS)
     stored, pixels = case.map_bytes, torch.Size(case.shape).numel()
     state = pixels * 4  # merged maps and h are kept in float32
-    merging = (2 * directions - 2 if folds else 2 * directions) * state + stored
+    merging = (2 * directions - 2 if fused else 2 * directions) * state + stored
     forward = case.gates_bytes + directions * stored + merging
     if not backward:
         return forward
@@ -103,7 +103,7 @@ def bytes_moved(case: Case, backward: bool, folds: bool) -> int | None:
     return forward + again + back + winners
 
 
-def folds_directions(case: Case, device: torch.device) -> bool:
+def fuses_directions(case: Case, device: torch.device) -> bool:
     """Whether one block takes all directions of a plane on this GPU."""
     gpu = gpu_of(torch.cuda.current_device() if device.index is None else device.index)
-    return cuda.folds_directions(torch.empty(case.shape, device="meta"), len(DIRECTIONS), gpu)
+    return cuda.fuses_directions(torch.empty(case.shape, device="meta"), len(DIRECTIONS), gpu)

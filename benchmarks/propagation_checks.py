@@ -1,4 +1,4 @@
-"""Is `propagate` right? Outputs and gradients against the naive form in float64, before anything is timed."""
+"""Compare outputs and gradients of `propagate` with the naive form in float64, before anything is timed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from torch import Tensor
 from spatialprop.ops import DIRECTIONS
 from spatialprop.ops.propagation import naive
 
-Operate = Callable[..., Tensor]  # spatialprop.propagate, or what stands in for it
+Operate = Callable[..., Tensor]  # spatialprop.propagate or a substitute
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 MERGES = ("max", "mean", "none")
@@ -96,8 +96,7 @@ def check(
         if merge == "max":
             cut.map(grad).mul_(_clear_winner(exact_x, exact_gates, directions, dtype))
         exact = naive.propagate(exact_x, exact_gates, directions, merge)
-        # Without a second line nothing listens: the gates are not in the graph, and their gradient is zero.
-        grads = torch.autograd.grad(exact, (exact_x, exact_gates), cut.map(grad).double(), materialize_grads=True)
+        grads = torch.autograd.grad(exact, (exact_x, exact_gates), cut.map(grad).double())
         references.append((cut, exact.detach(), *grads))
 
     before = None if pieces else (x.clone(), gates.clone(), grad.clone())
@@ -124,7 +123,7 @@ def check(
 
 
 class _Cut:
-    """One image and one group of gates with the channels that listen to it; slices stand for all."""
+    """One image and one group of gates with its channels; slices stand for all."""
 
     def __init__(self, image: int | slice, group: int | slice, channels_per_group: int) -> None:
         if isinstance(image, slice) or isinstance(group, slice):
@@ -149,7 +148,7 @@ def _random(shape: Sequence[int], dtype: torch.dtype, device: torch.device, odd_
 
 
 def _clear_winner(x: Tensor, gates: Tensor, directions: Sequence[str], dtype: torch.dtype) -> Tensor:
-    """0 where two directions come within rounding of each other: either may win there, with another gradient."""
+    """Return 0 where two directions are within rounding of each other, since either may win there, else 1."""
     with torch.no_grad():
         maps = naive.propagate(x, gates, directions, "none")
     if maps.shape[1] == 1:
@@ -161,7 +160,7 @@ def _clear_winner(x: Tensor, gates: Tensor, directions: Sequence[str], dtype: to
 
 @contextmanager
 def _poisoned_outputs() -> Iterator[None]:
-    """Have torch.empty hand out NaN, so that an element nobody writes shows."""
+    """Fill new tensors with NaN, so that an element that is never written shows."""
     torch.use_deterministic_algorithms(True)
     try:
         yield
@@ -180,7 +179,7 @@ def _run(
 
 
 def _bits(tensor: Tensor) -> Tensor:
-    """As integers: to compare NaN with NaN, and 0 with -0, bit by bit."""
+    """View as integers, to compare NaN with NaN and tell 0 from -0."""
     return tensor.contiguous().view({2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()])
 
 
@@ -201,7 +200,7 @@ def naive_operate(x: Tensor, gates: Tensor, *, directions: Sequence[str], merge:
 
 
 def _check_side_stream(operate: Operate, device: torch.device) -> None:
-    """On a stream of the user's, where the inputs arrive late: a launch on any other stream would read NaN."""
+    """Run on a user's stream where the inputs are ready late: a launch on another stream would read NaN."""
     x = _random((2, 8, 64, 64), torch.float32, device, odd_strides=False)
     gates = _random((2, 4, 3, 8, 64, 64), torch.float32, device, odd_strides=False).div_(3)
     expected = _run(operate, x, gates, torch.ones_like(x), DIRECTIONS, "max")

@@ -1,7 +1,7 @@
 """What a user could write instead of calling `spatialprop.propagate`.
 
-The column loop in plain PyTorch with autograd is `spatialprop.ops.propagation.naive`; here is the same under
-torch.compile, and the launch-per-column kernel of the old implementations.
+The column loop in plain PyTorch with autograd (`spatialprop.ops.propagation.naive`), the same under torch.compile, and
+the launch-per-column kernel of the old implementations.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from torch import Tensor
 from spatialprop.ops import DIRECTIONS
 from spatialprop.ops.propagation import naive
 
-# Starts so many threads of the named kernel, all arguments being 64-bit integers or pointers.
+# Called with the name of a kernel, the number of threads, and arguments: 64-bit integers or pointers.
 Launch = Callable[[str, int, list[int]], None]
 
 KERNEL_SOURCE = Path(__file__).with_name("launch_per_column.cu")
@@ -30,7 +30,7 @@ def compiled_column_loop() -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def launch_per_column(x: Tensor, blocks: Sequence[Tensor], launch: Launch) -> Tensor:
-    """Four scans and their maximum; the gates come as the old implementations took them, (N, K, G, H, W) each."""
+    """Take the maximum of four scans; gates as in the old implementations, (N, K, G, H, W) for each direction."""
     maps = [_Scan.apply(x, gates, name, launch) for gates, name in zip(blocks, DIRECTIONS, strict=True)]
     return torch.maximum(torch.maximum(maps[0], maps[1]), torch.maximum(maps[2], maps[3]))
 
@@ -54,7 +54,7 @@ class _Scan(torch.autograd.Function):
         x, gates, h = ctx.saved_tensors
         batch, connection, groups, height, width = gates.shape
         grad, flow, grad_x = grad.contiguous(), torch.empty_like(x), torch.empty_like(x)
-        # The old kernels know only gates of each channel's own: the gradient of shared ones is summed afterwards.
+        # The old kernels know no shared gates: their gradient is summed afterwards.
         grad_gates = x.new_empty(batch, connection, x.shape[1], height, width)
         pointers = [tensor.data_ptr() for tensor in (grad, x, gates, h, flow, grad_x, grad_gates)]
         lines = _lines(x, ctx.direction)

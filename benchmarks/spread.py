@@ -1,11 +1,11 @@
-"""How fast is `spread`? Against the floor that memory sets, and against the same formula in plain PyTorch.
+"""Measure `spread` against the limit that memory sets, and against the same formula in plain PyTorch.
 
     python benchmarks/spread.py                    about 2 minutes on two cores
     python benchmarks/spread.py --device cuda      about 1 minute
-    python benchmarks/spread.py --quick            seconds, on tiny maps: does the benchmark itself work?
+    python benchmarks/spread.py --quick            seconds, on tiny maps: checks the benchmark itself
 
 Outputs and gradients are first compared with the naive form in float64. Then spread_<device>.json and .md go to
-results/benchmarks. README.md beside this says how to read them.
+results/benchmarks. The README.md next to this file says how to read them.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from spatialprop.files import write_json
 from spatialprop.ops import spread
-from spatialprop.ops.spreading.pairs import neighbour_offsets
+from spatialprop.ops.spreading import neighbour_offsets
 
 DILATIONS, KERNEL, STEPS = (1, 2, 4, 8), 3, 10
 PASSES = ("forward", "forward + backward")
@@ -68,7 +68,7 @@ def forward_backward(backend: str, x: Tensor, affinity: Tensor, grad: Tensor) ->
 
 
 def check(case: Case, backend: str, device: torch.device) -> float:
-    """The largest error over what is allowed: twice that of plain PyTorch in the same type, and four roundings."""
+    """Return the largest error as a share of what is allowed: twice that of plain PyTorch, and four roundings."""
     inputs = case.inputs(device)
     exact = forward_backward("naive", *(tensor.detach().double().requires_grad_() for tensor in inputs))
     worst = 0.0

@@ -1,15 +1,26 @@
 """Inputs for `propagate`, ways to lay them out in memory, and how close two precisions must come."""
 
+import random
+
+import pytest
 import torch
 from torch import Tensor
 
 from spatialprop.ops import DIRECTIONS
-from spatialprop.ops.contract import DTYPES, state_dtype
+from spatialprop.ops.contract import state_dtype
 
 SIZES = [(1, 1), (1, 7), (7, 1), (2, 2), (3, 5), (17, 33), (33, 17), (64, 64), (70, 129)]
 MERGES = ["max", "mean", "none"]
-HALVES = [torch.bfloat16, torch.float16]
-ALL_DTYPES = list(DTYPES)
+
+
+def slow(*case):
+    """A case of `parametrize` that belongs to the exhaustive part of the suite."""
+    return pytest.param(*case, marks=pytest.mark.slow)
+
+
+# The kernels of a dtype take Numba 20 seconds to compile, and those of one half test what both have in common.
+HALVES = [torch.bfloat16, slow(torch.float16)]
+ALL_DTYPES = [torch.float64, torch.float32, *HALVES]
 
 
 def random_case(
@@ -29,7 +40,7 @@ def random_case(
 def integer_case(
     batch=2, channels=4, height=17, width=33, *, groups=None, connection=3, directions=DIRECTIONS, dtype=None, seed=0
 ) -> tuple[Tensor, Tensor]:
-    """A map of zeros and ones where each pixel hears one neighbour, or none, with a gate of 1 or -1.
+    """A map of zeros and ones where each pixel has one gate of 1 or -1, or none.
 
     No rounding happens anywhere, in any precision, and the directions tie at many pixels.
     """
@@ -53,7 +64,9 @@ def _inner_batch(tensor: Tensor) -> Tensor:
 
 def _stepped(tensor: Tensor) -> Tensor:
     *outer, height, width = tensor.shape
-    surroundings = tensor.new_full((*outer, 2 * height + 1, 3 * width + 2), torch.nan)  # whoever reads them shows it
+    surroundings = tensor.new_full(
+        (*outer, 2 * height + 1, 3 * width + 2), torch.nan
+    )  # a NaN in the result shows that they were read
     view = surroundings[..., 1::2, 2::3]
     return view.copy_(tensor)
 
@@ -78,8 +91,18 @@ LAYOUTS = {
 }
 
 
+# Each layout with plain memory, at either place, and twenty pairs of others.
+LAYOUT_PAIRS = [
+    *((layout, "contiguous") for layout in LAYOUTS),
+    *(("contiguous", layout) for layout in LAYOUTS if layout != "contiguous"),
+    *random.Random(0).sample(
+        [(one, other) for one in LAYOUTS for other in LAYOUTS if "contiguous" not in (one, other)], 20
+    ),
+]
+
+
 def assert_as_accurate(actual: Tensor, naive: Tensor, exact: Tensor) -> None:
-    """A backend may be off by twice what plain PyTorch is off in the same precision."""
+    """Allow a backend twice the error of plain PyTorch in the same precision."""
     assert actual.dtype == naive.dtype
     assert actual.shape == naive.shape == exact.shape
     exact = exact.cpu().double()

@@ -1,4 +1,4 @@
-"""The contract's equation read one pixel at a time, in image coordinates and float64: slow, and shares no code."""
+"""The contract's equation one pixel at a time, in image coordinates and float64: slow, and shares no code."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# (row, column) of the neighbours a pixel hears, relative to it, in the order of the gates.
-HEARS = {
+# (row, column) of a pixel's neighbours, relative to it, in the order of the gates.
+NEIGHBOURS = {
     "right": ((-1, -1), (0, -1), (1, -1)),
     "down": ((-1, -1), (-1, 0), (-1, 1)),
     "left": ((-1, 1), (0, 1), (1, 1)),
@@ -15,8 +15,8 @@ HEARS = {
 }
 
 
-def hears(direction: str, connection: int) -> tuple[tuple[int, int], ...]:
-    return HEARS[direction] if connection == 3 else HEARS[direction][1:2]
+def neighbours_of(direction: str, connection: int) -> tuple[tuple[int, int], ...]:
+    return NEIGHBOURS[direction] if connection == 3 else NEIGHBOURS[direction][1:2]
 
 
 def scan_by_pixel(x: np.ndarray, gates: np.ndarray, direction: str) -> np.ndarray:
@@ -27,15 +27,15 @@ def scan_by_pixel(x: np.ndarray, gates: np.ndarray, direction: str) -> np.ndarra
     columns = range(width - 1, -1, -1) if direction == "left" else range(width)
     across = direction in ("right", "left")  # then all of a column comes before the next
     pixels = [(i, j) for j in columns for i in rows] if across else [(i, j) for i in rows for j in columns]
-    h = np.full_like(x, np.nan)  # a pixel that is heard before it was reached would show
+    h = np.full_like(x, np.nan)  # so that a pixel that is read too early shows
     for i, j in pixels:
-        own, heard = 1.0, 0.0
-        for k, (down, right) in enumerate(hears(direction, gates.shape[1])):
+        own, received = 1.0, 0.0
+        for k, (down, right) in enumerate(neighbours_of(direction, gates.shape[1])):
             if 0 <= i + down < height and 0 <= j + right < width:
                 gate = gates[:, k, :, i, j]
                 own = own - gate
-                heard = heard + gate * h[:, :, i + down, j + right]
-        h[:, :, i, j] = own * x[:, :, i, j] + heard
+                received = received + gate * h[:, :, i + down, j + right]
+        h[:, :, i, j] = own * x[:, :, i, j] + received
     return h
 
 
@@ -54,7 +54,7 @@ def points_outside(directions: Sequence[str], connection: int, height: int, widt
     """(D, K, 1, H, W): the gates whose neighbour lies outside the image."""
     outside = torch.zeros(len(directions), connection, 1, height, width, dtype=torch.bool)
     for d, direction in enumerate(directions):
-        for k, (down, right) in enumerate(hears(direction, connection)):
+        for k, (down, right) in enumerate(neighbours_of(direction, connection)):
             for i in range(height):
                 for j in range(width):
                     outside[d, k, 0, i, j] = not (0 <= i + down < height and 0 <= j + right < width)

@@ -54,11 +54,13 @@ def numbers(tree):
         yield tree
 
 
+@pytest.mark.slow
 def test_every_figure_is_finite(results):
     assert len(list(numbers(results))) > 100
     assert all(math.isfinite(number) for number in numbers(results))
 
 
+@pytest.mark.slow
 def test_results_have_all_fields(results):
     assert results.keys() == {
         "machine", "date", "quick", "method", "correctness", "copy", "cases", "linearity", "first_call", "torch_compile"
@@ -81,6 +83,7 @@ def test_results_have_all_fields(results):
     assert results["torch_compile"]["forward"] == "does not compile within 1 s"
 
 
+@pytest.mark.slow
 def test_outputs_name_neither_machine_nor_folder(output):
     for path in output.glob("*.*"):
         if path.suffix != ".png":
@@ -90,6 +93,7 @@ def test_outputs_name_neither_machine_nor_folder(output):
             assert len(platform.node()) < 4 or platform.node() not in text
 
 
+@pytest.mark.slow
 def test_writes_table_and_plot_and_leaves_nothing_half_written(output):
     text = (output / "propagation_cpu.md").read_text()
     assert "| 1x4x24x20 | per channel | three-way | float32 | forward |" in text
@@ -97,12 +101,14 @@ def test_writes_table_and_plot_and_leaves_nothing_half_written(output):
     assert names - {"propagation_cpu.png"} == {"propagation_cpu.json", "propagation_cpu.md"}
 
 
+@pytest.mark.slow
 def test_plot(load, results, tmp_path):
     pytest.importorskip("matplotlib")
     load("propagation_report").plot(results, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_plot_says_how_to_get_matplotlib(load, results, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert "pip install" in load("propagation_report").plot(results, tmp_path / "plot.png")
@@ -205,13 +211,13 @@ def test_floor_counts_tensors(load):
     assert case.memory_floor_bytes == 28 * case.map_bytes
 
 
-@pytest.mark.parametrize(("folds", "forward", "both"), [(True, 23, 87.25), (False, 25, 91.25)])
-def test_moved_bytes_are_those_in_the_kernels_header(load, folds, forward, both):
+@pytest.mark.parametrize(("fused", "forward", "both"), [(True, 23, 87.25), (False, 25, 91.25)])
+def test_moved_bytes_are_those_in_the_kernels_header(load, fused, forward, both):
     load_cases = load("propagation_cases")
     case = load_cases.Case((16, 8, 64, 64), 8, "three-way")
-    assert load_cases.bytes_moved(case, False, folds) == forward * case.map_bytes
+    assert load_cases.bytes_moved(case, False, fused) == forward * case.map_bytes
     # 64 or 66 for backward, and a quarter to write down the winners.
-    assert load_cases.bytes_moved(case, True, folds) == both * case.map_bytes
+    assert load_cases.bytes_moved(case, True, fused) == both * case.map_bytes
 
 
 def test_interleave_takes_turns_and_counts(load):

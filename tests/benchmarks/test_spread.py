@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "spread.py"
 
 
+@pytest.mark.slow
 def test_quick_run(tmp_path):
     subprocess.run([sys.executable, str(SCRIPT), "--quick", "--output", str(tmp_path)], check=True, capture_output=True)
     results = json.loads((tmp_path / "spread_cpu.json").read_text())
@@ -28,14 +31,15 @@ def test_quick_run(tmp_path):
 WRONG = """
 import runpy, sys
 sys.path.insert(0, {folder!r})
-from spatialprop.ops.spreading.cpu import launch as cpu_spread
-right = cpu_spread.forward
-cpu_spread.forward = lambda *inputs: right(*inputs) * 1.001
+from spatialprop.ops.spreading import cpu
+right = cpu.forward
+cpu.forward = lambda *inputs: right(*inputs) * 1.001
 sys.argv = [{script!r}, "--quick"]
 runpy.run_path({script!r}, run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_a_wrong_operator_is_not_measured():
     code = WRONG.format(folder=str(SCRIPT.parent), script=str(SCRIPT))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from spatialprop.ops.machine import threads as cpu_work
+from spatialprop.ops.machine import threads
 
 
 @pytest.fixture
 def several_threads(monkeypatch):
     """Three threads, on a machine with a single core too, and however little there is to do."""
-    monkeypatch.setattr(cpu_work, "_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
     count = torch.get_num_threads()
     torch.set_num_threads(3)
     yield

@@ -82,9 +82,9 @@ def test_row_of_a_large_map(backend):
         row.double().sum((-2, -1)).cpu(), torch.ones(1, 4, 1, dtype=torch.float64), rtol=1e-5, atol=0
     )
 
-    heard = (row.double() * x.double().unsqueeze(1)).sum((-2, -1))
-    spread = propagate(x, gates, merge="none")[..., pixel[0], pixel[1]]
-    torch.testing.assert_close(heard, spread.double(), rtol=1e-5, atol=0)
+    weighted = (row.double() * x.double().unsqueeze(1)).sum((-2, -1))
+    propagated = propagate(x, gates, merge="none")[..., pixel[0], pixel[1]]
+    torch.testing.assert_close(weighted, propagated.double(), rtol=1e-5, atol=0)
 
     # In each direction, a cone of sources that opens against the way information travels.
     down, right = torch.meshgrid(torch.arange(size) - pixel[0], torch.arange(size) - pixel[1], indexing="ij")

@@ -125,14 +125,21 @@ def test_cpu_backend_for_cuda_tensors():
 
 
 def test_cuda_backend_without_cupy_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(backends, "_cupy_installed", lambda: False)
+    monkeypatch.setitem(backends.MISSING, "cuda", backends.DRIVERS["cuda"])
     with pytest.raises(ImportError, match=r"needs CuPy\..*pip install spatialprop\[cuda12\] or spatialprop\[cuda13\]"):
-        backends._resolve("cuda", torch.device("cuda"))
+        backends._resolve("cuda", ("cpu", "cuda"), torch.device("cuda"))
+
+
+def test_operator_without_a_backend_says_which_it_has():
+    cpu = torch.device("cpu")
+    assert backends._resolve("auto", ("cuda",), cpu) == "naive"
+    with pytest.raises(ValueError, match=r"no backend 'cpu'; use one of auto, naive, cuda"):
+        backends._resolve("cpu", ("cuda",), cpu)
 
 
 def test_auto_without_cupy_says_so_once_and_runs_naive(monkeypatch):
-    monkeypatch.setattr(backends, "_cupy_installed", lambda: False)
-    backends._warn_of_missing_cupy.cache_clear()
+    monkeypatch.setitem(backends.MISSING, "cuda", backends.DRIVERS["cuda"])
+    backends._warn_of_missing_driver.cache_clear()
     monkeypatch.setattr(naive, "propagate", lambda *_: "naive")
     with FakeTensorMode():  # pretends that there is a GPU
         x, gates = torch.empty(1, 1, 2, 2, device="cuda"), torch.empty(1, 4, 1, 1, 2, 2, device="cuda")

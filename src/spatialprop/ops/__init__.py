@@ -1,11 +1,11 @@
-"""The operators: the maths once in plain PyTorch, once for each kind of machine."""
+"""The operators, each in plain PyTorch and compiled for CPU and GPU."""
 
 from spatialprop.ops.affinity import affinity_matrix, affinity_row
 from spatialprop.ops.contract import DIRECTIONS
 from spatialprop.ops.normalization import normalize_gates
 from spatialprop.ops.propagation import propagate
-from spatialprop.ops.spreading import spread
-from spatialprop.ops.spreading.pairs import neighbour_labels
+from spatialprop.ops.spreading import neighbour_labels, spread
+from spatialprop.ops.warmup import warmup
 
 __all__ = [
     "DIRECTIONS",
@@ -15,4 +15,5 @@ __all__ = [
     "normalize_gates",
     "propagate",
     "spread",
+    "warmup",
 ]

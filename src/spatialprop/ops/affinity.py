@@ -1,4 +1,4 @@
-"""The dense affinity that gates stand for: who listens to whom, and how much."""
+"""The dense affinity matrix that gates define: how much each pixel depends on each other one."""
 
 from collections.abc import Sequence
 
@@ -41,7 +41,7 @@ def affinity_matrix(gates: Tensor, directions: Sequence[str] | None = None) -> T
 
 
 def affinity_row(gates: Tensor, pixel: tuple[int, int], directions: Sequence[str] | None = None) -> Tensor:
-    """How much one pixel listens to each other one: a row of `affinity_matrix`, for a map of any size.
+    """Compute how much one pixel depends on each other one: a row of `affinity_matrix`, for a map of any size.
 
     It costs one backward scan a direction; the matrix is never formed. No gradient flows to the gates: where one is
     needed, take the row of `affinity_matrix`.

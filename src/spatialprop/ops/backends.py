@@ -1,17 +1,34 @@
-"""Which backend runs a call: what was asked for, the device, and what is installed."""
+"""Choose the backend of a call from what was asked for, the device of its tensors and what is installed."""
 
 import importlib.util
 import sys
 import warnings
+from collections.abc import Sequence
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch._C import _functorch
 from torch.autograd import forward_ad
 
-BACKENDS = ("auto", "naive", "cpu", "cuda")
-_HOW_TO_GET_CUPY = "Install it for your CUDA version: pip install spatialprop[cuda12] or spatialprop[cuda13]"
+
+class _Driver(NamedTuple):
+    """The package through which a backend runs."""
+
+    name: str
+    module: str
+    how_to_get_it: str
+
+
+# Every compiled backend, named after the type of its device.
+DRIVERS = {
+    "cpu": _Driver("Numba", "numba", "Install it: pip install numba"),
+    "cuda": _Driver(
+        "CuPy", "cupy", "Install it for your CUDA version: pip install spatialprop[cuda12] or spatialprop[cuda13]"
+    ),
+}
+MISSING = {device: driver for device, driver in DRIVERS.items() if importlib.util.find_spec(driver.module) is None}
+BACKENDS = ("auto", "naive", *DRIVERS)
 
 
 def check_backend(backend: str) -> None:
@@ -19,56 +36,43 @@ def check_backend(backend: str) -> None:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}")
 
 
-def choose_backend(backend: str, *inputs: Tensor) -> str:
-    """ "naive", "cpu" or "cuda", for inputs that are on one device."""
-    chosen = _resolve(backend, inputs[0].device)
-    if chosen == "naive":
+def choose_backend(backend: str, offered: Sequence[str], *inputs: Tensor) -> str:
+    """Return "naive" or one of the compiled backends that an operator has, for inputs that are on one device."""
+    chosen = _resolve(backend, offered, inputs[0].device)
+    if chosen == "naive" or not any(map(_has_tangent, inputs)):
         return chosen
-    # The registered operators would drop the tangents of forward mode and so say that the derivative is zero; of
-    # PyTorch's functional transforms they know vmap alone.
-    compiling, unsupported = torch.compiler.is_compiling(), None
-    if _in_functional_derivative() and (compiling or any(map(_is_tracked, inputs))):
-        unsupported = "torch.func"
-    elif not compiling and _in_forward_mode(*inputs):
-        unsupported = "forward-mode"
-    if unsupported and backend != "auto":
-        raise RuntimeError(f"backend={backend!r} has no {unsupported} derivatives; use backend='naive' or 'auto'")
-    return "naive" if unsupported else chosen
+    if backend != "auto":
+        raise RuntimeError(
+            f"backend={backend!r} has no forward-mode derivatives (torch.func.jvp, dual tensors); use "
+            f"backend='naive' or 'auto'"
+        )
+    return "naive"
 
 
-def _in_forward_mode(*tensors: Tensor) -> bool:
-    if forward_ad._current_level < 0:
+def _has_tangent(tensor: Tensor) -> bool:
+    try:
+        return forward_ad.unpack_dual(tensor).tangent is not None  # type: ignore[no-untyped-call]
+    except RuntimeError:  # inside torch.vmap PyTorch cannot tell; there the operator itself refuses forward mode
         return False
-    return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)  # type: ignore[no-untyped-call]
 
 
-def _in_functional_derivative() -> bool:
-    stack = _functorch.get_interpreter_stack() or ()
-    return any(one.key() in (_functorch.TransformType.Grad, _functorch.TransformType.Jvp) for one in stack)
-
-
-# What torch.compiler.assume_constant_result sets, without the seconds that it takes to import the compiler.
-_in_functional_derivative._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-
-def _is_tracked(tensor: Tensor) -> bool:
-    """Whether one of the transforms takes a derivative with respect to this tensor."""
-    while _functorch.is_functorch_wrapped_tensor(tensor):
-        if _functorch.is_gradtrackingtensor(tensor):
-            return True
-        tensor = _functorch.get_unwrapped(tensor)
-    return False
-
-
-def _resolve(backend: str, device: torch.device) -> str:
+def _resolve(backend: str, offered: Sequence[str], device: torch.device) -> str:
     check_backend(backend)
     if backend == "auto":
-        if device.type == "cuda":
-            return "cuda" if _cupy_found() else "naive"
-        return "cpu" if device.type in ("cpu", "meta") else "naive"
-    if backend == "cuda" and device.type == "cuda" and not _cupy_installed():
-        raise ImportError(f"backend='cuda' needs CuPy. {_HOW_TO_GET_CUPY}")
-    if backend in ("cpu", "cuda") and device.type not in (backend, "meta"):
+        native = "cpu" if device.type == "meta" else device.type
+        if native not in offered:
+            return "naive"
+        if native in MISSING and not torch.compiler.is_compiling():
+            _warn_of_missing_driver(MISSING[native])
+        return "naive" if native in MISSING else native
+    if backend == "naive":
+        return backend
+    if backend not in offered:
+        raise ValueError(f"this operator has no backend {backend!r}; use one of auto, naive, {', '.join(offered)}")
+    if device.type == backend and backend in MISSING:
+        driver = MISSING[backend]
+        raise ImportError(f"backend={backend!r} needs {driver.name}. {driver.how_to_get_it}")
+    if device.type not in (backend, "meta"):
         raise ValueError(
             f"backend={backend!r} needs tensors on a {backend} device; got {device}. "
             f"Move them with .to({backend!r}), or use backend='auto'"
@@ -76,21 +80,10 @@ def _resolve(backend: str, device: torch.device) -> str:
     return backend
 
 
-def _cupy_found() -> bool:
-    if not _cupy_installed() and not torch.compiler.is_compiling():
-        _warn_of_missing_cupy()
-    return _cupy_installed()
-
-
 @cache
-def _cupy_installed() -> bool:
-    return importlib.util.find_spec("cupy") is not None
-
-
-@cache
-def _warn_of_missing_cupy() -> None:
+def _warn_of_missing_driver(driver: _Driver) -> None:
     warnings.warn(
-        f"CuPy is missing, so the operators run in their slow naive form. {_HOW_TO_GET_CUPY}",
+        f"{driver.name} is missing, so the operators run in their slow naive form. {driver.how_to_get_it}",
         stacklevel=_depth_of_caller(),
     )
 

@@ -1,4 +1,4 @@
-"""What `propagate` and `spread` accept, checked once for every backend, with errors that say how to get there."""
+"""What `propagate` and `spread` accept, checked once for all backends; errors say what is needed and how to get it."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -15,12 +15,12 @@ DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 def state_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The type in which a scan keeps its running state: halves are stored, never accumulated."""
+    """Return the type of the running state: nothing is accumulated in half precision."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def autocast(tensor: Tensor) -> Tensor:
-    """Under autocast, the tensor in the autocast dtype; float64 stays, as everywhere in PyTorch."""
+    """Cast a tensor to the autocast dtype where autocast is on; float64 stays, as everywhere in PyTorch."""
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.dtype == torch.float64:
         return tensor
     device = tensor.device.type
@@ -61,7 +61,7 @@ def check_connection(gates: Tensor) -> None:
 
 
 def is_integer(value: object) -> bool:
-    """Whether a value is a whole number, NumPy's too, which True is not, nor 2.0."""
+    """Whether a value is an integer, of Python's or NumPy's types; True and 2.0 are not."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
@@ -73,7 +73,7 @@ def check_integer(name: str, value: object, least: int) -> None:
 
 
 def check_number(name: str, value: object, *, positive: bool) -> None:
-    """A finite number above zero, or from zero up."""
+    """Check that a value is a finite number, above zero if `positive`, else at least zero."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number; got {value!r}")
     if not isfinite(value) or value < 0 or (positive and value == 0):
@@ -90,7 +90,7 @@ def check_floating(name: str, tensor: Tensor) -> None:
 
 
 def check_together(x: Tensor, name: str, other: Tensor) -> None:
-    """What the map and the tensor that drives it must have in common, and the shape of the map."""
+    """Check the shape of a map, and that the tensor that goes with it has the same dtype and device."""
     if x.dtype != other.dtype:
         raise TypeError(
             f"x and {name} must have one dtype; got {x.dtype} and {other.dtype}. Convert one: {name}.to(x.dtype)"
@@ -104,7 +104,7 @@ def check_together(x: Tensor, name: str, other: Tensor) -> None:
 
 
 def check_gates(gates: Tensor, directions: Sequence[str]) -> None:
-    """Shape and type of a block of gates on its own."""
+    """Check the shape and type of gates."""
     check_floating("gates", gates)
     if gates.dim() != 6:
         raise ValueError(
@@ -123,7 +123,7 @@ def check_gates(gates: Tensor, directions: Sequence[str]) -> None:
 
 
 def check_inputs(x: Tensor, gates: Tensor, directions: Sequence[str]) -> None:
-    """Everything that must hold between a map and its gates."""
+    """Check a map and its gates."""
     check_floating("x", x)
     check_gates(gates, directions)
     check_together(x, "gates", gates)
@@ -143,7 +143,7 @@ def check_inputs(x: Tensor, gates: Tensor, directions: Sequence[str]) -> None:
 
 
 def check_affinity(x: Tensor, affinity: Tensor, neighbours: int) -> None:
-    """Everything that must hold between a map and the affinities to its pixels' neighbours."""
+    """Check a map and the affinities of its pixels to their neighbours."""
     check_floating("x", x)
     check_floating("affinity", affinity)
     check_together(x, "affinity", affinity)

@@ -4,7 +4,7 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from spatialprop.files import write_beside
 from spatialprop.nn.refinement import RefinementNetwork, as_probabilities, hint_maps, winning_classes
-from spatialprop.ops.propagation.naive import first_maximum, from_rightward, neighbour_inside, next_line, to_rightward
+from spatialprop.ops.propagation import naive
 from spatialprop.refiner.tiles import coarsest_cell, folded
 
 SUFFIXES = (".pt2", ".onnx")
@@ -64,7 +64,9 @@ class ExportedRefiner(nn.Module):
         gates = self.layer.gates(guidance)
         if self.standard:
             for unit in range(self.layer.units):
-                x = _propagate(x, gates[unit % len(gates)], self.layer.directions, self.layer.merge)
+                x = naive.propagate(
+                    x, gates[unit % len(gates)], self.layer.directions, self.layer.merge, loop=_scan_loop
+                )
         else:
             x = self.layer.propagate(x, gates)
         return as_probabilities(F.interpolate(x, (height, width), mode="bilinear"), allowed)
@@ -101,29 +103,16 @@ def export(network: RefinementNetwork, path: Path) -> None:
         file.write(buffer.getbuffer())
 
 
-def _propagate(x: Tensor, gates: Tensor, directions: Sequence[str], merge: str) -> Tensor:
-    """Compute `propagate` for shared gates, each direction one loop of the graph."""
-    maps = [_scan(x, gates[:, d, :, 0], direction) for d, direction in enumerate(directions)]
-    return first_maximum(maps) if merge == "max" else torch.stack(maps).mean(dim=0)
-
-
-def _scan(x: Tensor, gates: Tensor, direction: str) -> Tensor:
-    """One direction: x (N, C, H, W), gates (N, K, H, W) -> h (N, C, H, W)."""
+def _scan_loop(step: Callable[..., Tensor], first: Tensor, x: Tensor, gates: Tensor) -> Tensor:
+    """Do what the loop of a scan does, as one loop of the graph for any number of lines."""
     from torch._higher_order_ops.scan import scan
 
-    x, gates = to_rightward(x, direction), to_rightward(gates, direction)
-    connection = gates.shape[1]
-    gates = gates * neighbour_inside(connection, gates.shape[2], gates.device)[None, :, 0, :, None]
-
-    def step(line: Tensor, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        own, gate = inputs  # (N, C, L), (N, K, L)
-        line = next_line(line, own, gate.unsqueeze(2))
+    def body(line: Tensor, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        line = step(line, *inputs)
         return line, line.clone()
 
-    # The first line has no neighbours, so it is where the scan starts.
-    start = x[..., 0].clone()
-    _, lines = scan(step, start, (x[..., 1:].movedim(-1, 0), gates[..., 1:].movedim(-1, 0)))
-    return from_rightward(torch.cat([x[..., :1], lines.movedim(0, -1)], dim=-1), direction)
+    _, lines = scan(body, first, (x[..., 1:].movedim(-1, 0), gates[..., 1:].movedim(-1, 0)))
+    return torch.cat([first.unsqueeze(-1), lines.movedim(0, -1)], dim=-1)
 
 
 @contextmanager

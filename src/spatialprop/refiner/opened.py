@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 
 from spatialprop.errors import InputError
-from spatialprop.nn.propagation import SpatialPropagation
 from spatialprop.nn.refinement import SMALLEST_SHARE, listened_to
 from spatialprop.nn.resize import resize
-from spatialprop.ops import DIRECTIONS
 from spatialprop.refiner.coarse_maps import VOTE, CoarseMaps, most_likely
 from spatialprop.refiner.inputs import (
     CoarseLike,
@@ -174,7 +172,7 @@ class Part:
         """The propagated maps of the classes that take part, some at a time, at the resolution of the gates."""
         gates = self.gates()
         for some, shares in self.maps.chunks():
-            refined = _propagate(self._find_gates.layer, shares, gates)
+            refined = self._find_gates.layer.propagate(shares, gates)
             if self.maps.allowed is not None:
                 refined.masked_fill_(~self.maps.allowed[:, some, None, None], _NEVER)
             yield some, refined
@@ -266,19 +264,6 @@ def _as_maps(images: Tensor, given: Tensor | LabelMaps, size: tuple[int, int], o
     if options.rough is not None:
         check_rough(options.rough, given)
     return CoarseMaps(given, images.shape[-2:], size, restrict=options.restrict, rough=options.rough)
-
-
-def _propagate(layer: SpatialPropagation, x: Tensor, gates: list[Tensor]) -> Tensor:
-    """Compute `layer.propagate(x, gates)` where nobody asks for gradients."""
-    if x.device.type != "cpu":
-        return layer.propagate(x, gates)
-    # Calling the registered operator imports what torch.compile needs, which would delay the first mask by a second.
-    from spatialprop.ops.propagation.cpu import launch as cpu
-
-    directions = [DIRECTIONS.index(name) for name in layer.directions]
-    for unit in range(layer.units):
-        x, *_ = cpu.forward(x, gates[unit % len(gates)], directions, layer.merge, False)
-    return x
 
 
 def _checked_pixel(pixel: tuple[int, int], height: int, width: int) -> tuple[int, int]:

@@ -15,7 +15,7 @@ _C_TYPES = {torch.float64: "double", torch.float32: "float", torch.bfloat16: "Bf
 
 
 class Gpu(NamedTuple):
-    """What a plan depends on."""
+    """The properties of a GPU that plans depend on."""
 
     multiprocessors: int
     shared_per_block: int  # bytes a block may have, if it asks for them
@@ -32,18 +32,18 @@ class Launch(NamedTuple):
 
 @cache
 def read_source(name: str) -> str:
-    """The text that is compiled for a source file of ours."""
+    """Return the text to compile for a source file of ours."""
     folder = Path(__file__).parents[1]
     return "".join((folder / part).read_text(encoding="utf-8") for part in ("machine/stored.cu", name))
 
 
 def type_options(dtype: torch.dtype) -> tuple[str, ...]:
-    """What stored.cu asks for."""
+    """Return the definitions that stored.cu needs."""
     return ("-std=c++17", f"-DSTORED={_C_TYPES[dtype]}", f"-DSTATE={_C_TYPES[state_dtype(dtype)]}")
 
 
 def launch_all(launches: Sequence[Launch], source: str, options: tuple[str, ...], index: int) -> None:
-    """Make the launches in their order on the GPU with this index."""
+    """Make the launches, in their order, on the GPU with this index."""
     import cupy
 
     with cupy.cuda.Device(index), _current_stream(index):
@@ -84,7 +84,7 @@ def gpu_of(index: int) -> Gpu:
 
 
 class _TorchStream(NamedTuple):
-    """PyTorch's stream under the protocol by which CUDA libraries for Python hand streams to each other."""
+    """PyTorch's stream, in the protocol by which Python libraries exchange CUDA streams."""
 
     pointer: int
 

@@ -1,30 +1,31 @@
-"""Numbers as tensors store them, and in the type of the state that kernels compute in.
+"""Conversion between the numbers that tensors store and the type of the state that kernels compute in.
 
-Halves travel as 16-bit integers, int16 for bfloat16 and uint16 for float16, since Numba has neither.
+Half-precision numbers are passed as 16-bit integers, since Numba has neither: int16 for bfloat16, uint16 for float16.
 """
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
-from spatialprop.ops.machine.vectors import INLINE, PART, bits_of, float_bits, row_at
+from spatialprop.ops.machine.jit import inlined, kernel_part
+from spatialprop.ops.machine.vectors import bits_of, float_bits, row_at
 
 
-@njit(**PART)
-def widen_bfloat16(coded):
+@kernel_part
+def _widen_bfloat16(coded):
     return float_bits(np.uint32(np.uint16(coded)) << np.uint32(16))
 
 
-@njit(**PART)
-def narrow_bfloat16(value):
+@kernel_part
+def _narrow_bfloat16(value):
     bits = bits_of(value)
     rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))  # to nearest, ties to even
     kept = bits | np.uint32(0x400000) if value != value else rounded  # rounding must not carry a NaN to infinity
     return np.int16(kept >> np.uint32(16))
 
 
-@njit(**PART)
-def widen_float16(coded):
+@kernel_part
+def _widen_float16(coded):
     bits = np.uint32(coded)
     sign = (bits & np.uint32(0x8000)) << np.uint32(16)
     magnitude = (bits & np.uint32(0x7FFF)) << np.uint32(13)
@@ -37,8 +38,8 @@ def widen_float16(coded):
     return float_bits(sign | (special if exponent == np.uint32(0x0F800000) else finite))
 
 
-@njit(**PART)
-def narrow_float16(value):
+@kernel_part
+def _narrow_float16(value):
     bits = bits_of(value)
     sign = (bits >> np.uint32(16)) & np.uint32(0x8000)
     magnitude = bits & np.uint32(0x7FFFFFFF)
@@ -53,32 +54,32 @@ def narrow_float16(value):
 
 
 def widen(value):
-    """A stored number in the state's type."""
+    """Convert a stored number to the state's type."""
 
 
 def narrow(value, target):
-    """A number of the state's type as the array `target` stores it."""
+    """Convert a number of the state's type to what the array `target` stores."""
 
 
 @overload(widen, inline="always")
 def _(value):
     if value == types.int16:
-        return lambda value: widen_bfloat16(value)
+        return lambda value: _widen_bfloat16(value)
     if value == types.uint16:
-        return lambda value: widen_float16(value)
+        return lambda value: _widen_float16(value)
     return lambda value: value
 
 
 @overload(narrow, inline="always")
 def _(value, target):
     if target.dtype == types.int16:
-        return lambda value, target: narrow_bfloat16(value)
+        return lambda value, target: _narrow_bfloat16(value)
     if target.dtype == types.uint16:
-        return lambda value, target: narrow_float16(value)
+        return lambda value, target: _narrow_float16(value)
     return lambda value, target: value
 
 
-@njit(**INLINE)
+@inlined
 def widen_row(target, at, source, start, length):
     to, row = row_at(target, at, length), row_at(source, start, length)
     for i in range(length):

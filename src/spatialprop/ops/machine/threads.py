@@ -1,4 +1,4 @@
-"""What the CPU operators share: memory for results, tensors as flat arrays, work divided between threads."""
+"""Memory for results, tensors as flat arrays, and work divided between threads."""
 
 import ctypes
 import os
@@ -15,18 +15,18 @@ from torch import Tensor
 
 Flat = npt.NDArray[Any]
 
-# Numba knows neither half type: their bits travel as integers that tell the two apart.
+# Numba knows no half precision: its bits are passed as integers, of a type that tells the two kinds apart.
 _CODED = {torch.bfloat16: torch.int16, torch.float16: torch.uint16}
 
 _HUGE_PAGE = 2 << 20
 _MADV_HUGEPAGE = 14
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
-_WORTH_A_THREAD = 150_000  # nanoseconds: about what it takes to wake one and to hear from it
+_WORTH_A_THREAD = 150_000  # nanoseconds, about the time to wake a thread and to wait for it
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Memory for a result, in huge pages where Linux has them.
+    """Allocate memory for a result, in huge pages where Linux has them.
 
     The first touch of fresh memory costs a page fault for every 4 KiB, which for large results takes longer than
     computing them.
@@ -41,7 +41,7 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 
 
 def flat(tensor: Tensor) -> Flat:
-    """All memory that a tensor spans, as a flat array: kernels find elements by the tensor's strides."""
+    """Return all memory that a tensor spans as a flat array, in which its strides lead to its elements."""
     tensor = tensor.detach()
     if tensor.is_contiguous():
         memory = tensor.view(-1)
@@ -54,7 +54,7 @@ def flat(tensor: Tensor) -> Flat:
 def share(work: Callable[[int, int], None], items: int, nanoseconds: float) -> None:
     """Run work(first, last) over all items, on as many threads as PyTorch itself would use.
 
-    Fewer where there is little to do: `nanoseconds` is what one thread alone would take, roughly.
+    It takes fewer if there is little to do: `nanoseconds` is about what one thread alone would take.
     """
     worthwhile = max(1, int(nanoseconds / _WORTH_A_THREAD))
     threads = min(torch.get_num_threads(), items, worthwhile)
@@ -63,19 +63,19 @@ def share(work: Callable[[int, int], None], items: int, nanoseconds: float) -> N
     def work_off() -> None:
         while True:
             try:
-                first, last = ranges.pop()  # nobody else gets it
+                first, last = ranges.pop()  # atomic, so that no other thread gets it
             except IndexError:
                 return
             work(first, last)
 
     futures = []
     try:
-        # No threads are to be had while the interpreter exits, nor beyond a limit: then this one does what is left.
+        # No thread can start while the interpreter exits, or beyond a limit: then this one does the rest.
         with suppress(RuntimeError):
             for _ in range(threads - 1):
                 futures.append(_pool(os.getpid()).submit(work_off))
         work_off()
-    finally:  # what has not begun by now finds nothing to do; all else is waited for
+    finally:  # a task that has not started has nothing left to do; wait for the others
         failures = [future.exception() for future in futures if not future.cancel()]
     for failure in failures:
         if failure is not None:
@@ -84,5 +84,5 @@ def share(work: Callable[[int, int], None], items: int, nanoseconds: float) -> N
 
 @cache
 def _pool(process: int) -> ThreadPoolExecutor:
-    """Threads of our own: they do not survive a fork, so each process has its pool."""
+    """Return the threads of a process: they do not survive a fork."""
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="spatialprop")

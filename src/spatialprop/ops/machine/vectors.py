@@ -1,32 +1,26 @@
-"""Vectors for Numba: sixteen numbers at a time, as LLVM IR that fits any processor.
+"""Vectors for Numba: sixteen numbers at a time, as LLVM IR for any processor.
 
-Left to itself the compiler guards each line's loop against overlapping arrays and runs the rest of a line one number at
-a time; on lines of 64 pixels that costs ten times the arithmetic. These few operations say what is meant.
+Without them the compiler would guard each loop against overlapping arrays, and process the end of a line one number at
+a time. On lines of 64 pixels that takes ten times as long as the arithmetic.
 """
 
 import operator
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
+
+from spatialprop.ops.machine.jit import inlined
 
 LANES = 16
 TILE = 8
 
 
-def _can_cache() -> bool:
-    """Whether Numba finds any place to keep compiled kernels: a read-only install without a home has none."""
-    try:
-        njit(cache=True)(_can_cache)
-    except RuntimeError:
-        return False
-    return True
-
-
-JIT = {"nogil": True, "cache": _can_cache(), "error_model": "numpy"}
-INLINE = {**JIT, "forceinline": True}  # for functions of a few instructions
-PART = {**JIT, "inline": "always"}  # for parts of a kernel: compiled with it, and not first on their own
+@inlined
+def padded(length):
+    """Round a length up to whole vectors."""
+    return (length + LANES - 1) // LANES * LANES
 
 
 class Vector(types.Type):
@@ -38,7 +32,7 @@ class Vector(types.Type):
 
 
 @register_model(Vector)
-class VectorModel(models.PrimitiveModel):
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager, vector):
         super().__init__(manager, vector, _vector_of(manager.lookup(vector.dtype).get_value_type()))
 
@@ -76,7 +70,7 @@ def _lanes(builder, skip, count):
 
 @intrinsic
 def load(typingctx, array, at):
-    """Sixteen elements of a flat array from `at` on."""
+    """Read sixteen elements of a flat array from `at` on."""
 
     def build(context, builder, signature, args):
         return builder.load(_place(context, builder, array, *args), align=_itemsize(context, array))
@@ -110,7 +104,7 @@ def _suffix(context, array):
 
 @intrinsic
 def load_between(typingctx, array, at, skip, count):
-    """The elements of `load` in the lanes from `skip` to before `count`, zeros elsewhere; nothing else is read."""
+    """Read as `load` does, but only lanes `skip` to `count`; the others are zero."""
 
     def build(context, builder, signature, args):
         vector = _vector_of(context.get_value_type(array.dtype))
@@ -123,15 +117,15 @@ def load_between(typingctx, array, at, skip, count):
     return Vector(array.dtype)(array, types.int64, types.int64, types.int64), build
 
 
-@njit(**INLINE)
+@inlined
 def load_lanes(array, at, count):
-    """The `count` (at most sixteen) elements from `at` on, zeros behind them; nothing else is read."""
+    """Read the `count` (at most sixteen) elements from `at` on, and no others; the rest of the vector is zero."""
     return load(array, at) if count == LANES else load_between(array, at, 0, count)
 
 
 @intrinsic
-def store_before(typingctx, array, at, vector, count):
-    """The elements of `store` in the lanes before `count`; nothing else is touched."""
+def _store_before(typingctx, array, at, vector, count):
+    """Write as `store` does, but only the lanes before `count`."""
 
     def build(context, builder, signature, args):
         place = _place(context, builder, array, *args[:2])
@@ -144,18 +138,18 @@ def store_before(typingctx, array, at, vector, count):
     return types.void(array, types.int64, vector, types.int64), build
 
 
-@njit(**INLINE)
+@inlined
 def store_lanes(array, at, vector, count):
     """Write the first `count` (at most sixteen) elements of a vector; nothing else is touched."""
     if count == LANES:
         store(array, at, vector)
     else:
-        store_before(array, at, vector, count)
+        _store_before(array, at, vector, count)
 
 
 @intrinsic
 def prefetch(typingctx, array, at):
-    """Ask for the cache line that holds element `at`, which need not exist."""
+    """Prefetch the cache line of element `at`, which need not exist."""
 
     def build(context, builder, signature, args):
         data = context.make_array(array)(context, builder, args[0]).data
@@ -223,8 +217,8 @@ _arithmetic(operator.mul, "fmul")
 def multiply_add(typingctx, left, right, more):
     """left * right + more, rounded once where the processor can.
 
-    Said here and not left to the compiler: which of several products it joins with a sum depends on what it happens
-    to compile together, and a kernel must give the same bits whether it is fresh or comes from the disk.
+    If it were left to the compiler, which product is joined with a sum would depend on what is compiled together. But a
+    kernel must give the same bits whether it was just compiled or comes from disk.
     """
 
     def build(context, builder, signature, args):

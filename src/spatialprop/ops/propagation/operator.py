@@ -1,8 +1,7 @@
-"""The registered operator `spatialprop::propagate` and its gradient, one for every compiled backend.
+"""The registered operator `spatialprop::propagate`, one for all compiled backends.
 
-Each backend module offers `forward` and `backward`. What is kept for the latter is the two inputs; for "max" one byte a
-pixel, which direction won; and, by the CPU's, a few lines of every scan.
-Directions travel as indices into `contract.DIRECTIONS`, since operator schemas know no list of strings.
+For the backward pass it saves both inputs, for "max" one byte a pixel that says which direction won, and on the CPU
+some lines of every scan. Directions are given as indices into `contract.DIRECTIONS`: schemas know no lists of strings.
 """
 
 from collections.abc import Sequence
@@ -12,125 +11,44 @@ import torch
 from torch import Tensor
 
 from spatialprop.ops.contract import state_dtype
+from spatialprop.ops.register import register
+
+LINES_PER_BLOCK = 64  # the CPU keeps the last line of each block of a scan, and makes the others again
 
 
-@torch.library.custom_op(
-    "spatialprop::propagate",
-    mutates_args=(),
-    device_types="cpu",
-    schema="(Tensor x, Tensor gates, int[] directions, str merge, bool keep) -> (Tensor, Tensor, Tensor)",
-)
-def propagate(
+def count_kept(shape: Sequence[int], directions: Sequence[int]) -> int:
+    """Count the numbers that the CPU keeps for the backward pass: the last line of each block of every scan.
+
+    The very last line is never read. Without it nothing would be kept at small sizes, for which torch.compile would
+    make a graph of its own.
+    """
+    batch, channels, height, width = shape
+    scans = [(width, height) if direction % 2 == 0 else (height, width) for direction in directions]
+    return batch * channels * sum(-(-lines // LINES_PER_BLOCK) * length for lines, length in scans)
+
+
+def _shapes(
     x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The merged map and, for a backward pass if `keep`: the index of the winning direction (uint8), lines of scans."""
-    from spatialprop.ops.propagation.cpu import launch as cpu
-
-    return cpu.forward(x, gates, directions, merge, keep)
-
-
-@propagate.register_kernel("cuda")
-def _(x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
-    from spatialprop.ops.propagation import cuda
-
-    out, winner = cuda.forward(x, gates, directions, merge, keep and merge == "max")
-    return out, winner, x.new_empty((0,), dtype=state_dtype(x.dtype))
-
-
-@propagate.register_fake
-def _(x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
-    kept = 0
-    if keep and x.device.type == "cpu":
-        from spatialprop.ops.propagation.cpu import launch as cpu
-
-        kept = cpu.kept_numbers(x.shape, directions)
     out = x.shape if merge != "none" else (x.shape[0], len(directions), *x.shape[1:])
     winner = x.shape if keep and merge == "max" else (0,)
+    kept = count_kept(x.shape, directions) if keep and x.device.type == "cpu" else 0
     return x.new_empty(out), x.new_empty(winner, dtype=torch.uint8), x.new_empty((kept,), dtype=state_dtype(x.dtype))
 
 
-@torch.library.custom_op(
-    "spatialprop::propagate_backward",
-    mutates_args=(),
-    device_types="cpu",
-    schema="(Tensor grad, Tensor x, Tensor gates, Tensor winner, Tensor kept, int[] directions, str merge, "
+def _backward_inputs(inputs: tuple[Any, ...], extra: Sequence[Tensor], needs: Sequence[bool]) -> tuple[Any, ...]:
+    x, gates, directions, merge, keep = inputs
+    if not keep and (merge == "max" or needs[1]):  # recorded where no gradient was wanted, as by torch.export
+        _, *extra = OPERATOR.call(x, gates, directions, merge, True)
+    return x, gates, *extra, directions, merge
+
+
+OPERATOR = register(
+    "propagate",
+    __package__,
+    schema="(Tensor x, Tensor gates, int[] directions, str merge, bool keep) -> (Tensor, Tensor, Tensor)",
+    backward_schema="(Tensor grad, Tensor x, Tensor gates, Tensor winner, Tensor kept, int[] directions, str merge, "
     "bool need_x, bool need_gates) -> (Tensor, Tensor)",
+    shapes=_shapes,
+    backward_inputs=_backward_inputs,
 )
-def propagate_backward(
-    grad: Tensor,
-    x: Tensor,
-    gates: Tensor,
-    winner: Tensor,
-    kept: Tensor,
-    directions: Sequence[int],
-    merge: str,
-    need_x: bool,
-    need_gates: bool,
-) -> tuple[Tensor, Tensor]:
-    """Gradients with respect to `x` and `gates`; one that is not needed comes back empty, shape (0,)."""
-    from spatialprop.ops.propagation.cpu import launch as cpu
-
-    return cpu.backward(grad, x, gates, winner, kept, directions, merge, need_x, need_gates)
-
-
-@propagate_backward.register_kernel("cuda")
-def _(
-    grad: Tensor,
-    x: Tensor,
-    gates: Tensor,
-    winner: Tensor,
-    kept: Tensor,
-    directions: Sequence[int],
-    merge: str,
-    need_x: bool,
-    need_gates: bool,
-) -> tuple[Tensor, Tensor]:
-    from spatialprop.ops.propagation import cuda
-
-    return cuda.backward(grad, x, gates, winner, directions, merge, need_x, need_gates)
-
-
-@propagate_backward.register_fake
-def _(
-    grad: Tensor,
-    x: Tensor,
-    gates: Tensor,
-    winner: Tensor,
-    kept: Tensor,
-    directions: Sequence[int],
-    merge: str,
-    need_x: bool,
-    need_gates: bool,
-) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape if need_x else (0,)), gates.new_empty(gates.shape if need_gates else (0,))
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    x, gates, ctx.directions, ctx.merge, ctx.keep = inputs
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)  # a gradient of zeros for the winner would cost as much as the real ones
-    ctx.save_for_backward(x, gates, *output[1:])
-
-
-def _differentiate(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    if grad is None:
-        return (None,) * 5
-    x, gates, winner, kept = ctx.saved_tensors
-    need_x, need_gates = ctx.needs_input_grad[:2]
-    if not ctx.keep and (ctx.merge == "max" or need_gates):  # recorded where no gradient was wanted, as by export
-        _, winner, kept = propagate(x, gates, ctx.directions, ctx.merge, True)
-    grad_x, grad_gates = propagate_backward(grad, x, gates, winner, kept, ctx.directions, ctx.merge, need_x, need_gates)
-    return grad_x if need_x else None, grad_gates if need_gates else None, None, None, None
-
-
-propagate.register_autograd(_differentiate, setup_context=_keep)
-
-
-def _refuse(ctx: Any, *grads: Any) -> None:
-    raise RuntimeError(
-        "the compiled backends of propagate have first derivatives only; for second ones "
-        "(create_graph=True, gradient penalties, Hessians) call propagate(..., backend='naive')"
-    )
-
-
-propagate_backward.register_autograd(_refuse)

@@ -1,7 +1,7 @@
-// Spatial propagation on a GPU, and its gradient: naive.py, written out for blocks of threads.
+// Spatial propagation on a GPU and its gradient: naive.py, written for blocks of threads.
 //
-// A block walks one plane (n, c) of the map along one direction, or along all of them in turn. To the walk a plane is
-// `lines` lines t of `length` pixels p, whatever the direction, and the line before the running one stays on the chip.
+// A block walks one plane (n, c) of the map along one direction, or along all of them in turn. In
+// every direction the walk sees `lines` lines t of `length` pixels p, and the previous line stays on the chip.
 //
 //   Tiles.  A block holds a tile of `chunk` lines by `band` pixels in shared memory: K gates and x of every pixel. It
 //   loads a tile in the order in which memory lies (along rows, for every direction), scans it line by line with a
@@ -9,33 +9,33 @@
 //   Meanwhile the L2 cache fetches the next tile, so that a multiprocessor waits for memory once per band.
 //
 //   Skew.  With K = 3 a band depends on the bands on both its sides. Where a line is longer than a band, bands
-//   therefore lean: line t of a band lies t pixels further back, and what its pixel r hears lies at r-2, r-1 and r of
+//   therefore lean: line t of a band lies t pixels further back, and the neighbours of its pixel r are r-2, r-1 and r of
 //   the line before. Now a band needs nothing but the last two pixels of each line of the band before it (`edges`),
 //   and is walked from end to end on its own. So lines may have any length, and a tile spans 128 bytes of memory both
 //   ways, where tiles of whole lines would have to be a few columns narrow and waste most of what memory delivers.
 //
-//   Merge.  "Fold": a block takes the directions in turn and merges each into the result as it writes it out. "Spread",
+//   Merge.  "Fused": a block takes the directions in turn and merges each into the result as it writes it out. "Split",
 //   for maps with too few planes to fill the GPU: a block per direction, whose results merge_maps then joins.
 //
-//   Backward.  dh of a line is what comes in from outside and gate * dh from all who listen on the line after it: the
-//   same walk, from the last pixel to the first, that hands on the products gate * dh instead of h. A block first walks
-//   forward once more, for h, and then back. The gradient of a gate is dh * (what it hears - x); that of x is
+//   Backward.  dh of a line is the upstream gradient and gate * dh of the line after it: the
+//   same walk, from the last pixel to the first, that passes on the products gate * dh instead of h. A block first walks
+//   forward once more, for h, and then back. The gradient of a gate is dh * (its neighbour - x); that of x is
 //   (1 - sum of gates) * dh, which is dh less the products. Where channels share gates, dh is kept and
 //   sum_over_channels adds up. There are no atomics: the same input gives the same bits on every run.
 //
 // Bytes moved for float32, four directions, K = 3, per-channel gates, in maps of the size of x:
-//   fold      gates 12, x 4, result 1 + 2 + 2 + 2                                              23  (floor 14)
-//   spread    gates 12, x 4, results 4 written and 4 read, merged 1                            25
+//   fused     gates 12, x 4, result 1 + 2 + 2 + 2                                              23  (floor 14)
+//   split     gates 12, x 4, results 4 written and 4 read, merged 1                            25
 //   backward  gates 12, x 4, h 4, and gates 12, grad 4, winner 1, h 4, x 4, gradient of gates 12,
-//             gradient of x 7 (fold) or 9 (spread)                                       64 or 66  (floor 27)
+//             gradient of x 7 (fused) or 9 (split)                                       64 or 66  (floor 27)
 // Edges add 4 / band forward and 16 / band backward for each direction, to memory that every second band uses again and
 // that the L2 cache holds. Channels that share gates find them in that cache after the first; their backward pass also
 // writes and reads h and dh once more.
 //
 // Why this should keep memory busy (counted in the machine code, not measured): a multiprocessor of an H200 is due 18
-// bytes a cycle. A tile of 8192 pixels moves up to 192 KB in a fold, 10,900 cycles' worth. Meanwhile its 16 or 32 lines
+// bytes a cycle. A tile of 8192 pixels moves up to 192 KB if fused, 10,900 cycles' worth. Meanwhile its 16 or 32 lines
 // take 1,500 or 3,000 cycles to scan, and moving its pixels between L2 and shared memory some 5,000, while memory
-// delivers the next tile to L2. In a spread, blocks that share a multiprocessor cover for each other as well.
+// delivers the next tile to L2. If split, blocks that share a multiprocessor cover for each other as well.
 
 // cuda.py puts stored.cu before this and compiles both with -DCONNECTION=... -DINDEX=... besides the types.
 using Index = INDEX;           // unsigned, or long long where 31 bits cannot count the elements that a plane spans
@@ -51,15 +51,15 @@ struct Call {
     const Stored* grad;     // shaped like the result of the forward pass, any strides
     unsigned char* winner;  // (N, C, H, W): which direction was the maximum
     Stored* out;            // (N, C, H, W), or (N, D, C, H, W) where nothing is merged; backward: the gradient of x
-    State* maps;            // fold: (N, C, H, W), merged so far; spread: (N, D, C, H, W), what merge_maps joins
-    State* h;               // fold: (N, C, H, W), of the direction at hand; spread: (N, D, C, H, W)
+    State* maps;            // fused: (N, C, H, W), merged so far; split: (N, D, C, H, W), what merge_maps joins
+    State* h;               // fused: (N, C, H, W), of the direction at hand; split: (N, D, C, H, W)
     State* dh;              // (N, D, C, H, W)
     Stored* grad_gates;     // (N, D, K, G, H, W)
-    State* edges;           // per block, for two bands and each line: the last two pixels that the next band hears
+    State* edges;           // per block, for two bands and each line: the last two pixels that the next band reads
     long long edges_per_block;
     long long x_strides[4], gate_strides[6], grad_strides[5];  // of (n, c, h, w), (n, d, k, g, h, w), (n, d, c, h, w)
     long long batch, channels, groups, height, width, directions, direction[4];
-    long long merge, fold;
+    long long merge, fused;
     long long log2_band[2], log2_chunk[2];  // of horizontal and of vertical directions
 };
 
@@ -73,10 +73,10 @@ template <class T> INLINE T* pinned(T* pointer) {
 INLINE void prefetch_l2(const void* address) { asm volatile("prefetch.global.L2 [%0];" ::"l"(address)); }
 #endif
 
-// Where gate k listens along the line: one pixel before, level with, or one after its own, in image coordinates.
+// The neighbour of gate k along the line: one pixel before, level with, or one after its own, in image coordinates.
 INLINE int side(int k) { return K == 3 ? k - 1 : 0; }
 
-// A direction in the image: its lines are columns or rows, and each hears the one before (-1) or after it (1).
+// A direction in the image: its lines are columns or rows, and each reads the one before (-1) or after it (1).
 struct Direction {
     const Call& call;
     const bool horizontal;
@@ -86,12 +86,12 @@ struct Direction {
         : call(call), horizontal(horizontal), back(direction == LEFT || direction == UP ? 1 : -1) {}
 
     // A gate that points outside the image counts as zero, whatever it holds.
-    INLINE bool hears(int row, int column, int k) const {
-        const int heard_row = row + (horizontal ? side(k) : back);
-        const int heard_column = column + (horizontal ? back : side(k));
-        return (unsigned)heard_row < (unsigned)call.height & (unsigned)heard_column < (unsigned)call.width;
+    INLINE bool has_source(int row, int column, int k) const {
+        const int source_row = row + (horizontal ? side(k) : back);
+        const int source_column = column + (horizontal ? back : side(k));
+        return (unsigned)source_row < (unsigned)call.height & (unsigned)source_column < (unsigned)call.width;
     }
-    INLINE int heard_from(int k) const {  // as an offset in a contiguous plane
+    INLINE int source_offset(int k) const {  // as an offset in a contiguous plane
         return horizontal ? side(k) * (int)call.width + back : back * (int)call.width + side(k);
     }
 };
@@ -106,7 +106,7 @@ INLINE bool beats(State value, State best) { return value > best || (value != va
 template <bool BACKWARD, bool HORIZONTAL>
 struct Walk {
     static constexpr int BATCH = (BACKWARD ? 8 : 16) / sizeof(State);  // pixels a thread moves at a time
-    static constexpr int CARRIED = BACKWARD ? K : 1;  // arrays of the tile that the next line hears: products, or h
+    static constexpr int CARRIED = BACKWARD ? K : 1;  // arrays of the tile that the next line reads: products, or h
     static constexpr int FIRST_CARRIED = BACKWARD ? 0 : K;
 
     struct Slot { int s, r, row, column; bool in_image; };  // line and pixel of the tile, row and column of the image
@@ -140,7 +140,7 @@ struct Walk {
           gate_step(call.gate_strides[2]), tile(tile),
           edges(call.edges + (blockIdx.y * (long long)gridDim.x + blockIdx.x) * call.edges_per_block) {
         const long long area = call.height * call.width, n = plane / call.channels, c = plane % call.channels;
-        const long long map = (n * call.directions + d) * call.channels + c, merged = call.fold ? plane : map;
+        const long long map = (n * call.directions + d) * call.channels + c, merged = call.fused ? plane : map;
         x = pinned(call.x + n * call.x_strides[0] + c * call.x_strides[1]);
         gates = pinned(call.gates + n * call.gate_strides[0] + d * call.gate_strides[1] +
                        c / (call.channels / call.groups) * call.gate_strides[3]);
@@ -191,7 +191,7 @@ struct Walk {
                 const Index gate_offset = gate_at(to), value_offset = BACKWARD ? grad_at(to) : x_at(to);
 #pragma unroll
                 for (int k = 0; k < K; ++k)
-                    gate[k][i] = to.in_image & direction.hears(to.row, to.column, k)
+                    gate[k][i] = to.in_image & direction.has_source(to.row, to.column, k)
                                      ? gates[gate_offset + k * gate_step] : Stored{};
                 value[i] = to.in_image ? (BACKWARD ? grad : x)[value_offset] : Stored{};
                 won[i] = BACKWARD && call.merge == MAX && to.in_image ? winner[pixel_at(to)] : d;
@@ -224,7 +224,7 @@ struct Walk {
             for (int k = 0; k < K; ++k) prefetch_l2(gates + gate_at(from) + k * gate_step);
             prefetch_l2(BACKWARD ? grad + grad_at(from) : x + x_at(from));
             if (BACKWARD && call.merge == MAX) prefetch_l2(winner + pixel_at(from));
-            if (call.fold && d > 0) prefetch_l2(maps + pixel_at(from));
+            if (call.fused && d > 0) prefetch_l2(maps + pixel_at(from));
             if (BACKWARD && call.grad_gates) {
                 prefetch_l2(x + x_at(from));
                 prefetch_l2(h + pixel_at(from));
@@ -232,7 +232,7 @@ struct Walk {
         }
     }
 
-    // The recurrence: thread r takes pixel r of every line, and line s hears line s - 1. What lies outside the image stays
+    // The recurrence: thread r takes pixel r of every line, and line s reads line s - 1. What lies outside the image stays
     // zero, as it was loaded: a border gate of zero must not meet an infinity there.
     INLINE void scan_lines(int b, int t0, int count) const {
         const int r = threadIdx.x, p_before = b * band + r - skew * (t0 - 1);
@@ -246,7 +246,7 @@ struct Walk {
                 if (BACKWARD) {
                     for (int k = 0; k < K; ++k) value += at(k, s - 1, r + side(k) - skew);
                     for (int k = 0; k < K; ++k) at(k, s, r) = gate[k] * value;
-                } else if (t0 + s > 1) {  // the first line hears nobody
+                } else if (t0 + s > 1) {  // the first line has no neighbours
                     const State own = value;
                     for (int k = 0; k < K; ++k) value += gate[k] * (at(K, s - 1, r + side(k) - skew) - own);
                 }
@@ -260,7 +260,7 @@ struct Walk {
         }
     }
 
-    // Keeps what the next tile of this band will hear, and the tiles of the next band.
+    // Keeps what the next tile of this band and the tiles of the next band will read.
     INLINE void carry(int b, int t0, int count) const {
         for (int j = threadIdx.x; j < CARRIED * pitch; j += blockDim.x) {
             State* line = &at(FIRST_CARRIED + j / pitch, 0, j % pitch - 2);
@@ -271,10 +271,10 @@ struct Walk {
             for (int a = 0; a < CARRIED; ++a) *edge(b, t0 + s, a, j) = at(FIRST_CARRIED + a, s + 1, band - 2 + j);
     }
 
-    // Merges this direction's result into that of the directions before it (fold), or leaves it to merge_maps (spread).
+    // Merges this direction's result into that of the directions before it (fused), or leaves it to merge_maps (split).
     template <bool WHOLE>
     INLINE void hand_on(int merge, int b, int t0, int first, State (&value)[BATCH]) const {
-        const bool keep_winner = call.fold && merge == MAX && call.winner, last = d + 1 == call.directions;
+        const bool keep_winner = call.fused && merge == MAX && call.winner, last = d + 1 == call.directions;
         Index pixel[BATCH];
         bool in_image[BATCH];
 #pragma unroll
@@ -283,7 +283,7 @@ struct Walk {
             pixel[i] = pixel_at(to);
             in_image[i] = to.in_image;
         }
-        if (call.fold && d > 0) {
+        if (call.fused && d > 0) {
             State before[BATCH];
 #pragma unroll
             for (int i = 0; i < BATCH; ++i) before[i] = in_image[i] ? maps[pixel[i]] : State(0);
@@ -298,14 +298,14 @@ struct Walk {
             for (int i = 0; i < BATCH; ++i)
                 if (in_image[i]) winner[pixel[i]] = 0;
         }
-        if (call.fold ? !last : call.maps != nullptr) {
+        if (call.fused ? !last : call.maps != nullptr) {
 #pragma unroll
             for (int i = 0; i < BATCH; ++i)
                 if (in_image[i]) maps[pixel[i]] = value[i];
         } else {
 #pragma unroll
             for (int i = 0; i < BATCH; ++i) {
-                if (call.fold && merge == MEAN) value[i] /= call.directions;
+                if (call.fused && merge == MEAN) value[i] /= call.directions;
                 if (in_image[i]) store(out + pixel[i], value[i]);
             }
         }
@@ -329,7 +329,7 @@ struct Walk {
     INLINE void write_gradients(int b, int t0) const {
         const Index grad_gate_step = call.channels * call.height * call.width;
         for (int first = group; first < groups; first += BATCH * step) {
-            State own_share[BATCH], difference[K][BATCH];  // what a gate hears, less x
+            State own_share[BATCH], difference[K][BATCH];  // a gate's neighbour, less x
 #pragma unroll
             for (int i = 0; i < BATCH; ++i) {
                 const Slot from = slot<WHOLE>(b, t0, first + i * step);
@@ -337,8 +337,8 @@ struct Walk {
                 const State own = wanted ? widen(x[x_at(from)]) : State(0);
 #pragma unroll
                 for (int k = 0; k < K; ++k) {
-                    const Index heard = pixel_at(from) + direction.heard_from(k);
-                    difference[k][i] = wanted & direction.hears(from.row, from.column, k) ? h[heard] - own : State(0);
+                    const Index source = pixel_at(from) + direction.source_offset(k);
+                    difference[k][i] = wanted & direction.has_source(from.row, from.column, k) ? h[source] - own : State(0);
                 }
             }
 #pragma unroll
@@ -352,8 +352,8 @@ struct Walk {
                     own_share[i] -= at(k, from.s + 1, from.r);
                     if (!call.grad_gates) continue;
                     const State gradient = dh_here * difference[k][i];
-                    const bool hears = direction.hears(from.row, from.column, k);
-                    store(grad_gates + k * grad_gate_step + pixel_at(from), hears ? gradient : State(0));
+                    const bool inside = direction.has_source(from.row, from.column, k);
+                    store(grad_gates + k * grad_gate_step + pixel_at(from), inside ? gradient : State(0));
                 }
                 if (call.dh) dh[pixel_at(from)] = dh_here;
             }
@@ -407,21 +407,21 @@ INLINE void walk(const Call& call, int d) {
     else Walk<BACKWARD, false>(call, blockIdx.x, d, shared).run();
 }
 
-// Grid: planes by 1 (fold) or planes by directions (spread).
+// Grid: planes by 1 (fused) or planes by directions (split).
 extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) propagate_forward(const __grid_constant__ Call call) {
-    const int first = call.fold ? 0 : blockIdx.y, last = call.fold ? call.directions : first + 1;
+    const int first = call.fused ? 0 : blockIdx.y, last = call.fused ? call.directions : first + 1;
     for (int d = first; d < last; ++d) walk<false>(call, d);
 }
 
 extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1) propagate_backward(const __grid_constant__ Call call) {
-    const int first = call.fold ? 0 : blockIdx.y, last = call.fold ? call.directions : first + 1;
+    const int first = call.fused ? 0 : blockIdx.y, last = call.fused ? call.directions : first + 1;
     for (int d = first; d < last; ++d) {
         if (call.h) walk<false>(call, d);
         walk<true>(call, d);
     }
 }
 
-// Joins what a spread launch left in `maps`. A thread per pixel of the result.
+// Joins what a split launch left in `maps`. A thread per pixel of the result.
 extern "C" __global__ void merge_maps(const __grid_constant__ Call call) {
     const long long area = call.height * call.width, index = blockIdx.x * (long long)blockDim.x + threadIdx.x;
     if (index >= call.batch * call.channels * area) return;
@@ -454,7 +454,7 @@ extern "C" __global__ void sum_over_channels(const __grid_constant__ Call call) 
         const State own = widen(call.x[n * call.x_strides[0] + c * call.x_strides[1] + row * call.x_strides[2] +
                                        column * call.x_strides[3]]);
         for (int k = 0; k < K; ++k)
-            if (direction.hears(row, column, k)) sum[k] += call.dh[at] * (call.h[at + direction.heard_from(k)] - own);
+            if (direction.has_source(row, column, k)) sum[k] += call.dh[at] * (call.h[at + direction.source_offset(k)] - own);
     }
     for (int k = 0; k < K; ++k)
         store(call.grad_gates + (((n * call.directions + d) * K + k) * call.groups + group) * area + pixel, sum[k]);

@@ -1,7 +1,7 @@
 """The CUDA backend of `spread`: plans the launches of spread.cu, one per step.
 
-Planning needs no GPU: `plan_forward` and `plan_backward` allocate, and say what to launch. The tests carry the same
-plans out on a CPU.
+Planning needs no GPU: `plan_forward` and `plan_backward` allocate memory and list the launches. The tests run the same
+plans on a CPU.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ from spatialprop.ops.spreading.pairs import neighbour_offsets
 SOURCE = "spreading/spread.cu"
 # As in spread.cu.
 CHUNK = 8
-TILE, ROWS = 32, 8
-MAX_NEIGHBOURS = 256
+TILE, _ROWS = 32, 8
+_MAX_NEIGHBOURS = 256
 
 _MAP = np.dtype([("data", np.uint64), ("strides", np.int64, 4), ("stored", np.int64)])
 # `struct Call` of spread.cu, in its order.
@@ -28,7 +28,7 @@ _CALL = np.dtype(
     + [(name, np.uint64) for name in ("affinity", "to", "out", "scales", "sums", "grad_affinity")]
     + [("affinity_strides", np.int64, 4)]
     + [(name, np.int64) for name in ("batch", "channels", "height", "width", "neighbours", "chunks", "fresh")]
-    + [("offsets", np.int32, (MAX_NEIGHBOURS, 2))]
+    + [("offsets", np.int32, (_MAX_NEIGHBOURS, 2))]
 )
 
 
@@ -91,10 +91,10 @@ def plan_backward(
     call["scales"] = scales.data_ptr()
     launches = [_launch("find_scales", call, 1), *_steps(call, x, states)]
 
-    arrived = grad
+    upstream = grad
     for t in reversed(range(steps)):
         back = call.copy()
-        _set_map(back, "source", arrived, stored=t == steps - 1)
+        _set_map(back, "source", upstream, stored=t == steps - 1)
         back["chunks"] = _chunks(x) if need_x or t > 0 else 0
         if need_affinity:
             _set_map(back, "before", states[t - 1] if t > 0 else x, stored=t == 0)
@@ -103,8 +103,8 @@ def plan_backward(
             back["sums"] = sums.data_ptr() if sums is not None else 0
             back["grad_affinity"] = grad_affinity.data_ptr() if t == 0 else 0
         if t > 0:
-            arrived = buffers[t % len(buffers)]
-            back["to"] = arrived.data_ptr()
+            upstream = buffers[t % len(buffers)]
+            back["to"] = upstream.data_ptr()
         elif need_x:
             back["out"] = grad_x.data_ptr()
         neighbour_chunks = affinity.shape[1] // CHUNK if need_affinity else 0
@@ -126,16 +126,16 @@ def _steps(call: npt.NDArray[Any], x: Tensor, targets: Sequence[Tensor]) -> list
 
 def _call(x: Tensor, affinity: Tensor, dilations: Sequence[int], kernel: int) -> npt.NDArray[Any]:
     offsets = neighbour_offsets(dilations, kernel)
-    if len(offsets) > MAX_NEIGHBOURS:
+    if len(offsets) > _MAX_NEIGHBOURS:
         raise ValueError(
-            f"the cuda backend takes at most {MAX_NEIGHBOURS} neighbours: len(dilations) * (kernel**2 - 1) is "
+            f"the cuda backend takes at most {_MAX_NEIGHBOURS} neighbours: len(dilations) * (kernel**2 - 1) is "
             f"{len(offsets)}. Use fewer dilations, a smaller kernel, or backend='naive'"
         )
     call = np.zeros(1, _CALL)
     call["affinity"], call["affinity_strides"] = affinity.data_ptr(), affinity.stride()
     call["batch"], call["channels"], call["height"], call["width"] = x.shape
     call["neighbours"] = len(offsets)
-    # An offset beyond the map is beyond it by any number; this one cannot overflow.
+    # Any offset beyond the map means the same; this one cannot overflow.
     call["offsets"][0, : len(offsets)] = np.clip(offsets, -(2**30), 2**30)
     return call
 
@@ -145,8 +145,8 @@ def _set_map(call: npt.NDArray[Any], name: str, tensor: Tensor, stored: bool) ->
 
 
 def _launch(kernel: str, call: npt.NDArray[Any], chunks: int) -> Launch:
-    tiles = call["batch"] * -(-call["height"] // ROWS) * -(-call["width"] // TILE)
-    return Launch(kernel, (int(tiles[0]), chunks), TILE * ROWS, 0, call)
+    tiles = call["batch"] * -(-call["height"] // _ROWS) * -(-call["width"] // TILE)
+    return Launch(kernel, (int(tiles[0]), chunks), TILE * _ROWS, 0, call)
 
 
 def _chunks(x: Tensor) -> int:

@@ -1,4 +1,4 @@
-"""Spreading along dilated affinities in plain PyTorch: the text that every other backend is held to."""
+"""Averaging along dilated affinities in plain PyTorch: the definition that every other backend must agree with."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from spatialprop.ops.spreading.pairs import neighbour_offsets, neighbours
 
 
 def spread(x: Tensor, affinity: Tensor, dilations: Sequence[int], kernel: int, steps: int) -> Tensor:
-    """Average `x` (N, C, H, W) with its neighbours under `affinity` (N, P, H, W), so many times."""
+    """Average `x` (N, C, H, W) with its neighbours, weighted by `affinity` (N, P, H, W), `steps` times."""
     dtype, state = x.dtype, state_dtype(x.dtype)
     h, affinity = x.to(state), affinity.to(state)  # once, so that gradients too are rounded once
     offsets = neighbour_offsets(dilations, kernel)

@@ -17,10 +17,10 @@ def neighbour_offsets(dilations: Sequence[int], kernel: int) -> list[tuple[int, 
 
 
 def neighbours(image: Tensor, offsets: Sequence[tuple[int, int]]) -> list[Tensor]:
-    """What each pixel of an image (..., H, W) finds at each offset, zero beyond the border: one image per offset."""
+    """Shift an image (..., H, W) by each offset, so that each pixel gets that neighbour, or zero beyond the border."""
     height, width = image.shape[-2:]
-    if not torch.compiler.is_compiling():  # or the code would hold for sizes on one side of each offset only
-        # Beyond the image an offset finds nothing, however far: the padding need not be wider than the image.
+    if not torch.compiler.is_compiling():  # the graph would depend on whether each offset exceeds the size
+        # Beyond the image all offsets find zeros: the padding need not be wider than the image.
         offsets = [(_at_most(row, height), _at_most(column, width)) for row, column in offsets]
     above, beside = (max(map(abs, places)) for places in zip(*offsets, strict=True))
     padded = F.pad(image, (beside, beside, above, above))
@@ -33,9 +33,9 @@ def neighbours(image: Tensor, offsets: Sequence[tuple[int, int]]) -> list[Tensor
 def neighbour_labels(
     labels: Tensor, dilations: Sequence[int], kernel: int = 3, ignore_index: int | None = 255
 ) -> Tensor:
-    """Say for each pixel which of its neighbours share its class.
+    """Tell for each pixel which of its neighbours have its label.
 
-    A pair of pixels says the same from both its ends.
+    Both pixels of a pair get the same value.
 
     Args:
         labels: (N, H, W), any type of integers.

@@ -6,13 +6,13 @@
 // and sums in a fixed order, so that the same input gives the same bits on every run.
 //
 //   Forward   h(p) <- s(p) (h(p) + sum_k a_k(p) h(p_k)),  with s(p) = 1 / (1 + sum_k a_k(p))
-//   Backward  e(p) <- s(p) e(p) + sum_k a_k(q) s(q) e(q)   over the pixels q that hear p: q_k = p
+//   Backward  e(p) <- s(p) e(p) + sum_k a_k(q) s(q) e(q)   over the pixels q with p as a neighbour: q_k = p
 //             da_k(p) += s(p) sum_c e_c(p) (h_c(p_k) - h'_c(p)),  where h' is the h that this step made, e its gradient
 //
 // Bytes moved by a step: the affinities and the map read, the map written. Backward makes the steps once more, keeping
 // each h, and then per step reads e and two h, and reads and writes e and the sums da.
 
-// cuda_spread.py puts stored.cu before this.
+// cuda.py puts stored.cu before this.
 constexpr int CHUNK = 8;            // channels, or neighbours, of a thread
 constexpr int TILE = 32, ROWS = 8;  // pixels of a block
 constexpr int MAX_NEIGHBOURS = 256;
@@ -23,7 +23,7 @@ struct Map {  // (N, C, H, W)
     long long stored;  // whether its numbers are Stored or State
 };
 
-// One launch. cuda_spread.py packs the same fields in the same order; what is not wanted is null.
+// One launch. cuda.py packs the same fields in the same order; what is not wanted is null.
 struct Call {
     Map source;               // forward: h; backward: e
     Map before, after;        // backward: h before this step and after it
@@ -114,13 +114,13 @@ INLINE void add_gradients(const Call& call, const Pixel& pixel) {
     const int first = (blockIdx.y - call.chunks) * CHUNK;
     State sum[CHUNK] = {};
     for (long long c = 0; c < call.channels; ++c) {
-        const State arrived = widen(grad[pixel.offset(call.source.strides, c)]);
+        const State upstream = widen(grad[pixel.offset(call.source.strides, c)]);
         const State own = after[pixel.at(c, call.channels)];
 #pragma unroll
         for (int i = 0; i < CHUNK; ++i) {
             const int down = call.offsets[first + i][0], right = call.offsets[first + i][1];
             if (pixel.inside(down, right))
-                sum[i] += arrived * (widen(before[pixel.offset(call.before.strides, c, down, right)]) - own);
+                sum[i] += upstream * (widen(before[pixel.offset(call.before.strides, c, down, right)]) - own);
         }
     }
     const State scale = call.scales[pixel.at(0, 1)];

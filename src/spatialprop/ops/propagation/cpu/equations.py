@@ -1,17 +1,14 @@
-"""naive.py's equations over lines, forward and back.
+"""The equations of naive.py and their gradients, line by line.
 
-Lines of inputs and results lie anywhere (`Lines`), in a tensor itself or buffered; those of the scan h are buffered,
-`pitch` apart, with zeros right before and behind them. What would point outside the image is not even read: such gates
-count as zero, and so do their gradients.
+Lines of inputs and results are in a tensor itself or in a buffer (`Lines`). Lines of the scan h are in a buffer,
+`pitch` elements apart, with a zero right before and right after each. Gates that point outside the image are not read:
+they count as zero, and so do their gradients.
 """
 
 from typing import NamedTuple
 
-from numba import njit
-
+from spatialprop.ops.machine.jit import compiled, inlined
 from spatialprop.ops.machine.vectors import (
-    INLINE,
-    JIT,
     LANES,
     load,
     load_between,
@@ -24,163 +21,171 @@ from spatialprop.ops.machine.vectors import (
 from spatialprop.ops.propagation.cpu.lines import ZERO, Lines, line_of
 
 
-@njit(**JIT)
+@compiled
 def copy_line(target, to, source, at, length):
     for i in range(0, length, LANES):
         lanes = min(LANES, length - i)
         store_lanes(target, to + i, load_lanes(source, at + i, lanes), lanes)
 
 
-@njit(**JIT)
+@compiled
 def zero_line(target, at, length):
     for i in range(at, at + length):
         target[i] = 0
 
 
-@njit(**INLINE)
-def three_gates(g, k, at, i, length):
-    """The gates of sixteen pixels from pixel i on; zeros where there is no pixel or no neighbour."""
+@inlined
+def _three_gates(g, k, at, i, length):
+    """Load the gates of sixteen pixels from pixel i on, as zero where the pixel or its neighbour is outside."""
     at, rest = at + i, length - i
     if i > 0 and rest > LANES:
         return load(g, at), load(g, at + k), load(g, at + 2 * k)
     lanes = min(LANES, rest)
     before = load_between(g, at, 0 if i else 1, lanes)
-    behind = load_between(g, at + 2 * k, 0, min(LANES, rest - 1))
-    return before, load_lanes(g, at + k, lanes), behind
+    after = load_between(g, at + 2 * k, 0, min(LANES, rest - 1))
+    return before, load_lanes(g, at + k, lanes), after
 
 
-@njit(**JIT)
-def one_way_line(h, to, before, x, own, gates, gate, length):
+@compiled
+def _one_way_line(h, to, before, x, x_at, gates, gates_at, length):
     xs, gs = x.array, gates.array
     for i in range(0, length, LANES):
         lanes = min(LANES, length - i)
-        mine = load_lanes(xs, own + i, lanes)
-        store(h, to + i, multiply_add(load_lanes(gs, gate + i, lanes), load(h, before + i) - mine, mine))
+        own = load_lanes(xs, x_at + i, lanes)
+        store(h, to + i, multiply_add(load_lanes(gs, gates_at + i, lanes), load(h, before + i) - own, own))
 
 
-@njit(**JIT)
-def three_way_line(h, to, before, x, own, gates, gate, length):
+@compiled
+def _three_way_line(h, to, before, x, x_at, gates, gates_at, length):
     xs, gs, k = x.array, gates.array, gates.apart
     for i in range(0, length, LANES):
-        a, b, c = three_gates(gs, k, gate, i, length)
-        mine = load_lanes(xs, own + i, min(LANES, length - i))
+        a, b, c = _three_gates(gs, k, gates_at, i, length)
+        own = load_lanes(xs, x_at + i, min(LANES, length - i))
         above = before + i
-        value = multiply_add(a, load(h, above - 1) - mine, mine)
-        value = multiply_add(b, load(h, above) - mine, value)
-        store(h, to + i, multiply_add(c, load(h, above + 1) - mine, value))
-    h[to + length] = 0  # beyond the end: a gate of zero must not meet an infinity there
+        value = multiply_add(a, load(h, above - 1) - own, own)
+        value = multiply_add(b, load(h, above) - own, value)
+        store(h, to + i, multiply_add(c, load(h, above + 1) - own, value))
+    h[to + length] = 0  # beyond the end: a gates_at of zero must not meet an infinity there
 
 
-@njit(**JIT)
+@compiled
 def scan_lines(h, before, pitch, x, gates, begins, count, length, connection):
-    """Scan `count` lines into the rows of h behind that at `before`, which is the line visited before, if any."""
+    """Scan `count` lines into the rows of h after the one at `before`, which holds the line visited before them.
+
+    `begins` says that there is no such line: the first of these lines is the first of the scan.
+    """
     for line in range(count):
         to = before + pitch
-        own, gate = line_of(x, line), line_of(gates, line)
+        x_at, gates_at = line_of(x, line), line_of(gates, line)
         if begins and line == 0:
-            copy_line(h, to, x.array, own, length)
+            copy_line(h, to, x.array, x_at, length)
             h[to + length] = 0
         elif connection == 1:
-            one_way_line(h, to, before, x, own, gates, gate, length)
+            _one_way_line(h, to, before, x, x_at, gates, gates_at, length)
         else:
-            three_way_line(h, to, before, x, own, gates, gate, length)
+            _three_way_line(h, to, before, x, x_at, gates, gates_at, length)
         before = to
 
 
-class Gradients(NamedTuple):
-    """Lines that a reverse scan reads and writes."""
+class BackwardLines(NamedTuple):
+    """Lines that a backward scan reads and writes."""
 
-    arriving: Lines
+    upstream: Lines
     x: Lines
     gates: Lines
     grad_x: Lines
     grad_gates: Lines
 
 
-@njit(**INLINE)
-def add_product(sums, at, left, right, fresh, lanes):
-    """Begin a sum of products, or go on with it, in the first `lanes` of a vector."""
+@inlined
+def _add_product(sums, at, left, right, fresh, lanes):
+    """Add a product to the first `lanes` sums at `at`, or start the sums with it if `fresh`."""
     product = left * right if fresh else multiply_add(left, right, load_lanes(sums, at, lanes))
     store_lanes(sums, at, product, lanes)
 
 
-@njit(**JIT)
-def first_line_back(to, scale, m, pitch, length, connection, need_gates):
-    """The line visited first, which hears nobody: all of its gradient is its own."""
-    factor, es, gxs = splat(scale), to.arriving.array, to.grad_x.array
+@compiled
+def _first_line_back(to, scale, carried, pitch, length, connection, need_gates):
+    """The gradients of the first line of a scan, which has no neighbours: all of its gradient goes to its own x."""
+    factor, upstreams, grad_xs = splat(scale), to.upstream.array, to.grad_x.array
     for i in range(0, length, LANES):
-        sent = load(m, i)
+        received = load(carried, i)
         if connection == 3:
-            sent = load(m, i + 1) + load(m, i + pitch) + load(m, i + 2 * pitch - 1)
-        arriving = load_lanes(es, to.arriving.at + i, min(LANES, length - i))
-        store(gxs, to.grad_x.at + i, multiply_add(factor, arriving, sent))
+            received = load(carried, i + 1) + load(carried, i + pitch) + load(carried, i + 2 * pitch - 1)
+        upstream = load_lanes(upstreams, to.upstream.at + i, min(LANES, length - i))
+        store(grad_xs, to.grad_x.at + i, multiply_add(factor, upstream, received))
     if need_gates:
         for j in range(connection):
             zero_line(to.grad_gates.array, to.grad_gates.at + j * to.grad_gates.apart, length)
 
 
-@njit(**JIT)
-def one_way_back(to, line, scale, h, before, m, length, fresh, need_gates):
-    """One line of a reverse scan. `m` is what the line scanned after sends back: gate times gradient."""
-    one, factor = splat(h.dtype.type(1)), splat(scale)
-    arriving, own, gate = line_of(to.arriving, line), line_of(to.x, line), line_of(to.gates, line)
-    gx, gg = line_of(to.grad_x, line), line_of(to.grad_gates, line)
-    es, xs, gs, gxs, sums = to.arriving.array, to.x.array, to.gates.array, to.grad_x.array, to.grad_gates.array
-    for i in range(0, length, LANES):
-        lanes = min(LANES, length - i)
-        dh = multiply_add(factor, load_lanes(es, arriving + i, lanes), load(m, i))
-        g = load_lanes(gs, gate + i, lanes)
-        store(m, i, g * dh)
-        store(gxs, gx + i, (one - g) * dh)
-        if need_gates:
-            difference = load(h, before + i) - load_lanes(xs, own + i, lanes)
-            add_product(sums, gg + i, dh, difference, fresh, lanes)
+@compiled
+def _one_way_back(to, line, scale, h, before, carried, length, fresh, need_gates):
+    """One line of a backward scan.
 
-
-@njit(**JIT)
-def three_way_back(to, line, scale, h, before, m, this, following, pitch, length, fresh, need_gates):
-    """As above; `m` has two sets of three rows: one that is heard, and one that `following` lines will hear."""
-    one, factor = splat(h.dtype.type(1)), splat(scale)
-    arriving, own, gate = line_of(to.arriving, line), line_of(to.x, line), line_of(to.gates, line)
-    gx, gg, k = line_of(to.grad_x, line), line_of(to.grad_gates, line), to.grad_gates.apart
-    es, xs, gs, gxs, sums = to.arriving.array, to.x.array, to.gates.array, to.grad_x.array, to.grad_gates.array
-    for i in range(0, length, LANES):
-        lanes = min(LANES, length - i)
-        back, send, above = this + i, following + i, before + i
-        sent = load(m, back + 1) + load(m, back + pitch) + load(m, back + 2 * pitch - 1)
-        dh = multiply_add(factor, load_lanes(es, arriving + i, lanes), sent)
-        a, b, c = three_gates(gs, to.gates.apart, gate, i, length)
-        store(m, send, a * dh)
-        store(m, send + pitch, b * dh)
-        store(m, send + 2 * pitch, c * dh)
-        store(gxs, gx + i, (one - (a + b + c)) * dh)
-        if need_gates:
-            mine = load_lanes(xs, own + i, lanes)
-            add_product(sums, gg + i, dh, load(h, above - 1) - mine, fresh, lanes)
-            add_product(sums, gg + i + k, dh, load(h, above) - mine, fresh, lanes)
-            add_product(sums, gg + i + 2 * k, dh, load(h, above + 1) - mine, fresh, lanes)
-    m[following + length] = 0
-    if need_gates:
-        sums[gg] = 0
-        sums[gg + 2 * k + length - 1] = 0
-
-
-@njit(**JIT)
-def scan_lines_back(to, scale, h, before, pitch, m, begins, count, length, connection, fresh, need_gates):
-    """`count` lines of a reverse scan, the last one first; the line of h before them, if any, lies at `before`.
-
-    `fresh` says whether the gradients of gates begin here or go on with the sums of other channels.
+    `carried` is a line of gate * dh: what the line visited after this one passes back, and then what this one does.
     """
-    this, following = ZERO, 3 * pitch
+    one, factor = splat(h.dtype.type(1)), splat(scale)
+    upstream_at, x_at, gates_at = line_of(to.upstream, line), line_of(to.x, line), line_of(to.gates, line)
+    grad_x_at, grad_gates_at = line_of(to.grad_x, line), line_of(to.grad_gates, line)
+    upstreams, xs, gs = to.upstream.array, to.x.array, to.gates.array
+    grad_xs, grad_gs = to.grad_x.array, to.grad_gates.array
+    for i in range(0, length, LANES):
+        lanes = min(LANES, length - i)
+        dh = multiply_add(factor, load_lanes(upstreams, upstream_at + i, lanes), load(carried, i))
+        g = load_lanes(gs, gates_at + i, lanes)
+        store(carried, i, g * dh)
+        store(grad_xs, grad_x_at + i, (one - g) * dh)
+        if need_gates:
+            difference = load(h, before + i) - load_lanes(xs, x_at + i, lanes)
+            _add_product(grad_gs, grad_gates_at + i, dh, difference, fresh, lanes)
+
+
+@compiled
+def _three_way_back(to, line, scale, h, before, carried, source, target, pitch, length, fresh, need_gates):
+    """As `_one_way_back`, with three lines of gate * dh: read at `source`, written at `target`."""
+    one, factor = splat(h.dtype.type(1)), splat(scale)
+    upstream_at, x_at, gates_at = line_of(to.upstream, line), line_of(to.x, line), line_of(to.gates, line)
+    grad_x_at, grad_gates_at, k = line_of(to.grad_x, line), line_of(to.grad_gates, line), to.grad_gates.apart
+    upstreams, xs, gs = to.upstream.array, to.x.array, to.gates.array
+    grad_xs, grad_gs = to.grad_x.array, to.grad_gates.array
+    for i in range(0, length, LANES):
+        lanes = min(LANES, length - i)
+        back, send, above = source + i, target + i, before + i
+        received = load(carried, back + 1) + load(carried, back + pitch) + load(carried, back + 2 * pitch - 1)
+        dh = multiply_add(factor, load_lanes(upstreams, upstream_at + i, lanes), received)
+        a, b, c = _three_gates(gs, to.gates.apart, gates_at, i, length)
+        store(carried, send, a * dh)
+        store(carried, send + pitch, b * dh)
+        store(carried, send + 2 * pitch, c * dh)
+        store(grad_xs, grad_x_at + i, (one - (a + b + c)) * dh)
+        if need_gates:
+            own = load_lanes(xs, x_at + i, lanes)
+            _add_product(grad_gs, grad_gates_at + i, dh, load(h, above - 1) - own, fresh, lanes)
+            _add_product(grad_gs, grad_gates_at + i + k, dh, load(h, above) - own, fresh, lanes)
+            _add_product(grad_gs, grad_gates_at + i + 2 * k, dh, load(h, above + 1) - own, fresh, lanes)
+    carried[target + length] = 0
+    if need_gates:
+        grad_gs[grad_gates_at] = 0
+        grad_gs[grad_gates_at + 2 * k + length - 1] = 0
+
+
+@compiled
+def scan_lines_back(to, scale, h, before, pitch, carried, begins, count, length, connection, fresh, need_gates):
+    """Scan `count` lines backward, the last one first; the line of h before them, if any, is at `before`.
+
+    `fresh` says whether the sums of gate gradients start here; else they go on with those of other channels.
+    """
+    source, target = ZERO, 3 * pitch
     for line in range(count - 1, -1 if not begins else 0, -1):
         above = before + line * pitch
         if connection == 1:
-            one_way_back(to, line, scale, h, above, m, length, fresh, need_gates)
+            _one_way_back(to, line, scale, h, above, carried, length, fresh, need_gates)
         else:
-            three_way_back(to, line, scale, h, above, m, this, following, pitch, length, fresh, need_gates)
-            this, following = following, this
-    if this:  # leave what is heard next in the first set
+            _three_way_back(to, line, scale, h, above, carried, source, target, pitch, length, fresh, need_gates)
+            source, target = target, source
+    if source:  # the next call reads the first three lines
         for row in range(0, 3 * pitch, pitch):
-            copy_line(m, row, m, this + row, length)
+            copy_line(carried, row, carried, source + row, length)
     if begins:
-        first_line_back(to, scale, m, pitch, length, connection, need_gates)
+        _first_line_back(to, scale, carried, pitch, length, connection, need_gates)

@@ -1,27 +1,26 @@
-"""The CPU kernels: cpu_equations.py over a range of work items.
+"""The CPU kernels: both passes over a range of work items (see scans.py).
 
-A work item is a run of channels that share their gates. It takes the directions one after the other and joins each
-scan with the result while the planes are in cache, so that gates are read from memory once. Items touch disjoint
-memory, and what is added up, and in which order, does not depend on threads: the same input gives the same bits.
+An item takes the directions one after the other and merges each with the result while its planes are in cache, so that
+gates are read from memory once. Items write to disjoint memory, and the order of every sum is fixed, so the result does
+not depend on the number of threads, to the last bit.
 
-A scan takes as many lines at a time as stay in cache together with their gates: a strip. The backward pass takes blocks
-of strips, the last one first: it makes a block's scan again, from the line before it that the forward pass kept, and
-walks back over it, so that the second time gates come from the cache.
+The backward pass takes the last block first. It makes the scan of the block again, from the line that the forward pass
+kept of the block before, and then goes back over it while its gates are in cache.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from spatialprop.ops.contract import MERGES
 from spatialprop.ops.machine.halves import narrow
-from spatialprop.ops.machine.vectors import JIT, LANES, PART, row_at
-from spatialprop.ops.propagation.cpu.equations import Gradients, copy_line, scan_lines, scan_lines_back, zero_line
+from spatialprop.ops.machine.jit import compiled, kernel_part
+from spatialprop.ops.machine.vectors import LANES, row_at
+from spatialprop.ops.propagation.cpu.equations import BackwardLines, copy_line, scan_lines, scan_lines_back, zero_line
 from spatialprop.ops.propagation.cpu.lines import (
     ADD,
     MAX,
-    PUT,
+    WRITE,
     ZERO,
     Lines,
     Strip,
@@ -30,186 +29,190 @@ from spatialprop.ops.propagation.cpu.lines import (
     find_lines,
     finish_plane,
     pitch_of,
-    room_for_rows,
+    rows_to_write,
     store_lines,
 )
 from spatialprop.ops.propagation.cpu.scans import (
     buffered,
     find_gates,
-    find_own,
-    folded_plane,
+    find_x,
     item_of,
     kept_line,
+    make_buffers,
+    merged_plane,
     next_scan,
     plane_of,
-    room_for,
-    scan_size,
-    sent_size,
-    strip_size,
+    size_of_carried,
+    size_of_scan,
+    size_of_strip,
 )
 
-MERGE_MAX, MERGE_MEAN, MERGE_NONE = (MERGES.index(merge) for merge in ("max", "mean", "none"))
+_MERGE_MAX, _MERGE_MEAN, _MERGE_NONE = (MERGES.index(merge) for merge in ("max", "mean", "none"))
 
 
-@njit(**PART)
-def weight_of_direction(call, state):
-    """What one direction counts for in the merged map."""
-    return state.type(1) / state.type(call.directions.size if call.merge == MERGE_MEAN else 1)
+@kernel_part
+def _weight_of_direction(call, state):
+    """The weight of one direction in the merged map."""
+    return state.type(1) / state.type(call.directions.size if call.merge == _MERGE_MEAN else 1)
 
 
-@njit(**PART)
-def forward_scan(call, scan, room, fold, out, winner, kept):
-    item, length, pitch, h = scan.item, scan.length, scan.pitch, room.scans
+@kernel_part
+def _forward_scan(call, scan, buffers, merged, out, winner, kept):
+    item, length, pitch, h = scan.item, scan.length, scan.pitch, buffers.scans
     for t0 in range(0, scan.lines, scan.strip):
         count = min(scan.strip, scan.lines - t0)
         strip = Strip(scan.over_result, t0, count, length)
-        gates = find_gates(call, scan, t0, count, room)
+        gates = find_gates(call, scan, t0, count, buffers)
         for c in range(item.begin, item.end):
-            own = find_own(call, scan, c, t0, count, room)
-            mine = (c - item.begin) * pitch
+            x_lines = find_x(call, scan, c, t0, count, buffers)
+            carried_at = (c - item.begin) * pitch
             if t0 > 0:
-                copy_line(h, ZERO, room.handed_on, mine, length)
+                copy_line(h, ZERO, buffers.carried, carried_at, length)
                 h[length] = 0
-            scan_lines(h, ZERO, pitch, own, gates, t0 == 0, count, length, call.shape.connection)
-            copy_line(room.handed_on, mine, h, count * pitch, length)
+            scan_lines(h, ZERO, pitch, x_lines, gates, t0 == 0, count, length, call.shape.connection)
+            copy_line(buffers.carried, carried_at, h, count * pitch, length)
             if kept.size and ((t0 + count) % call.block == 0 or t0 + count == scan.lines):
                 copy_line(kept, kept_line(call, scan, c, t0 // call.block, kept), h, count * pitch, length)
             scanned = Lines(h, pitch, pitch, 0)
-            if call.merge == MERGE_NONE:
+            if call.merge == _MERGE_NONE:
                 plane = plane_of(call, item.n * call.directions.size + scan.d, c)
-                store_lines(scanned, PUT, out, plane, strip, room.nobody, room.tile)
+                store_lines(scanned, WRITE, out, plane, strip, buffers.no_winners, buffers.tile)
             else:
-                how = PUT if scan.d == 0 else (MAX if call.merge == MERGE_MAX else ADD)
-                plane = folded_plane(call, item, c, fold, out)
+                rule = WRITE if scan.d == 0 else (MAX if call.merge == _MERGE_MAX else ADD)
+                plane = merged_plane(call, item, c, merged, out)
                 winners = Winners(winner, plane_of(call, item.n, c), scan.d)
-                store_lines(scanned, how, fold, plane, strip, winners, room.tile)
+                store_lines(scanned, rule, merged, plane, strip, winners, buffers.tile)
 
 
-@njit(**PART)
-def finish(call, item, fold, result, scale):
+@kernel_part
+def _finish(call, item, merged, result, scale):
     size = call.shape.height * call.shape.width
     for c in range(item.begin, item.end):
-        finish_plane(result, plane_of(call, item.n, c), fold, folded_plane(call, item, c, fold, result), size, scale)
+        finish_plane(
+            result, plane_of(call, item.n, c), merged, merged_plane(call, item, c, merged, result), size, scale
+        )
 
 
-@njit(**JIT)
-def forward_items(call, fold, out, winner, kept, first, last):
-    """Items `first` to `last`.
+@compiled
+def forward_items(call, merged, out, winner, kept, first, last):
+    """Compute items `first` to `last`.
 
-    `fold` holds the planes merged so far: `out` itself, or scratch of the state's type. `winner` and `kept`, unless
-    empty, get what the backward pass wants: the direction that won, and of every scan the last line of each block.
+    `merged` holds the planes merged so far: `out` itself, or scratch of the state's type. Unless they are empty,
+    `winner` and `kept` get what the backward pass needs: which direction won, and the last line of each block.
     """
     line = pitch_of(max(call.shape.height, call.shape.width))
-    room = room_for(call, fold.dtype, line + strip_size(call), call.run * line)
+    buffers = make_buffers(call, merged.dtype, line + size_of_strip(call), call.run * line)
     pitch = 0
     for i in range(first, last):
         item = item_of(call, i)
         for d in range(call.directions.size):
-            scan = next_scan(call, item, d, room, pitch)
+            scan = next_scan(call, item, d, buffers, pitch)
             pitch = scan.pitch
-            forward_scan(call, scan, room, fold, out, winner, kept)
-        if call.merge != MERGE_NONE:
-            finish(call, item, fold, out, weight_of_direction(call, fold.dtype))
+            _forward_scan(call, scan, buffers, merged, out, winner, kept)
+        if call.merge != _MERGE_NONE:
+            _finish(call, item, merged, out, _weight_of_direction(call, merged.dtype))
 
 
-class RoomBack(NamedTuple):
-    """What the backward pass needs besides `Room`: buffers for a strip."""
+class _BackwardBuffers(NamedTuple):
+    """Buffers that only the backward pass needs, each for one strip."""
 
-    arriving: Any
+    upstream: Any
     grad_x: Any
     grad_gates: Any
 
 
-@njit(**PART)
-def arriving_planes(call, scan, arriving, copied):
-    """Where the planes lie that arrive at an item's scan: the array, the first plane, the step from one to the next.
+@kernel_part
+def _upstream_planes(call, scan, upstream, copied):
+    """Find the upstream gradient of a scan: its array, its first plane, and the step to the next plane.
 
-    `copied` is empty if their pixels lie as those of `winner` do, which masks them. Else it is filled, but once only
-    if all directions receive the same.
+    `copied` is empty if pixels are where those of the contiguous `winner` are. If not, the planes are copied there: for
+    the first direction only if all directions get the same gradient.
     """
-    to_n, to_d, to_c, row, column = arriving.strides
+    to_n, to_d, to_c, row, column = upstream.strides
     begin, end = scan.item.begin, scan.item.end
     start = scan.item.n * to_n + scan.d * to_d + begin * to_c
     if copied.size == 0:
-        return arriving.grad, start, to_c
+        return upstream.grad, start, to_c
     height, width = call.shape.height, call.shape.width
     if scan.d == 0 or to_d != 0:
         for i in range(end - begin):
-            copy_plane(copied, i * height * width, arriving.grad, start + i * to_c, row, column, height, width)
+            copy_plane(copied, i * height * width, upstream.grad, start + i * to_c, row, column, height, width)
     return copied, 0, height * width
 
 
-@njit(**PART)
-def scan_again(call, scan, room, kept, b0, b1):
-    """The scan of lines b0 to b1, of all channels. Returns the gates of its last strip, and the last channel's own."""
-    pitch, length, h = scan.pitch, scan.length, room.scans
-    gates, own = buffered(room.gates, scan), buffered(room.own, scan)
+@kernel_part
+def _scan_again(call, scan, buffers, kept, b0, b1):
+    """Scan lines b0 to b1 of all channels; return the gates of the last strip, and x of its last channel."""
+    pitch, length, h = scan.pitch, scan.length, buffers.scans
+    gates, x_lines = buffered(buffers.gates, scan), buffered(buffers.x_lines, scan)
     for t0 in range(b0, b1, scan.strip):
         count = min(scan.strip, b1 - t0)
-        gates = find_gates(call, scan, t0, count, room)
+        gates = find_gates(call, scan, t0, count, buffers)
         for c in range(scan.item.begin, scan.item.end):
-            own = find_own(call, scan, c, t0, count, room)
-            before = (c - scan.item.begin) * scan_size(call) + (t0 - b0) * pitch
+            x_lines = find_x(call, scan, c, t0, count, buffers)
+            before = (c - scan.item.begin) * size_of_scan(call) + (t0 - b0) * pitch
             if t0 == b0 > 0:
                 copy_line(h, before, kept, kept_line(call, scan, c, b0 // call.block - 1, kept), length)
                 h[before + length] = 0
-            scan_lines(h, before, pitch, own, gates, t0 == 0, count, length, call.shape.connection)
-    return gates, own
+            scan_lines(h, before, pitch, x_lines, gates, t0 == 0, count, length, call.shape.connection)
+    return gates, x_lines
 
 
-@njit(**PART)
-def gate_planes(call, scan):
-    """Where the first of a scan's gradients of gates begins: each run of a group's channels has a slice of its own."""
+@kernel_part
+def _gate_planes(call, scan):
+    """Return where the gate gradients of a scan start: every run of channels in a group has a slice of its own."""
     shape, item = call.shape, scan.item
     part = (item.begin - item.g * (shape.channels // shape.groups)) // call.run
     n_and_d = (part * shape.batch + item.n) * call.directions.size + scan.d
     return (n_and_d * shape.connection * shape.groups + item.g) * shape.height * shape.width
 
 
-@njit(**PART)
-def room_for_gates(call, scan, buffer, grad_gates, t0):
-    """Where gradients of gates are summed: in the result where lines lie ready there, else in the buffer."""
+@kernel_part
+def _gate_gradient_lines(call, scan, buffer, grad_gates, t0):
+    """Return where gate gradients are summed, and whether that is in the result, where lines are rows of its type."""
     first, step, pixel = scan.over_result
     if pixel == 1:
-        found, in_result = room_for_rows(buffer, grad_gates, gate_planes(call, scan) + first + t0 * step, step)
+        found, in_result = rows_to_write(buffer, grad_gates, _gate_planes(call, scan) + first + t0 * step, step)
         if in_result:
             apart = call.shape.groups * call.shape.height * call.shape.width
             return Lines(found.array, found.at, found.step, apart), True
     return buffer, False
 
 
-@njit(**PART)
-def block_back(call, scan, room, back, arriving, planes, fold, grad_x, grad_gates, b0, b1):
-    """Walk back over lines b0 to b1, the last one first."""
+@kernel_part
+def _block_back(call, scan, buffers, own_buffers, upstream, planes, merged, grad_x, grad_gates, b0, b1):
+    """Go back over lines b0 to b1, the last one first."""
     source, first_plane, next_plane = planes
     item, length, pitch, connection = scan.item, scan.length, scan.pitch, call.shape.connection
     need_gates = grad_gates.size > 0
-    gates, own = buffered(room.gates, scan), buffered(room.own, scan)
+    gates, x_lines = buffered(buffers.gates, scan), buffered(buffers.x_lines, scan)
     if need_gates:
-        gates, own = scan_again(call, scan, room, arriving.kept, b0, b1)
+        gates, x_lines = _scan_again(call, scan, buffers, upstream.kept, b0, b1)
     for t0 in range(b0 + (b1 - b0 - 1) // scan.strip * scan.strip, b0 - 1, -scan.strip):
         count = min(scan.strip, b1 - t0)
         strip = Strip(scan.over_result, t0, count, length)
-        still_there = need_gates and t0 + count == b1  # what was found for the scan just made
+        still_there = need_gates and t0 + count == b1  # what `_scan_again` found last
         if not still_there:
-            gates = find_gates(call, scan, t0, count, room)
-        sums, in_result = room_for_gates(call, scan, buffered(back.grad_gates, scan), grad_gates, t0)
+            gates = find_gates(call, scan, t0, count, buffers)
+        sums, in_result = _gate_gradient_lines(call, scan, buffered(own_buffers.grad_gates, scan), grad_gates, t0)
         for c in range(item.begin, item.end):
             i = c - item.begin
             if need_gates and not (still_there and item.end - item.begin == 1):
-                own = find_own(call, scan, c, t0, count, room)
-            plane, winners = first_plane + i * next_plane, Winners(arriving.winner, plane_of(call, item.n, c), scan.d)
-            incoming = find_lines(buffered(back.arriving, scan), source, plane, strip, winners, room.tile)
-            sent = row_at(room.handed_on, i * sent_size(call) + LANES, 6 * pitch)
+                x_lines = find_x(call, scan, c, t0, count, buffers)
+            plane, winners = first_plane + i * next_plane, Winners(upstream.winner, plane_of(call, item.n, c), scan.d)
+            upstream_lines = find_lines(
+                buffered(own_buffers.upstream, scan), source, plane, strip, winners, buffers.tile
+            )
+            carried = row_at(buffers.carried, i * size_of_carried(call) + LANES, 6 * pitch)
             if t0 + count == scan.lines:
-                zero_line(sent, ZERO, 3 * pitch)
+                zero_line(carried, ZERO, 3 * pitch)
             scan_lines_back(
-                Gradients(incoming, own, gates, buffered(back.grad_x, scan), sums),
-                weight_of_direction(call, fold.dtype),
-                room.scans,
-                i * scan_size(call) + (t0 - b0) * pitch,
+                BackwardLines(upstream_lines, x_lines, gates, buffered(own_buffers.grad_x, scan), sums),
+                _weight_of_direction(call, merged.dtype),
+                buffers.scans,
+                i * size_of_scan(call) + (t0 - b0) * pitch,
                 pitch,
-                sent,
+                carried,
                 t0 == 0,
                 count,
                 length,
@@ -218,46 +221,50 @@ def block_back(call, scan, room, back, arriving, planes, fold, grad_x, grad_gate
                 need_gates,
             )
             if grad_x.size:
-                how, plane = PUT if scan.d == 0 else ADD, folded_plane(call, item, c, fold, grad_x)
-                store_lines(buffered(back.grad_x, scan), how, fold, plane, strip, room.nobody, room.tile)
+                rule, plane = WRITE if scan.d == 0 else ADD, merged_plane(call, item, c, merged, grad_x)
+                store_lines(
+                    buffered(own_buffers.grad_x, scan), rule, merged, plane, strip, buffers.no_winners, buffers.tile
+                )
         if need_gates and not in_result:
             for j in range(connection):
                 lines = Lines(sums.array, j * sums.apart, sums.step, 0)
-                plane = gate_planes(call, scan) + j * call.shape.groups * call.shape.height * call.shape.width
-                store_lines(lines, PUT, grad_gates, plane, strip, room.nobody, room.tile)
+                plane = _gate_planes(call, scan) + j * call.shape.groups * call.shape.height * call.shape.width
+                store_lines(lines, WRITE, grad_gates, plane, strip, buffers.no_winners, buffers.tile)
 
 
-@njit(**JIT)
-def backward_items(call, arriving, fold, grad_x, grad_gates, first, last):
-    """Items `first` to `last` of the gradients; one that is empty is not wanted.
+@compiled
+def backward_items(call, upstream, merged, grad_x, grad_gates, first, last):
+    """Compute items `first` to `last` of the gradients; a gradient that is empty is not needed.
 
-    `fold` gathers `grad_x` as in `forward_items`. `grad_gates` has one slice for each run of channels in a group.
+    `merged` holds `grad_x` so far, as in `forward_items`. `grad_gates` has one slice for each run of channels.
     """
     height, width = call.shape.height, call.shape.width
-    state, size = fold.dtype, strip_size(call)
-    scans = call.run * scan_size(call) if grad_gates.size else 0
-    room = room_for(call, state, scans, call.run * sent_size(call))
-    back = RoomBack(np.zeros(size, state), np.zeros(size, state), np.zeros(call.shape.connection * size, state))
-    row, column = arriving.strides[3:]
+    state, size = merged.dtype, size_of_strip(call)
+    scans = call.run * size_of_scan(call) if grad_gates.size else 0
+    buffers = make_buffers(call, state, scans, call.run * size_of_carried(call))
+    own_buffers = _BackwardBuffers(
+        np.zeros(size, state), np.zeros(size, state), np.zeros(call.shape.connection * size, state)
+    )
+    row, column = upstream.strides[3:]
     ready = (row == width or height == 1) and (column == 1 or width == 1)
-    copied = np.empty(0 if ready else call.run * height * width, arriving.grad.dtype)
+    copied = np.empty(0 if ready else call.run * height * width, upstream.grad.dtype)
     pitch = 0
     for i in range(first, last):
         item = item_of(call, i)
         for d in range(call.directions.size):
-            scan = next_scan(call, item, d, room, pitch)
+            scan = next_scan(call, item, d, buffers, pitch)
             pitch = scan.pitch
-            planes = arriving_planes(call, scan, arriving, copied)
+            planes = _upstream_planes(call, scan, upstream, copied)
             for b0 in range((scan.lines - 1) // call.block * call.block, -1, -call.block):
                 b1 = min(b0 + call.block, scan.lines)
-                block_back(call, scan, room, back, arriving, planes, fold, grad_x, grad_gates, b0, b1)
+                _block_back(call, scan, buffers, own_buffers, upstream, planes, merged, grad_x, grad_gates, b0, b1)
         if grad_x.size:
-            finish(call, item, fold, grad_x, state.type(1))
+            _finish(call, item, merged, grad_x, state.type(1))
 
 
-@njit(**JIT)
+@compiled
 def add_parts(parts, total, first, last):
-    """Elements `first` to `last` of the sum of equally large parts, added up in their order."""
+    """Compute elements `first` to `last` of the sum of equally large parts, added in their order."""
     for i in range(first, last):
         element = parts[i]
         for part in range(1, parts.size // total.size):

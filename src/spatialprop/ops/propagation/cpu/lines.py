@@ -1,26 +1,26 @@
-"""How the CPU kernels move lines between memory and cache: where they lie, transposition, merging.
+"""Lines of the CPU kernels: where they are, how they get into the cache, how results are merged.
 
-A scan works on lines: rows for "down" and "up", columns for "right" and "left". Rows of the state's type are used where
-they lie. Columns are brought into cache as rows by transposing 8 x 8 tiles in registers, halves by widening them.
+A line is a row for "down" and "up", and a column for "right" and "left". Rows of the state's type are used where they
+are. Columns become rows of a buffer, by transposing tiles of 8 x 8 in registers. Half-precision rows are widened into a
+buffer.
 
-Buffered lines are padded to whole vectors, so that whole vectors can be written. What lies in the padding does not
-matter, but in lines of the scan for the elements right before and right behind, which its ends hear: those are zero.
+Lines in a buffer are padded so that whole vectors can be written. The padding may hold anything, except in lines of a
+scan: there the elements right before and right after a line are zero, since the pixels at its ends read them.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numba.extending import overload
 
 from spatialprop.ops.machine.halves import narrow, widen, widen_row
+from spatialprop.ops.machine.jit import compiled, inlined
 from spatialprop.ops.machine.vectors import (
-    INLINE,
-    JIT,
     LANES,
     TILE,
     load,
     load_lanes,
+    padded,
     prefetch,
     row_at,
     splat,
@@ -31,129 +31,124 @@ from spatialprop.ops.machine.vectors import (
     where_equal,
 )
 
-# These are of NumPy's types: a function that is given a literal of Python's is compiled for it once more.
-ZERO, ONE = np.int64(0), np.int64(1)
-# Whether rows lie so far away that they must be asked for ahead.
-NEAR, FAR = np.False_, np.True_
-# How a scan joins what earlier directions left.
-PUT, ADD, MAX = np.int64(0), np.int64(1), np.int64(2)
-# Rows between asking for a piece of a column and using it: the processor's own prefetching does not follow columns.
-AHEAD = 3 * TILE
+# NumPy's types: a literal of Python's would make Numba compile the function once more for it.
+ZERO, _ONE = np.int64(0), np.int64(1)
+# Whether rows are in memory, so that it pays to prefetch them, or in cache.
+_NEAR, _FAR = np.False_, np.True_
+# How a direction is merged with those before it.
+WRITE, ADD, MAX = np.int64(0), np.int64(1), np.int64(2)
+# How many rows ahead columns are prefetched: the processor's own prefetching does not follow columns.
+_AHEAD = 3 * TILE
 
 
 class Lines(NamedTuple):
-    """Where lines of a map lie, or those of all gates of a direction: line n starts at element at + n * step.
+    """Lines in a flat array: line n starts at element at + n * step.
 
-    Kernels take the array out before they loop: every time counts a reference.
+    Kernels take the array out of the tuple before they loop, since each access counts a reference.
     """
 
     array: Any
     at: int
     step: int
-    apart: int  # how far further on the gates of the next connection lie
+    apart: int  # for lines of gates: elements to the same line of the next gate
 
 
 class Strip(NamedTuple):
     """Lines t0 to t0 + count of a plane, as a scan visits them."""
 
-    walk: tuple[int, int, int]  # what `plane_walk` says of the plane
+    walk: tuple[int, int, int]  # of the plane, from `plane_walk`
     t0: int
     count: int
     length: int
 
 
 class Winners(NamedTuple):
-    """Which direction won in a contiguous plane; the array is empty where that does not matter."""
+    """Which direction has the maximum at each pixel of a contiguous plane; an empty array where nobody asks."""
 
     array: Any
-    plane: int  # where it begins
-    mark: Any  # the direction at hand
+    plane: int  # the element where it starts
+    mark: Any  # the present direction
 
 
-@njit(**INLINE)
+@inlined
 def line_of(lines, n):
     return lines.at + n * lines.step
 
 
-@njit(**INLINE)
-def padded(length):
-    return (length + LANES - 1) // LANES * LANES
-
-
-@njit(**JIT)
+@compiled
 def pitch_of(length):
-    """Distance between buffered lines.
+    """Elements from one line of a buffer to the next.
 
-    At least one vector lies between them that stays zero, and the count of vectors is odd: at a power of two all lines
-    of a tile would share a few sets of the cache.
+    At least one vector of zeros is between them. The number of vectors is odd, since at a power of two all lines of a
+    tile would share a few sets of the cache.
     """
     return (length // LANES // 2 * 2 + 3) * LANES
 
 
-@njit(**JIT)
-def keep_won(buffer, winner, won_start, step, count, length, mark):
-    """Zero the buffered rows wherever another direction than `mark` won."""
+@compiled
+def _mask_rows(buffer, winner, won_at, step, count, length, mark):
+    """Zero the rows of a buffer wherever another direction than `mark` won."""
     rows = buffer.array
     for s in range(count):
-        at, place = line_of(buffer, s), won_start + s * step
+        at, place = line_of(buffer, s), won_at + s * step
         for i in range(0, length, LANES):
             marks = load_lanes(winner, place + i, min(LANES, length - i))
             store(rows, at + i, where_equal(marks, mark, load(rows, at + i)))
 
 
-def bring_rows(buffer, source, start, step, count, length, winner, won_start, mark):
-    """Fill a buffer with rows in the state's type.
+def _fetch_rows(buffer, source, start, step, count, length, winner, won_at, mark):
+    """Copy rows into a buffer, in the state's type.
 
-    Where `winner` is not empty, its rows lie as those of the source do, from `won_start` on, and only what direction
-    `mark` won is brought. Rows that have that type already, and are not masked so, need not be brought.
+    If `winner` is not empty, its rows start at `won_at`, as far apart as those of the source, and pixels that another
+    direction than `mark` won become zero.
     """
 
 
-@overload(bring_rows)
-def _(buffer, source, start, step, count, length, winner, won_start, mark):
+@overload(_fetch_rows)
+def _(buffer, source, start, step, count, length, winner, won_at, mark):
     if source.dtype == buffer.types[0].dtype:
 
-        def won_rows(buffer, source, start, step, count, length, winner, won_start, mark):
+        def masked_rows(buffer, source, start, step, count, length, winner, won_at, mark):
             rows = buffer.array
             for s in range(count):
-                at, place, won_place = line_of(buffer, s), start + s * step, won_start + s * step
+                at, place, won_place = line_of(buffer, s), start + s * step, won_at + s * step
                 for i in range(0, length, LANES):
                     lanes = min(LANES, length - i)
                     marks, row = load_lanes(winner, won_place + i, lanes), load_lanes(source, place + i, lanes)
                     store(rows, at + i, where_equal(marks, mark, row))
 
-        return won_rows
+        return masked_rows
 
-    def widen_rows(buffer, source, start, step, count, length, winner, won_start, mark):
+    def widen_rows(buffer, source, start, step, count, length, winner, won_at, mark):
         rows = buffer.array
         for s in range(count):
             widen_row(rows, line_of(buffer, s), source, start + s * step, length)
         if winner.size:
-            keep_won(buffer, winner, won_start, step, count, length, mark)
+            _mask_rows(buffer, winner, won_at, step, count, length, mark)
 
     return widen_rows
 
 
-def find_rows(buffer, source, start, step, count, length, winner, won_start, mark):
-    """Where rows lie in the state's type: in the source if that is theirs, else in the buffer, which is filled."""
+def _find_rows(buffer, source, start, step, count, length, winner, won_at, mark):
+    """Find rows of the state's type: those of the source if they have it and are not masked, else in the buffer."""
 
 
-@overload(find_rows)
-def _(buffer, source, start, step, count, length, winner, won_start, mark):
-    def in_place_or_brought(buffer, source, start, step, count, length, winner, won_start, mark):
+@overload(_find_rows)
+def _(buffer, source, start, step, count, length, winner, won_at, mark):
+    def in_place_or_brought(buffer, source, start, step, count, length, winner, won_at, mark):
         if winner.size == 0:
             return Lines(source, start, step, 0)
-        bring_rows(buffer, source, start, step, count, length, winner, won_start, mark)
+        _fetch_rows(buffer, source, start, step, count, length, winner, won_at, mark)
         return buffer
 
-    def brought(buffer, source, start, step, count, length, winner, won_start, mark):
-        bring_rows(buffer, source, start, step, count, length, winner, won_start, mark)
+    def fetched(buffer, source, start, step, count, length, winner, won_at, mark):
+        _fetch_rows(buffer, source, start, step, count, length, winner, won_at, mark)
         return buffer
 
-    return in_place_or_brought if source.dtype == buffer.types[0].dtype else brought
+    return in_place_or_brought if source.dtype == buffer.types[0].dtype else fetched
 
 
-@njit(**JIT)
+@compiled
 def transpose_lines(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, far):
     """target[j, i] = source[i, j] for i < rows, j < columns; with step -1 columns run to the left from `offset`."""
     whole_rows, whole_columns = rows - rows % TILE, columns - columns % TILE
@@ -161,7 +156,7 @@ def transpose_lines(source, offset, pitch, step, target, target_offset, target_p
     for i in range(0, whole_rows, TILE):
         for j in range(0, whole_columns, TILE):
             if far and j % LANES == 0:
-                for ahead in range(i + AHEAD, i + AHEAD + TILE):
+                for ahead in range(i + _AHEAD, i + _AHEAD + TILE):
                     prefetch(source, offset + ahead * pitch + step * j)
             transpose_tile(
                 source,
@@ -179,11 +174,11 @@ def transpose_lines(source, offset, pitch, step, target, target_offset, target_p
             target[target_offset + j * target_pitch + ii] = source[offset + ii * pitch + step * j]
 
 
-def turn_rows(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, far):
-    """`transpose_lines` if both arrays are of one type, else False."""
+def _turn_lines(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, far):
+    """Call `transpose_lines` if both arrays have one type, and return whether they do."""
 
 
-@overload(turn_rows)
+@overload(_turn_lines)
 def _(source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, far):
     if source.dtype != target.dtype:
         return lambda source, offset, pitch, step, target, target_offset, target_pitch, rows, columns, far: False
@@ -195,9 +190,9 @@ def _(source, offset, pitch, step, target, target_offset, target_pitch, rows, co
     return turn
 
 
-@njit(**JIT)
+@compiled
 def plane_walk(direction, row, column, height, width):
-    """How a scan walks a plane: offset of the first line, step from line to line, step from pixel to pixel."""
+    """Return how a scan walks a plane: offset of its first line, step to the next line, step to the next pixel."""
     if direction == 0:
         return 0, column, row
     if direction == 1:
@@ -207,33 +202,33 @@ def plane_walk(direction, row, column, height, width):
     return (height - 1) * row, -row, column
 
 
-@njit(**JIT)
-def ask_ahead(array, start, step, rows, count):
-    for i in range(AHEAD, AHEAD + rows):
+@compiled
+def _prefetch_rows(array, start, step, rows, count):
+    for i in range(_AHEAD, _AHEAD + rows):
         for j in range(0, count, LANES):
             prefetch(array, start + i * step + j)
 
 
-@njit(**JIT)
+@compiled
 def find_lines(buffer, source, plane, strip, winners, tile):
-    """A strip of the plane at offset `plane`, as `find_rows` has it; winners, if any, lie as the plane does."""
+    """Find a strip of the plane at offset `plane`, as `_find_rows` does; the plane of winners has the same strides."""
     (first, step, pixel), t0, count, length = strip
-    winner, won_plane, mark = winners
-    offset, won_offset = plane + first + t0 * step, won_plane + first + t0 * step
+    winner, winner_plane, mark = winners
+    offset, won = plane + first + t0 * step, winner_plane + first + t0 * step
     if pixel == 1:
-        return find_rows(buffer, source, offset, step, count, length, winner, won_offset, mark)
+        return _find_rows(buffer, source, offset, step, count, length, winner, won, mark)
     target, at, pitch = buffer.array, buffer.at, buffer.step
     if step == 1 or step == -1:  # columns side by side
-        if winner.size == 0 and turn_rows(source, offset, pixel, step, target, at, pitch, length, count, FAR):
+        if winner.size == 0 and _turn_lines(source, offset, pixel, step, target, at, pitch, length, count, _FAR):
             return buffer
         left = 0 if step == 1 else count - 1
-        brought = Lines(tile, 0, padded(count), 0)
+        fetched = Lines(tile, 0, padded(count), 0)
         for i in range(0, length, TILE):
             rows = min(TILE, length - i)
-            start, won_start = offset + i * pixel - left, won_offset + i * pixel - left
-            ask_ahead(source, start, pixel, rows, count)
-            bring_rows(brought, source, start, pixel, rows, count, winner, won_start, mark)
-            transpose_lines(tile, left, brought.step, step, target, at + i, pitch, rows, count, NEAR)
+            start, won_at = offset + i * pixel - left, won + i * pixel - left
+            _prefetch_rows(source, start, pixel, rows, count)
+            _fetch_rows(fetched, source, start, pixel, rows, count, winner, won_at, mark)
+            transpose_lines(tile, left, fetched.step, step, target, at + i, pitch, rows, count, _NEAR)
     else:  # scattered, as in channels-last maps
         for s in range(count):
             for i in range(length):
@@ -241,49 +236,49 @@ def find_lines(buffer, source, plane, strip, winners, tile):
     return buffer
 
 
-@njit(**JIT)
+@compiled
 def copy_plane(target, at, source, start, row, column, height, width):
-    """Make a plane contiguous whose pixels lie `row` and `column` apart."""
+    """Copy a plane of any strides into a contiguous one."""
     for i in range(height):
         for j in range(width):
             target[at + i * width + j] = source[start + i * row + j * column]
 
 
-def room_for_rows(buffer, target, start, step):
-    """Where to write rows that are to be put into the result: there, if it has the state's type, else `buffer`."""
+def rows_to_write(buffer, target, start, step):
+    """Return where to write rows of a result, and whether that is the result itself, which takes the state's type."""
 
 
-@overload(room_for_rows)
+@overload(rows_to_write)
 def _(buffer, target, start, step):
     if target.dtype == buffer.types[0].dtype:
         return lambda buffer, target, start, step: (Lines(target, start, step, 0), True)
     return lambda buffer, target, start, step: (buffer, False)
 
 
-def join_rows(how, target, start, step, buffer, at, pitch, count, length, winner, won_at, mark):
-    """Join buffered rows with rows of the result: put, add or keep the better, as `how` says."""
+def _merge_rows(rule, target, start, step, buffer, at, pitch, count, length, winner, won_at, mark):
+    """Write rows of a buffer to the result, add them to it, or take the maximum of both, as `rule` says."""
 
 
-@overload(join_rows)
-def _(how, target, start, step, buffer, at, pitch, count, length, winner, won_at, mark):
+@overload(_merge_rows)
+def _(rule, target, start, step, buffer, at, pitch, count, length, winner, won_at, mark):
     if target.dtype != buffer.dtype:
 
-        def narrow_rows(how, target, start, step, buffer, at, pitch, count, length, winner, won_at, mark):
-            for s in range(count):  # halves are only ever put
+        def narrow_rows(rule, target, start, step, buffer, at, pitch, count, length, winner, won_at, mark):
+            for s in range(count):  # half precision is never merged, so the rule is WRITE
                 row, source = row_at(target, start + s * step, length), row_at(buffer, at + s * pitch, length)
                 for i in range(length):
                     row[i] = narrow(source[i], target)
 
         return narrow_rows
 
-    def join(how, target, start, step, buffer, at, pitch, count, length, winner, won_at, mark):
+    def join(rule, target, start, step, buffer, at, pitch, count, length, winner, won_at, mark):
         for _ in range(count):
             for i in range(0, length, LANES):
                 lanes = min(LANES, length - i)
                 new = load(buffer, at + i)
-                if how != PUT:
+                if rule != WRITE:
                     old = load_lanes(target, start + i, lanes)
-                    if how == ADD:
+                    if rule == ADD:
                         new = old + new
                     else:
                         if winner.size:
@@ -300,41 +295,41 @@ def _(how, target, start, step, buffer, at, pitch, count, length, winner, won_at
     return join
 
 
-@njit(**JIT)
-def store_lines(lines, how, target, plane, strip, winners, tile):
-    """Join buffered lines with a strip of the contiguous plane at offset `plane`; winners, if asked for, are kept."""
+@compiled
+def store_lines(lines, rule, target, plane, strip, winners, tile):
+    """Merge lines of a buffer into a strip of the contiguous plane at offset `plane`, and note the winners if asked."""
     buffer, at, pitch, _ = lines
     (first, step, pixel), t0, count, length = strip
-    winner, won_plane, mark = winners.array, winners.plane, np.uint8(winners.mark)
-    offset, won_offset = plane + first + t0 * step, won_plane + first + t0 * step
+    winner, winner_plane, mark = winners.array, winners.plane, np.uint8(winners.mark)
+    offset, won = plane + first + t0 * step, winner_plane + first + t0 * step
     if pixel == 1:
-        join_rows(how, target, offset, step, buffer, at, pitch, count, length, winner, won_offset, mark)
+        _merge_rows(rule, target, offset, step, buffer, at, pitch, count, length, winner, won, mark)
         return
     left = 0 if step == 1 else count - 1
     width = padded(count)
     for i in range(0, length, TILE):
         rows = min(TILE, length - i)
         start = i * pixel - left
-        ask_ahead(target, offset + start, pixel, rows, count)
+        _prefetch_rows(target, offset + start, pixel, rows, count)
         row, across = at + i + left * pitch, step * pitch
-        put = how == PUT and winner.size == 0
-        if not (put and turn_rows(buffer, row, across, ONE, target, offset + start, pixel, count, rows, NEAR)):
-            transpose_lines(buffer, row, across, ONE, tile, ZERO, width, count, rows, NEAR)
-            join_rows(how, target, offset + start, pixel, tile, 0, width, rows, count, winner, won_offset + start, mark)
+        plain = rule == WRITE and winner.size == 0
+        if not (plain and _turn_lines(buffer, row, across, _ONE, target, offset + start, pixel, count, rows, _NEAR)):
+            transpose_lines(buffer, row, across, _ONE, tile, ZERO, width, count, rows, _NEAR)
+            _merge_rows(rule, target, offset + start, pixel, tile, 0, width, rows, count, winner, won + start, mark)
 
 
-def finish_plane(out, start, fold, at, size, scale):
-    """Scale a merged plane and put it where the result belongs, if it is not there already."""
+def finish_plane(out, start, merged, at, size, scale):
+    """Scale a merged plane and write it to the result, if it is not there already."""
 
 
 @overload(finish_plane)
-def _(out, start, fold, at, size, scale):
-    same = out.dtype == fold.dtype
+def _(out, start, merged, at, size, scale):
+    same = out.dtype == merged.dtype
 
-    def finish(out, start, fold, at, size, scale):
+    def finish(out, start, merged, at, size, scale):
         if same and scale == 1:
             return
-        target, source = row_at(out, start, size), row_at(fold, at, size)
+        target, source = row_at(out, start, size), row_at(merged, at, size)
         for i in range(size):
             target[i] = narrow(source[i] * scale, out)
 

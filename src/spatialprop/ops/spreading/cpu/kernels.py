@@ -1,25 +1,23 @@
-"""The CPU kernels of `spread`: naive_spread.py's equations over a range of rows, sixteen pixels at a time.
+"""The CPU kernels of `spread`: the equations of naive.py over a range of rows, sixteen pixels at a time.
 
-Maps lie row by row with margins of zeros at both sides, as wide as the farthest neighbour and never written, so that
-no column needs a test. Rows do: what lies above or below the image is left out of the sum.
+The rows of maps have margins of zeros at both ends, as wide as the farthest neighbour and never written, so that
+columns need no test. Rows do: neighbours above or below the image are left out of the sum.
 
-Weights lie by row, then by vector of sixteen pixels, then by neighbour: one stream, read from end to end, and each part
-of it stays in the cache while all channels use it. To the left and right of the image they are zero; above and below
-there are none.
+Weights are stored by row, then by vector of sixteen pixels, then by neighbour: they are read once from end to end, and
+each part stays in the cache while all channels use it. To the left and right of the image they are zero.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from spatialprop.ops.machine.halves import narrow, widen, widen_row
-from spatialprop.ops.machine.vectors import JIT, LANES, load, multiply_add, row_at, splat, store, store_lanes
-from spatialprop.ops.propagation.cpu.lines import padded
+from spatialprop.ops.machine.jit import compiled
+from spatialprop.ops.machine.vectors import LANES, load, multiply_add, padded, row_at, splat, store, store_lanes
 
 
 class Layout(NamedTuple):
-    """How maps lie in the buffers."""
+    """The layout of maps in the buffers."""
 
     channels: int
     height: int
@@ -28,9 +26,9 @@ class Layout(NamedTuple):
     pitch: int  # elements from row to row
 
 
-@njit(**JIT)
-def load_row(target, at, source, start, step, length):
-    """Elements of a row, `step` apart, in the state's type."""
+@compiled
+def _load_row(target, at, source, start, step, length):
+    """Load the elements of a row, `step` apart, in the state's type."""
     if step == 1:
         widen_row(target, at, source, start, length)
     else:
@@ -38,17 +36,17 @@ def load_row(target, at, source, start, step, length):
             target[at + j] = widen(source[start + j * step])
 
 
-@njit(**JIT)
+@compiled
 def load_maps(maps, layout, source, strides, first, last):
-    """Rows `first` to `last` of (N, C, H), from any strides."""
+    """Load rows `first` to `last` of (N, C, H), from any strides."""
     for row in range(first, last):
         plane, i = divmod(row, layout.height)
         n, c = divmod(plane, layout.channels)
         start = n * strides[0] + c * strides[1] + i * strides[2]
-        load_row(maps, row * layout.pitch + layout.margin, source, start, strides[3], layout.width)
+        _load_row(maps, row * layout.pitch + layout.margin, source, start, strides[3], layout.width)
 
 
-@njit(**JIT)
+@compiled
 def store_maps(out, layout, maps, first, last):
     for row in range(first, last):
         target = row_at(out, row * layout.width, layout.width)
@@ -57,7 +55,7 @@ def store_maps(out, layout, maps, first, last):
             target[j] = narrow(source[j], out)
 
 
-@njit(**JIT)
+@compiled
 def clear_margins(maps, layout, first, last):
     for row in range(first, last):
         start = row * layout.pitch
@@ -65,24 +63,24 @@ def clear_margins(maps, layout, first, last):
         maps[start + layout.margin + layout.width : start + layout.pitch] = 0
 
 
-@njit(**JIT)
-def columns_inside(layout, offset):
-    """The columns, first to last, whose neighbour at this column offset lies inside the image."""
+@compiled
+def _columns_inside(layout, offset):
+    """Return the range of columns whose neighbour at this column offset is inside the image."""
     return max(0, -offset), min(layout.width, layout.width - offset)
 
 
-@njit(**JIT)
-def load_affinities(line, layout, affinity, start, step, offset):
-    """A row of affinities to neighbours at this column offset; zero where they lie outside, whatever is stored."""
-    begin, end = columns_inside(layout, offset)
+@compiled
+def _load_affinities(line, layout, affinity, start, step, offset):
+    """Load a row of affinities to neighbours at this column offset, as zero where the neighbour is outside."""
+    begin, end = _columns_inside(layout, offset)
     line[:] = 0
-    load_row(line, begin, affinity, start + begin * step, step, end - begin)
+    _load_row(line, begin, affinity, start + begin * step, step, end - begin)
     return begin, end
 
 
-@njit(**JIT)
+@compiled
 def find_scales(scales, layout, affinity, strides, neighbours, first, last):
-    """1 / (1 + the sum of affinities to neighbours inside), by rows (N, H)."""
+    """Compute 1 / (1 + the sum of affinities to neighbours inside), by rows (N, H)."""
     one, width = scales.dtype.type(1), padded(layout.width)
     line = np.empty(width + LANES, scales.dtype)
     for row in range(first, last):
@@ -93,16 +91,16 @@ def find_scales(scales, layout, affinity, strides, neighbours, first, last):
             plane, down, right = neighbours[k]
             if 0 <= i + down < layout.height:
                 start = n * strides[0] + plane * strides[1] + i * strides[2]
-                load_affinities(line, layout, affinity, start, strides[3], right)
+                _load_affinities(line, layout, affinity, start, strides[3], right)
                 for j in range(0, width, LANES):
                     store(scale, j, load(scale, j) + load(line, j))
         for j in range(width):
             scale[j] = one / scale[j]
 
 
-@njit(**JIT)
+@compiled
 def find_weights(weights, layout, scales, affinity, strides, neighbours, transposed, first, last):
-    """How much each pixel hears each neighbour or, transposed, is heard by it: affinity times the hearer's scale."""
+    """Compute the weight of each neighbour in a pixel's average or, `transposed`, of the pixel in its neighbour's."""
     count, width = neighbours.shape[0], padded(layout.width)
     line = np.empty(width + LANES, weights.dtype)
     for row in range(first, last):
@@ -112,38 +110,38 @@ def find_weights(weights, layout, scales, affinity, strides, neighbours, transpo
             if 0 <= i + down < layout.height:
                 start = n * strides[0] + plane * strides[1] + i * strides[2]
                 scale = row * width
-                if transposed:  # the neighbour hears
+                if transposed:  # take the neighbour's affinity and scale
                     start += down * strides[2] + right * strides[3]
                     scale += down * width + right
-                begin, end = load_affinities(line, layout, affinity, start, strides[3], right)
+                begin, end = _load_affinities(line, layout, affinity, start, strides[3], right)
                 for j in range(begin, end):
                     line[j] *= scales[scale + j]
                 for j in range(0, width, LANES):
                     store(weights, (row * width + j) * count + k * LANES, load(line, j))
 
 
-@njit(**JIT)
-def rows_inside(places, shifts, layout, neighbours, i):
-    """Lists the neighbours of a pixel in row i that lie in a row of the image: place among weights, and in maps."""
+@compiled
+def _rows_inside(weight_at, shift, layout, neighbours, i):
+    """List the neighbours of row i inside the image: where their weights are, and how far away they are in a map."""
     count = 0
     for k in range(neighbours.shape[0]):
         _, down, right = neighbours[k]
         if 0 <= i + down < layout.height:
-            places[count] = k * LANES
-            shifts[count] = down * layout.pitch + right
+            weight_at[count] = k * LANES
+            shift[count] = down * layout.pitch + right
             count += 1
     return count
 
 
-@njit(**JIT)
+@compiled
 def step(target, source, weights, scales, layout, neighbours, first, last):
-    """Rows `first` to `last` of (N, H): target = scale * source + the sum of weight * neighbour."""
+    """Compute rows `first` to `last` of (N, H): target = scale * source + the sum of weight * neighbour."""
     count, width = neighbours.shape[0], padded(layout.width)
-    places, shifts = np.empty(count, np.int64), np.empty(count, np.int64)
+    weight_at, shift = np.empty(count, np.int64), np.empty(count, np.int64)
     plane = layout.height * layout.pitch
     for row in range(first, last):
         n, i = divmod(row, layout.height)
-        heard = rows_inside(places, shifts, layout, neighbours, i)
+        count_inside = _rows_inside(weight_at, shift, layout, neighbours, i)
         for j in range(0, layout.width, LANES):
             lanes = min(LANES, layout.width - j)
             scale = load(scales, row * width + j)
@@ -155,8 +153,8 @@ def step(target, source, weights, scales, layout, neighbours, first, last):
                 b = scale * load(source, start + plane)
                 c = scale * load(source, start + 2 * plane)
                 d = scale * load(source, start + 3 * plane)
-                for k in range(heard):
-                    w, at = load(weights, weight + places[k]), start + shifts[k]
+                for k in range(count_inside):
+                    w, at = load(weights, weight + weight_at[k]), start + shift[k]
                     a = multiply_add(w, load(source, at), a)
                     b = multiply_add(w, load(source, at + plane), b)
                     c = multiply_add(w, load(source, at + 2 * plane), c)
@@ -168,57 +166,57 @@ def step(target, source, weights, scales, layout, neighbours, first, last):
                 start += 4 * plane
             while start < end:
                 a = scale * load(source, start)
-                for k in range(heard):
-                    a = multiply_add(load(weights, weight + places[k]), load(source, start + shifts[k]), a)
+                for k in range(count_inside):
+                    a = multiply_add(load(weights, weight + weight_at[k]), load(source, start + shift[k]), a)
                 store_lanes(target, start, a, lanes)
                 start += plane
 
 
-@njit(**JIT)
+@compiled
 def add_gradients(gradients, grad, before, after, scales, layout, neighbours, fresh, first, last):
-    """Adds what one step says of the affinities: scale * the sum over channels of grad * (neighbour before - after)."""
+    """Add the affinity gradients of one step: scale * the sum over channels of grad * (neighbour before - after)."""
     count, width = neighbours.shape[0], padded(layout.width)
-    places, shifts = np.empty(count, np.int64), np.empty(count, np.int64)
+    weight_at, shift = np.empty(count, np.int64), np.empty(count, np.int64)
     plane = layout.height * layout.pitch
     zero = splat(gradients.dtype.type(0))
     for row in range(first, last):
         n, i = divmod(row, layout.height)
-        heard = rows_inside(places, shifts, layout, neighbours, i)
+        count_inside = _rows_inside(weight_at, shift, layout, neighbours, i)
         for j in range(0, layout.width, LANES):
             scale = load(scales, row * width + j)
             to = (row * width + j) * count
             start = n * layout.channels * plane + i * layout.pitch + layout.margin + j
             end = start + layout.channels * plane
             k = 0
-            while k + 3 < heard:  # four neighbours at a time share what is loaded of grad and after
+            while k + 3 < count_inside:  # four neighbours at a time share what is loaded of grad and after
                 a, b, c, d = zero, zero, zero, zero
                 for at in range(start, end, plane):
-                    arrived, own = load(grad, at), load(after, at)
-                    a = multiply_add(arrived, load(before, at + shifts[k]) - own, a)
-                    b = multiply_add(arrived, load(before, at + shifts[k + 1]) - own, b)
-                    c = multiply_add(arrived, load(before, at + shifts[k + 2]) - own, c)
-                    d = multiply_add(arrived, load(before, at + shifts[k + 3]) - own, d)
-                add(gradients, to + places[k], scale * a, fresh)
-                add(gradients, to + places[k + 1], scale * b, fresh)
-                add(gradients, to + places[k + 2], scale * c, fresh)
-                add(gradients, to + places[k + 3], scale * d, fresh)
+                    upstream, own = load(grad, at), load(after, at)
+                    a = multiply_add(upstream, load(before, at + shift[k]) - own, a)
+                    b = multiply_add(upstream, load(before, at + shift[k + 1]) - own, b)
+                    c = multiply_add(upstream, load(before, at + shift[k + 2]) - own, c)
+                    d = multiply_add(upstream, load(before, at + shift[k + 3]) - own, d)
+                _add(gradients, to + weight_at[k], scale * a, fresh)
+                _add(gradients, to + weight_at[k + 1], scale * b, fresh)
+                _add(gradients, to + weight_at[k + 2], scale * c, fresh)
+                _add(gradients, to + weight_at[k + 3], scale * d, fresh)
                 k += 4
-            while k < heard:
+            while k < count_inside:
                 a = zero
                 for at in range(start, end, plane):
-                    a = multiply_add(load(grad, at), load(before, at + shifts[k]) - load(after, at), a)
-                add(gradients, to + places[k], scale * a, fresh)
+                    a = multiply_add(load(grad, at), load(before, at + shift[k]) - load(after, at), a)
+                _add(gradients, to + weight_at[k], scale * a, fresh)
                 k += 1
 
 
-@njit(**JIT)
-def add(sums, at, vector, fresh):
+@compiled
+def _add(sums, at, vector, fresh):
     store(sums, at, vector if fresh else load(sums, at) + vector)
 
 
-@njit(**JIT)
+@compiled
 def store_gradients(out, layout, gradients, neighbours, planes, first, last):
-    """Rows `first` to `last` of (N, H) of the gradient (N, P, H, W): zero where the neighbour lies outside."""
+    """Store rows `first` to `last` of (N, H) of the gradient (N, P, H, W), zero where the neighbour is outside."""
     count, width = neighbours.shape[0], padded(layout.width)
     for row in range(first, last):
         n, i = divmod(row, layout.height)
@@ -230,6 +228,6 @@ def store_gradients(out, layout, gradients, neighbours, planes, first, last):
             plane, down, right = neighbours[k]
             if 0 <= i + down < layout.height:
                 target = row_at(out, ((n * planes + plane) * layout.height + i) * layout.width, layout.width)
-                begin, end = columns_inside(layout, right)
+                begin, end = _columns_inside(layout, right)
                 for j in range(begin, end):
                     target[j] = narrow(gradient[(j // LANES * count + k) * LANES + j % LANES], out)

@@ -1,7 +1,7 @@
-"""The compiled CPU backend of `spread`: buffers, and the order of the kernels.
+"""The compiled CPU backend of `spread`: its buffers, and the order of its kernels.
 
-Both passes lay the affinities out once, in the type of the running state and scaled to weights; then each step is a
-pass over plain rows. The backward pass of a step is a step too, with who hears and who is heard exchanged.
+Both passes first turn the affinities into weights of the state's type. Then each step is one pass over rows. A backward
+step is a step too, with the two pixels of each pair exchanged.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,6 @@ from spatialprop.ops.contract import state_dtype
 from spatialprop.ops.machine.threads import Flat, empty, flat, share
 from spatialprop.ops.machine.vectors import LANES
 from spatialprop.ops.spreading.cpu import kernels
-from spatialprop.ops.spreading.cpu.kernels import Layout
 from spatialprop.ops.spreading.pairs import neighbour_offsets
 
 
@@ -61,7 +60,7 @@ def backward(
 
 
 class _Buffers:
-    """What the kernels work on, for maps and affinities of one shape. Every method is a pass over all rows."""
+    """The memory of one call. Every method is a pass over all rows."""
 
     def __init__(self, x: Tensor, affinity: Tensor, dilations: Sequence[int], kernel: int) -> None:
         batch, channels, height, width = x.shape
@@ -69,15 +68,15 @@ class _Buffers:
         near = [
             (k, down, right)
             for k, (down, right) in enumerate(neighbour_offsets(dilations, kernel))
-            if abs(down) < height and abs(right) < width  # or else it lies outside for every pixel
+            if abs(down) < height and abs(right) < width  # else it is outside the image for every pixel
         ]
         self.neighbours = np.array(near, np.int64).reshape(-1, 3)
         self.padded_width = _whole_vectors(width)
         reach = max((abs(right) for _, _, right in near), default=0)
         margin = _whole_vectors(reach)
-        # An odd number of vectors: at a power of two the rows that a pixel hears would share a few sets of the cache.
+        # An odd number of vectors: at a power of two the rows of neighbours would share a few sets of the cache.
         pitch = _whole_vectors(margin + self.padded_width + reach) // LANES | 1
-        self.layout = Layout(channels, height, width, margin, pitch * LANES)
+        self.layout = kernels.Layout(channels, height, width, margin, pitch * LANES)
         self.pixel_rows, self.map_rows = batch * height, batch * channels * height
         self.scales = self._for_pixels(1)
         self._over_pixels(kernels.find_scales, self.scales, self.layout, *_strided(affinity), self.neighbours)
@@ -99,20 +98,20 @@ class _Buffers:
         return out
 
     def weigh(self, transposed: bool) -> None:
-        self.heard = self.neighbours * ((1, -1, -1) if transposed else (1, 1, 1))
-        source = (self.scales, *_strided(self.affinity), self.heard, transposed)
+        self.offsets = self.neighbours * ((1, -1, -1) if transposed else (1, 1, 1))
+        source = (self.scales, *_strided(self.affinity), self.offsets, transposed)
         self._over_pixels(kernels.find_weights, self.weights, self.layout, *source)
 
     def step(self, target: Flat, source: Flat) -> None:
-        heard = (self.weights, self.scales, self.layout, self.heard)
-        self._over_pixels(kernels.step, target, source, *heard, each=self.layout.channels / 10)
+        source_weights = (self.weights, self.scales, self.layout, self.offsets)
+        self._over_pixels(kernels.step, target, source, *source_weights, each=self.layout.channels / 10)
 
     def add_gradients(self, grad: Flat, before: Flat, after: Flat, fresh: bool) -> None:
         if fresh:
             self.gradients = self._for_pixels(len(self.neighbours))
         maps = (grad, before, after, self.scales)
-        seen = (self.layout, self.neighbours, fresh)
-        self._over_pixels(kernels.add_gradients, self.gradients, *maps, *seen, each=self.layout.channels / 10)
+        where = (self.layout, self.neighbours, fresh)
+        self._over_pixels(kernels.add_gradients, self.gradients, *maps, *where, each=self.layout.channels / 10)
 
     def store_gradients(self) -> Tensor:
         out = empty(self.affinity.shape, self.affinity.dtype)
@@ -121,7 +120,7 @@ class _Buffers:
         return out
 
     def _for_pixels(self, count: int) -> Flat:
-        """Room for so many numbers a pixel."""
+        """Allocate `count` numbers for each pixel."""
         return self._empty(self.pixel_rows * self.padded_width * count)
 
     def _empty(self, size: int) -> Flat:
@@ -132,7 +131,7 @@ class _Buffers:
         share(lambda first, last: kernel(*arguments, first, last), self.map_rows, nanoseconds)
 
     def _over_pixels(self, kernel: Callable[..., None], *arguments: object, each: float = 2) -> None:
-        """`each` is about how many nanoseconds a neighbour of a pixel takes."""
+        """Run a kernel that takes about `each` nanoseconds for one neighbour of one pixel."""
         nanoseconds = self.pixel_rows * self.padded_width * len(self.neighbours) * each
         share(lambda first, last: kernel(*arguments, first, last), self.pixel_rows, nanoseconds)
 

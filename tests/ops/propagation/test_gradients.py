@@ -6,7 +6,7 @@ from torch.autograd import forward_ad, gradcheck, gradgradcheck
 
 from spatialprop import propagate
 from spatialprop.ops import DIRECTIONS
-from tests.cases import ALL_DTYPES, LAYOUTS, MERGES, SIZES, assert_as_accurate, integer_case, random_case
+from tests.cases import ALL_DTYPES, HALVES, LAYOUTS, MERGES, SIZES, assert_as_accurate, integer_case, random_case
 from tests.reference import propagate_by_pixel
 
 
@@ -86,7 +86,7 @@ def test_gradients_are_as_accurate_as_the_dtype_allows(compiled, merge, connecti
         assert_as_accurate(*trio)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_gradients_of_halves_are_rounded_once_however_long_the_scan(backend, dtype, direction):
     shape = (3, 500) if direction in ("right", "left") else (500, 3)
@@ -99,7 +99,7 @@ def test_gradients_of_halves_are_rounded_once_however_long_the_scan(backend, dty
         assert ((one.cpu().double() - other).abs() <= 1.01 * one_rounding + 2e-5).all()
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("laid_out", ["x", "gates", "upstream"])
 def test_gradients_under_any_strides(compiled, laid_out, layout, dtype):
@@ -228,7 +228,7 @@ def test_backends_agree_on_who_wins_in_saturated_maps(compiled, connection):
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_maps_that_tie_only_after_rounding_do_not_tie(backend, dtype):
     # The second direction is larger by less than a half can hold.
     ulp = torch.finfo(dtype).eps
@@ -275,7 +275,7 @@ def test_forward_mode_runs_naive_or_says_so(compiled):
     ]
     assert torch.equal(*derivatives)
     assert derivatives[0].abs().sum() > 0
-    with pytest.raises(RuntimeError, match=r"torch\.func.*backend='naive'"):
+    with pytest.raises(RuntimeError, match=r"no forward-mode derivatives \(torch\.func.*backend='naive'"):
         torch.func.jvp(lambda x: propagate(x, gates, backend=compiled.name), (x,), (tangent,))
     with forward_ad.dual_level():
         dual = forward_ad.make_dual(x, tangent)

@@ -1,4 +1,4 @@
-"""Gates that point outside the image, and NaN and infinity, which reach those who hear them and nobody else."""
+"""Gates that point outside the image; NaN and infinity, which reach the pixels that depend on them and no others."""
 
 import pytest
 import torch
@@ -97,40 +97,40 @@ def test_nan_in_nan_out(backend, spoilt, merge, dtype):
         torch.testing.assert_close(actual.cpu().double(), expected, rtol=tolerance, atol=4 * tolerance, equal_nan=True)
 
 
-def listeners(connection, height, width):
-    """(4, HW, H, W): for each direction and pixel, the pixels that hear it."""
+def dependents(connection, height, width):
+    """(4, HW, H, W): for each direction and pixel, the pixels that depend on it."""
     rows, columns = (
         grid.flatten() for grid in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     )
     down, right = rows - rows[:, None], columns - columns[:, None]
 
-    def hears(across, along):
+    def depends(across, along):
         return (along >= 0) & (across.abs() <= (along if connection == 3 else 0))
 
-    cones = [hears(down, right), hears(right, down), hears(down, -right), hears(right, -down)]
+    cones = [depends(down, right), depends(right, down), depends(down, -right), depends(right, -down)]
     return torch.stack(cones).view(4, height * width, height, width)
 
 
-@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("junk", [torch.nan, torch.inf])
 @pytest.mark.parametrize("connection", [1, 3])
 @pytest.mark.parametrize(("height", "width"), [(7, 20), (20, 7), (9, 9)])
-def test_what_is_not_finite_reaches_its_listeners_only(backend, height, width, connection, junk, dtype):
+def test_what_is_not_finite_reaches_its_dependents_only(backend, height, width, connection, junk, dtype):
     # One pixel in each map of the batch; what a kernel leaves in its buffers meets all of them.
     pixels = height * width
     x, gates = random_case(1, 1, height, width, connection=connection, dtype=dtype)
     x, gates = x.repeat(pixels, 1, 1, 1), gates.expand(pixels, -1, -1, -1, -1, -1)
     x.view(pixels, pixels).fill_diagonal_(junk)
     maps = propagate(x.to(backend.device), gates.to(backend.device), merge="none", backend=backend.name)
-    assert torch.equal(~maps[:, :, 0].cpu().isfinite(), listeners(connection, height, width).transpose(0, 1))
+    assert torch.equal(~maps[:, :, 0].cpu().isfinite(), dependents(connection, height, width).transpose(0, 1))
 
 
-@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("junk", [torch.nan, torch.inf])
 @pytest.mark.parametrize("connection", [1, 3])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize(("height", "width"), [(7, 20), (20, 7)])
-def test_a_gradient_that_is_not_finite_reaches_what_its_pixel_hears_only(
+def test_a_gradient_that_is_not_finite_reaches_what_its_pixel_depends_on_only(
     backend, height, width, direction, connection, junk, dtype
 ):
     pixels, d = height * width, DIRECTIONS.index(direction)
@@ -140,9 +140,9 @@ def test_a_gradient_that_is_not_finite_reaches_what_its_pixel_hears_only(
     upstream[:, d].view(pixels, pixels).fill_diagonal_(junk)
     grad_x, grad_gates = (grad.cpu().isfinite() for grad in gradients(backend, x, gates, upstream, "none"))
 
-    heard = listeners(connection, height, width)[d].view(pixels, pixels).T.view(pixels, height, width)
-    assert torch.equal(~grad_x[:, 0], heard)
+    reached = dependents(connection, height, width)[d].view(pixels, pixels).T.view(pixels, height, width)
+    assert torch.equal(~grad_x[:, 0], reached)
     outside = points_outside(DIRECTIONS, connection, height, width)[d, :, 0]  # (K, H, W)
-    assert torch.equal(~grad_gates[:, d, :, 0], heard.unsqueeze(1) & ~outside)
+    assert torch.equal(~grad_gates[:, d, :, 0], reached.unsqueeze(1) & ~outside)
     others = [other for other in range(4) if other != d]
     assert grad_gates[:, others].all()

@@ -1,4 +1,4 @@
-"""Plans of cuda_spread.py on a host. Run as a program it judges a library, perhaps one built from a mutant."""
+"""Plans of spreading/cuda.py on a host. Run as a program it judges a library, perhaps one built from a mutant."""
 
 import sys
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spatialprop.ops.spreading import cuda as cuda_spread
-from tests.ops.cuda_host.host import ASCENDING, CAUGHT, ORDERS, SURVIVES, Host, agree, guarded_memory
+from spatialprop.ops.spreading import cuda
+from tests.ops.machine.cuda_host.host import ASCENDING, CAUGHT, ORDERS, SURVIVES, Host, agree, guarded_memory
 
 
 class Spread:
@@ -18,7 +18,7 @@ class Spread:
 
     def forward(self, x, affinity, dilations, kernel, steps, order=ASCENDING) -> Tensor:
         with guarded_memory():
-            plan = cuda_spread.plan_forward(x, affinity, dilations, kernel, steps)
+            plan = cuda.plan_forward(x, affinity, dilations, kernel, steps)
             (out,) = self.host.run(plan, order, x=x, affinity=affinity)
         return out
 
@@ -26,7 +26,7 @@ class Spread:
         self, grad, x, affinity, dilations, kernel, steps, order=ASCENDING, need_x=True, need_affinity=True
     ) -> tuple[Tensor, Tensor]:
         with guarded_memory():
-            plan = cuda_spread.plan_backward(grad, x, affinity, dilations, kernel, steps, need_x, need_affinity)
+            plan = cuda.plan_backward(grad, x, affinity, dilations, kernel, steps, need_x, need_affinity)
             return self.host.run(plan, order, grad=grad, x=x, affinity=affinity)
 
     def results(self, x, affinity, dilations, kernel, steps, grad, order=ASCENDING) -> list[Tensor]:

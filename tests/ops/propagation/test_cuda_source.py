@@ -8,12 +8,12 @@ import shutil
 import pytest
 import torch
 
-from spatialprop.ops.contract import DIRECTIONS
+from spatialprop.ops.contract import DIRECTIONS, DTYPES
 from spatialprop.ops.machine.cuda_launch import read_source
 from spatialprop.ops.propagation import cuda, naive
-from tests.cases import ALL_DTYPES, LAYOUTS, MERGES, assert_as_accurate, integer_case, random_case
-from tests.ops.cuda_host.gpu_compiler import compile_for_gpu, require
-from tests.ops.cuda_host.host import (
+from tests.cases import LAYOUTS, MERGES, assert_as_accurate, integer_case, random_case, slow
+from tests.ops.machine.cuda_host.gpu_compiler import compile_for_gpu, require
+from tests.ops.machine.cuda_host.host import (
     ASCENDING,
     DESCENDING,
     SHUFFLED,
@@ -26,10 +26,10 @@ from tests.ops.cuda_host.host import (
     mutate,
     verdict,
 )
-from tests.ops.cuda_host.propagate import GPUS, SMALL_FOLDING, Propagate
+from tests.ops.machine.cuda_host.propagate import GPUS, SMALL_FUSED, Propagate
 
 SOURCE = read_source(cuda.SOURCE)
-JUDGE = "tests.ops.cuda_host.propagate"
+JUDGE = "tests.ops.machine.cuda_host.propagate"
 
 
 # Compiled for GPUs.
@@ -37,14 +37,17 @@ JUDGE = "tests.ops.cuda_host.propagate"
 
 CAPABILITIES = [75, 80, 90, 100]
 VARIANTS = [
-    *((capability, dtype, 3, False) for capability in CAPABILITIES for dtype in ALL_DTYPES),
-    *((90, dtype, 1, False) for dtype in ALL_DTYPES),
+    *((capability, dtype, 3, False) for capability in CAPABILITIES for dtype in DTYPES),
+    *((90, dtype, 1, False) for dtype in DTYPES),
     (75, torch.float64, 3, True),
     (90, torch.float32, 3, True),
 ]
+QUICK = (75, torch.float32, 3, False)
 
 
-@pytest.mark.parametrize(("capability", "dtype", "connection", "wide"), VARIANTS)
+@pytest.mark.parametrize(
+    ("capability", "dtype", "connection", "wide"), [one if one == QUICK else slow(*one) for one in VARIANTS]
+)
 def test_compiles_without_spilling(capability, dtype, connection, wide):
     kernels = compile_for_gpu(SOURCE, cuda.compile_options(dtype, connection, wide), capability)
     assert sorted(kernel.name for kernel in kernels) == sorted(kernels_of(SOURCE))
@@ -53,15 +56,15 @@ def test_compiles_without_spilling(capability, dtype, connection, wide):
         assert kernel.registers <= 65536 // 512  # a block of 512 threads must be able to start
 
 
-@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("size", [(1, 1), (64, 64), (188, 250), (1024, 1024), (3, 5000), (20_000, 20_000)])
 def test_tiles_fit_every_gpu(size, dtype):
     x = torch.empty(1, dtype=dtype).expand(1, 1, *size)
     gates = torch.empty(1, dtype=dtype).expand(1, 4, 3, 1, *size)
     for shared, per_multiprocessor in [(64 << 10, 64 << 10), (163 << 10, 164 << 10), (227 << 10, 228 << 10)]:
-        for fold in (True, False):
+        for fused in (True, False):
             gpu = cuda.Gpu(100, shared, per_multiprocessor)
-            tiles = cuda.plan_tiles(x, gates, fold, True, gpu)
+            tiles = cuda.plan_tiles(x, gates, fused, True, gpu)
             assert tiles.shared <= shared
             assert tiles.threads <= 512
             assert tiles.edges_per_block <= 12 * max(size)  # and not their product
@@ -111,8 +114,8 @@ def check(host, x, gates, directions, merge, gpu, order=ASCENDING):
 
 @pytest.mark.parametrize("gpu", GPUS)
 @pytest.mark.parametrize("connection", [1, 3])
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (3, 5), (17, 33), (40, 21)], ids=str)
-@pytest.mark.parametrize("groups", [4, 2, 1])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (3, 5), (17, 33), slow((40, 21))], ids=str)
+@pytest.mark.parametrize("groups", [slow(4), 2, 1])
 def test_every_size_and_sharing(host, groups, size, connection, gpu):
     x, gates = random_case(2, 4, *size, groups=groups, connection=connection, dtype=torch.float64)
     for merge in MERGES:
@@ -120,8 +123,17 @@ def test_every_size_and_sharing(host, groups, size, connection, gpu):
 
 
 @pytest.mark.parametrize("gpu", GPUS)
-@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
-@pytest.mark.parametrize("connection", [1, 3])
+@pytest.mark.parametrize(
+    ("dtype", "connection"),
+    [
+        (torch.float32, 3),
+        (torch.bfloat16, 3),
+        *(
+            slow(dtype, connection)
+            for dtype, connection in [(torch.float64, 3), (torch.float16, 3), *((dtype, 1) for dtype in DTYPES)]
+        ),
+    ],
+)
 def test_every_dtype(host, connection, dtype, gpu):
     # Whole numbers, so that no two precisions disagree about who is the maximum.
     x, gates = integer_case(2, 2, 19, 35, connection=connection, dtype=dtype)
@@ -134,7 +146,8 @@ def test_every_dtype(host, connection, dtype, gpu):
         check(host(dtype, connection), x, gates, DIRECTIONS, merge, GPUS[gpu])
 
 
-@pytest.mark.parametrize("gpu", ["fold", "spread"])
+@pytest.mark.slow
+@pytest.mark.parametrize("gpu", ["fused", "split"])
 def test_leaning_bands_of_full_size(host, gpu):
     x, gates = random_case(1, 1, 300, 520, dtype=torch.float32)
     check(host(torch.float32, 3), x, gates, DIRECTIONS, "mean", GPUS[gpu])
@@ -148,7 +161,7 @@ def test_any_directions_in_any_order(host, directions, gpu):
         check(host(torch.float64, 3), x, gates, directions, merge, GPUS[gpu])
 
 
-@pytest.mark.parametrize("gpu", ["fold_small", "spread"])
+@pytest.mark.parametrize("gpu", ["fused_small", "split"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_any_strides(host, layout, gpu):
     x, gates = random_case(2, 4, 13, 18)
@@ -159,9 +172,10 @@ def test_any_strides(host, layout, gpu):
         torch.testing.assert_close(result, expected)
 
 
+@pytest.mark.slow
 def test_offsets_of_64_bits_give_the_same(host):
     x, gates = random_case(1, 2, 20, 37)
-    check(host(torch.float64, 3, True), x, gates, DIRECTIONS, "max", SMALL_FOLDING)
+    check(host(torch.float64, 3, True), x, gates, DIRECTIONS, "max", SMALL_FUSED)
     huge = torch.empty(1).expand(1, 1, 50_000, 50_000)
     call = cuda._call(huge, huge[:, None, None], [0], 0, False, cuda.Tiles((0, 0), (0, 0), 32, 0, 0))
     assert cuda.needs_wide_index(huge, huge[:, None, None], call)
@@ -171,7 +185,7 @@ def test_offsets_of_64_bits_give_the_same(host):
 @pytest.mark.parametrize("gpu", GPUS)
 def test_nan_spreads_and_border_gates_do_not(host, gpu):
     x, gates = random_case(1, 2, 14, 21)
-    gates[:, 0, :, :, :, 0] = torch.nan  # "right": the first column hears nobody
+    gates[:, 0, :, :, :, 0] = torch.nan  # "right": the first column has no neighbours
     gates[:, 0, 0, :, 0, :] = torch.nan  # and the first row has no neighbour above
     gates[:, 1, 2, :, :, -1] = torch.inf  # "down": the last column has none to its right
     check(host(torch.float64, 3), x, gates, DIRECTIONS, "max", GPUS[gpu])
@@ -233,7 +247,7 @@ def test_the_order_of_threads_and_blocks_changes_no_bit(host, connection, groups
         assert all(map(torch.equal, runs[0], other))
 
 
-@pytest.mark.parametrize(("dtype", "connection"), [(torch.float32, 1), (torch.float32, 3), (torch.bfloat16, 3)])
+@pytest.mark.parametrize(("dtype", "connection"), [slow(torch.float32, 1), (torch.float32, 3), slow(torch.bfloat16, 3)])
 def test_threads_neither_race_nor_stray(tmp_path, dtype, connection):
     require(shutil.which("g++") is not None, "g++")
     options = cuda.compile_options(dtype, connection, False)
@@ -247,7 +261,7 @@ def test_threads_neither_race_nor_stray(tmp_path, dtype, connection):
                     library.results(x, gates, DIRECTIONS, merge, upstream(x, DIRECTIONS, merge), gpu)
 
 
-@pytest.mark.parametrize("barrier", range(SOURCE.count("__syncthreads();")))
+@pytest.mark.parametrize("barrier", [0, *map(slow, range(1, SOURCE.count("__syncthreads();")))])
 def test_without_a_barrier_threads_race(tmp_path, barrier):
     require(shutil.which("g++") is not None, "g++")
     source = mutate(SOURCE, "__syncthreads();", barrier)
@@ -255,7 +269,7 @@ def test_without_a_barrier_threads_race(tmp_path, barrier):
     library = Propagate(Watched(build(tmp_path, source, options, watch=True)))
     x, gates = random_case(1, 4, 22, 35, dtype=torch.float32)
     with pytest.raises(AssertionError, match="races for shared memory"):
-        library.results(x, gates, DIRECTIONS, "max", upstream(x, DIRECTIONS, "max"), SMALL_FOLDING)
+        library.results(x, gates, DIRECTIONS, "max", upstream(x, DIRECTIONS, "max"), SMALL_FUSED)
 
 
 # Mutants: each must be caught by the checks above, or they prove nothing.
@@ -263,16 +277,16 @@ def test_without_a_barrier_threads_race(tmp_path, barrier):
 BARRIERS = SOURCE.count("__syncthreads();")
 MUTANTS = {
     "ignores the border of rows": (
-        "return (unsigned)heard_row < (unsigned)call.height & (unsigned)heard_column < (unsigned)call.width;",
-        "return (unsigned)heard_column < (unsigned)call.width;",
+        "return (unsigned)source_row < (unsigned)call.height & (unsigned)source_column < (unsigned)call.width;",
+        "return (unsigned)source_column < (unsigned)call.width;",
     ),
     "ignores the border of columns": (
-        "return (unsigned)heard_row < (unsigned)call.height & (unsigned)heard_column < (unsigned)call.width;",
-        "return (unsigned)heard_row < (unsigned)call.height;",
+        "return (unsigned)source_row < (unsigned)call.height & (unsigned)source_column < (unsigned)call.width;",
+        "return (unsigned)source_row < (unsigned)call.height;",
     ),
     "swaps gates": ("at(k, to.s + 1, to.r) = widen(gate[k][i]);", "at(K - 1 - k, to.s + 1, to.r) = widen(gate[k][i]);"),
     "flips the sign of the own share's gradient": ("own_share[i] -= at(k", "own_share[i] += at(k"),
-    "flips the sign of x in the gradient of gates": ("? h[heard] - own", "? h[heard] + own"),
+    "flips the sign of x in the gradient of gates": ("? h[source] - own", "? h[source] + own"),
     "gives a tie to the last": ("return value > best ||", "return value >= best ||"),
     "loses NaN": ("value > best || (value != value && best == best)", "value > best"),
     "forgets the line before a tile": ("*line = line[count * pitch];", "(void)line;"),
@@ -281,8 +295,8 @@ MUTANTS = {
     "sends the gradient to losers": ("BACKWARD && won[i] != d ?", "false ?"),
     "takes the wrong group": ("c / (call.channels / call.groups) * call", "c % call.groups * call"),
     "leaves out a channel of a group": ("c < (group + 1) * channels;", "c + 1 < (group + 1) * channels;"),
-    "keeps the last direction (fold)": (": wins ? value[i] : before[i];", ": value[i];"),
-    "keeps the last direction (spread)": (": wins ? value : merged;", ": value;"),
+    "keeps the last direction (fused)": (": wins ? value[i] : before[i];", ": value[i];"),
+    "keeps the last direction (split)": (": wins ? value : merged;", ": value;"),
     "takes border tiles for inner ones": ("const bool whole = lies_in_image(b, t0)", "const bool whole = true"),
     "leans the wrong way": ("p = b * band + slot.r - skew * t;", "p = b * band + slot.r + skew * t;"),
     **{f"drops barrier {i + 1}": ("__syncthreads();", i) for i in range(BARRIERS)},
@@ -294,11 +308,11 @@ def cases(tmp_path_factory):
     """Small cases in which every part of the kernels takes part, with what naive makes of them, in a file."""
     cases = []
     for maker, groups, merge, gpu in [
-        (random_case, 2, "max", "fold_small"),
-        (random_case, 1, "mean", "spread_small"),
-        (integer_case, 4, "max", "spread"),
-        (integer_case, 2, "max", "fold"),
-        (random_case, 2, "none", "spread_small"),
+        (random_case, 2, "max", "fused_small"),
+        (random_case, 1, "mean", "split_small"),
+        (integer_case, 4, "max", "split"),
+        (integer_case, 2, "max", "fused"),
+        (random_case, 2, "none", "split_small"),
     ]:
         x, gates = maker(1, 4, 22, 35, groups=groups)
         if maker is integer_case:
@@ -316,7 +330,7 @@ def test_the_source_itself_survives(tmp_path, cases):
     assert verdict(JUDGE, build(tmp_path, SOURCE, options, "-O0"), cases) == SURVIVES
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+@pytest.mark.parametrize("name", [name if i % 4 == 0 else slow(name) for i, name in enumerate(MUTANTS)])
 def test_mutants_are_caught(name, tmp_path, cases):
     require(shutil.which("g++") is not None, "g++")
     options = cuda.compile_options(torch.float64, 3, False)

@@ -11,11 +11,11 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from spatialprop.ops.propagation import cuda
-from spatialprop.ops.spreading import cuda as cuda_spread
+from spatialprop.ops.propagation.cuda import Plan as PropagationPlan
+from spatialprop.ops.spreading.cuda import Plan as SpreadingPlan
 from tests.fresh import ROOT, python
 
-Plan = cuda.Plan | cuda_spread.Plan
+Plan = PropagationPlan | SpreadingPlan
 
 FOLDER = Path(__file__).parent
 ASCENDING, DESCENDING, SHUFFLED = 0, 1, 12345
@@ -163,7 +163,7 @@ def agree(results: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
 
 def mutate(source: str, old: str, new: str | int) -> str:
     """The source with every `old` replaced or, where `new` is a number, that one of them left out."""
-    assert old in source, f"the mutant of {old!r} no longer fits the source: mend it"
+    assert old in source, f"the mutant of {old!r} no longer fits the source: adapt it"
     if isinstance(new, int):
         pieces = source.split(old)
         return old.join(pieces[: new + 1]) + ";" + old.join(pieces[new + 1 :])

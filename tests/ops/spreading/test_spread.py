@@ -1,4 +1,4 @@
-"""What `spread` computes, on every backend, held to a per-pixel reading of its definition."""
+"""What `spread` computes on every backend, compared with its definition pixel by pixel."""
 
 import functools
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from spatialprop.ops import neighbour_labels, spread
-from tests.cases import ALL_DTYPES, HALVES, LAYOUTS
+from tests.cases import ALL_DTYPES, HALVES, LAYOUT_PAIRS, LAYOUTS
 from tests.spread_cases import NEIGHBOURHOODS, assert_right, neighbours_in_words, spread_by_pixel, spread_case
 
 
@@ -62,9 +62,8 @@ def test_halves_are_rounded_once_however_many_steps(backend, dtype):
     assert ((actual.cpu().double() - exact).abs() <= 1.01 * one_rounding + 2e-6).all()
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("affinity_layout", LAYOUTS)
-@pytest.mark.parametrize("x_layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("x_layout", "affinity_layout"), LAYOUT_PAIRS)
 def test_any_strides(backend, x_layout, affinity_layout, dtype):
     x, affinity = spread_case(2, 3, 9, 18, neighbours=8, dtype=dtype)
     x, affinity = LAYOUTS[x_layout](x), LAYOUTS[affinity_layout](affinity)
@@ -134,7 +133,7 @@ def test_affinity_to_the_outside_never_matters(backend):
     torch.testing.assert_close(out.cpu(), expected)
 
 
-def test_nan_spreads_to_those_who_hear_it_and_no_further(backend):
+def test_nan_reaches_its_neighbours_and_no_further(backend):
     # 35 columns: what the last, partly filled vector computes beside the image must not come back.
     x, affinity = spread_case(1, 2, 9, 35, neighbours=8)
     x[0, 0, 4, 30] = torch.nan

@@ -83,6 +83,7 @@ print([hashlib.sha256(result.detach().numpy().tobytes()).hexdigest() for result 
 """
 
 
+@pytest.mark.slow
 def test_same_bits_from_a_kernel_just_compiled_and_from_the_disk(tmp_path):
     """What a compiler joins may depend on what it compiles together: a resumed run must not feel it."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
@@ -100,7 +101,7 @@ def test_same_bits_from_a_kernel_just_compiled_and_from_the_disk(tmp_path):
 def test_several_threads_at_once(backend):
     cases = [
         inputs(backend, 2, 4, 20 + 7 * i, 50 - 5 * i, groups=2, connection=1 + 2 * (i % 2), dtype=dtype, seed=i)
-        for i, dtype in enumerate([torch.float32, torch.float64, torch.bfloat16, torch.float16] * 2)
+        for i, dtype in enumerate([torch.float32, torch.float64, torch.bfloat16] * 2)
     ]
     expected = [forward_and_backward(backend, *case) for case in cases]
     together = threading.Barrier(len(cases))
@@ -130,9 +131,9 @@ def test_number_of_threads_may_change_between_and_during_calls(compiled):
 FIRST_CALLS = """
 import sys, threading, torch
 from spatialprop import propagate
-from spatialprop.ops.machine import threads as cpu_work
+from spatialprop.ops.machine import threads
 
-cpu_work._WORTH_A_THREAD = 1
+threads._WORTH_A_THREAD = 1
 torch.set_num_threads(2)
 together = threading.Barrier(4)
 results = [None] * 4
@@ -143,15 +144,16 @@ def work(i):
     out = propagate(x, gates, backend=sys.argv[1])
     results[i] = [out, *torch.autograd.grad(out.sum(), (x, gates))]
 
-threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
+callers = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+for caller in callers:
+    caller.start()
+for caller in callers:
+    caller.join()
 assert all(map(torch.equal, results[0] * 3, results[1] + results[2] + results[3]))
 """
 
 
+@pytest.mark.slow
 def test_first_calls_of_a_process_may_come_from_several_threads(backend):
     # The process must also end, whatever threads the backend started.
     if backend.device != "cpu":
@@ -254,6 +256,7 @@ def test_memory_that_must_not_be_written_to(tmp_path, backend):
     assert not child_ends_well(write)  # or else this test could not fail
 
 
+@pytest.mark.slow
 def test_spawned_process(backend):
     if backend.device != "cpu":
         pytest.skip("starts a second CUDA context")

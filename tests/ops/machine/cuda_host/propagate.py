@@ -8,14 +8,14 @@ from torch import Tensor
 
 from spatialprop.ops.contract import DIRECTIONS
 from spatialprop.ops.propagation import cuda
-from tests.ops.cuda_host.host import ASCENDING, CAUGHT, ORDERS, SURVIVES, Host, agree, guarded_memory
+from tests.ops.machine.cuda_host.host import ASCENDING, CAUGHT, ORDERS, SURVIVES, Host, agree, guarded_memory
 
 # Many planes for few processors, or few for many; tiles as on a large GPU, or so small that every map has many.
-FOLDING = cuda.Gpu(1, 227 << 10, 228 << 10)
-SPREADING = cuda.Gpu(10_000, 227 << 10, 228 << 10)
-SMALL_FOLDING = cuda.Gpu(1, 6_000, 18_000)
-SMALL_SPREADING = cuda.Gpu(10_000, 6_000, 18_000)
-GPUS = {"fold": FOLDING, "spread": SPREADING, "fold_small": SMALL_FOLDING, "spread_small": SMALL_SPREADING}
+FUSED = cuda.Gpu(1, 227 << 10, 228 << 10)
+SPLIT = cuda.Gpu(10_000, 227 << 10, 228 << 10)
+SMALL_FUSED = cuda.Gpu(1, 6_000, 18_000)
+SMALL_SPLIT = cuda.Gpu(10_000, 6_000, 18_000)
+GPUS = {"fused": FUSED, "split": SPLIT, "fused_small": SMALL_FUSED, "split_small": SMALL_SPLIT}
 
 
 class Propagate:

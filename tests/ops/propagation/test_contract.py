@@ -1,4 +1,4 @@
-"""What `propagate` computes, on every backend, held to a per-pixel reading of the equation."""
+"""What `propagate` computes on every backend, compared with the equation pixel by pixel."""
 
 import functools
 import itertools
@@ -8,8 +8,8 @@ import torch
 
 from spatialprop import propagate
 from spatialprop.ops import DIRECTIONS
-from tests.cases import ALL_DTYPES, HALVES, LAYOUTS, MERGES, SIZES, assert_as_accurate, random_case
-from tests.reference import hears, merge_maps, propagate_by_pixel
+from tests.cases import ALL_DTYPES, HALVES, LAYOUT_PAIRS, LAYOUTS, MERGES, SIZES, assert_as_accurate, random_case
+from tests.reference import merge_maps, neighbours_of, propagate_by_pixel
 
 
 @functools.cache
@@ -34,9 +34,9 @@ def test_equation_holds_at_ragged_sizes(backend, height, width, connection):
 
 @pytest.mark.parametrize("connection", [1, 3])
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_each_gate_listens_to_the_neighbour_that_the_contract_names(backend, direction, connection):
+def test_each_gate_belongs_to_the_neighbour_that_the_contract_names(backend, direction, connection):
     x = torch.arange(25.0, device=backend.device).view(1, 1, 5, 5)
-    for k, (down, right) in enumerate(hears(direction, connection)):
+    for k, (down, right) in enumerate(neighbours_of(direction, connection)):
         gates = torch.zeros(1, 1, connection, 1, 5, 5, device=backend.device)
         gates[0, 0, k, 0, 2, 2] = 1
         expected = x.clone()
@@ -121,9 +121,8 @@ def test_halves_are_rounded_to_the_nearest_and_ties_to_even(backend, dtype):
     assert torch.equal(out[..., 1, :].cpu(), (x[..., 0, :].float() / 2 + x[..., 1, :].float() / 2).to(dtype))
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("gates_layout", LAYOUTS)
-@pytest.mark.parametrize("x_layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("x_layout", "gates_layout"), LAYOUT_PAIRS)
 def test_any_strides(backend, x_layout, gates_layout, dtype):
     x, gates = random_case(2, 4, 9, 10, groups=2, dtype=dtype)
     x, gates = LAYOUTS[x_layout](x.to(backend.device)), LAYOUTS[gates_layout](gates.to(backend.device))

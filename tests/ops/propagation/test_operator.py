@@ -3,15 +3,17 @@
 import copy
 import io
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spatialprop import SpatialPropagation, propagate
-from tests.cases import MERGES, random_case
+from tests.cases import HALVES, MERGES, random_case, slow
 
-needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
+INDUCTOR = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")]
 
 # PyTorch's own compiler warns of PyTorch's own past.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
@@ -29,8 +31,7 @@ def leaves(backend, *args, **options):
 # Registration.
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("connection", [1, 3])
+@pytest.mark.parametrize(("connection", "dtype"), [(3, torch.float64), (1, torch.bfloat16)])
 @pytest.mark.parametrize("merge", MERGES)
 def test_opcheck_of_the_forward_operator(compiled, merge, connection, dtype):
     x, gates = leaves(compiled, 2, 4, 70, 6, groups=2, connection=connection, directions=["down", "left"], dtype=dtype)
@@ -39,7 +40,7 @@ def test_opcheck_of_the_forward_operator(compiled, merge, connection, dtype):
 
 
 @pytest.mark.parametrize("needed", [(True, True), (True, False), (False, True)])
-@pytest.mark.parametrize("connection", [1, 3])
+@pytest.mark.parametrize("connection", [slow(1), 3])
 @pytest.mark.parametrize("merge", MERGES)
 def test_opcheck_of_the_backward_operator(compiled, merge, connection, needed):
     x, gates = (t.detach() for t in leaves(compiled, 2, 4, 5, 70, groups=2, connection=connection))
@@ -76,6 +77,21 @@ def test_meta_tensors_give_the_shape_without_the_work(merge):
     assert (out.shape, out.dtype) == (expected.shape, expected.dtype)
 
 
+@pytest.mark.slow
+def test_first_call_does_not_import_the_compiler():
+    # It would take a second of the first call of every process.
+    code = """
+import sys, torch
+from spatialprop import propagate
+x, gates = torch.rand(1, 2, 3, 4, requires_grad=True), torch.rand(1, 4, 3, 1, 3, 4)
+propagate(x, gates / 3).sum().backward()
+with torch.inference_mode():
+    propagate(x, gates / 3)
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 # torch.compile.
 
 
@@ -91,7 +107,7 @@ def values_and_gradients(function, x, gates, *options):
 
 @pytest.mark.parametrize(
     ("merge", "compiler"),
-    [*((merge, "aot_eager") for merge in MERGES), pytest.param("max", "inductor", marks=needs_compiler)],
+    [*((merge, "aot_eager") for merge in MERGES), pytest.param("max", "inductor", marks=INDUCTOR)],
 )
 def test_compile_in_one_graph(compiled, merge, compiler):
     function = torch.compile(step, fullgraph=True, backend=compiler)
@@ -103,7 +119,7 @@ def test_compile_in_one_graph(compiled, merge, compiler):
         torch.testing.assert_close(function(x, gates, merge, compiled.name), expected[0], rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("compiler", ["aot_eager", pytest.param("inductor", marks=needs_compiler)])
+@pytest.mark.parametrize("compiler", ["aot_eager", pytest.param("inductor", marks=INDUCTOR)])
 def test_compile_once_for_all_sizes(compiled, compiler):
     graphs = []
 
@@ -187,7 +203,7 @@ def test_program_exported_without_gradients_has_the_right_ones(compiled, merge):
 # Autocast.
 
 
-@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("half", HALVES, ids=str)
 def test_autocast_casts_both_inputs(backend, half):
     x, gates = leaves(backend, 1, 2, 9, 10, dtype=torch.float32)
     with torch.autocast(backend.device, dtype=half):
@@ -225,37 +241,33 @@ def loss_of_sample(x, gates, backend):
     return propagate(x[None], gates[None], backend=backend).square().sum()
 
 
-@pytest.mark.parametrize("compile", [False, True], ids=["eager", "compiled"])
-def test_functional_gradients_run_naive_or_say_so(compiled, compile):
-    # PyTorch takes no functional derivatives of registered operators.
-    x, gates = (tensor.to(compiled.device) for tensor in random_case(3, 2, 5, 6))
-    per_sample = torch.func.vmap(torch.func.grad(loss_of_sample, argnums=(0, 1)), in_dims=(0, 0, None))
-    if compile:
-        per_sample = torch.compile(per_sample, fullgraph=True, backend="aot_eager")
-    actual = per_sample(x, gates, "auto")
-    out = propagate(x.requires_grad_(), gates.requires_grad_(), backend="naive")
-    expected = torch.autograd.grad(out.square().sum(), (x, gates))
-    for one, other in zip(actual, expected, strict=True):
-        torch.testing.assert_close(one, other)
-    if not compile:
-        with pytest.raises(RuntimeError, match=r"torch\.func.*backend='naive'"):
-            per_sample(x.detach(), gates.detach(), compiled.name)
+def autograd_of(x, gates, backend):
+    x, gates = x.detach().requires_grad_(), gates.detach().requires_grad_()
+    return torch.autograd.grad(propagate(x, gates, backend=backend).square().sum(), (x, gates))
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of PyTorch's own decompositions
-@pytest.mark.parametrize("compile", [False, True], ids=["eager", "compiled"])
-def test_functional_forward_mode_runs_naive(compiled, compile):
-    x, gates = (tensor.to(compiled.device) for tensor in random_case(3, 2, 5, 6))
-    tangent = torch.ones_like(x)
+@pytest.mark.parametrize("groups", [2, 1])
+def test_functional_gradients_are_those_of_autograd(compiled, groups):
+    x, gates = (tensor.to(compiled.device) for tensor in random_case(3, 2, 5, 6, groups=groups))
+    expected = autograd_of(x, gates, compiled.name)
+    per_sample = torch.vmap(torch.func.grad(loss_of_sample, argnums=(0, 1)), in_dims=(0, 0, None))
+    assert all(map(torch.equal, per_sample(x, gates, compiled.name), expected))
+    assert all(map(torch.equal, per_sample(x, gates, "auto"), expected))
 
-    def derivative(x):
-        each = torch.vmap(lambda x, gates: propagate(x[None], gates[None], merge="mean"))
-        return torch.func.jvp(lambda x: each(x, gates), (x,), (tangent,))[1]
+    def loss(x, gates):
+        each = torch.vmap(lambda x, gates: propagate(x[None], gates[None], backend=compiled.name))
+        return each(x, gates).square().sum()
 
-    if compile:
-        derivative = torch.compile(derivative, fullgraph=True, backend="aot_eager")
-    expected = propagate(tangent, gates, merge="mean", backend="naive")  # linear in the map
-    torch.testing.assert_close(derivative(x)[:, 0], expected)
+    assert all(map(torch.equal, torch.func.grad(loss, argnums=(0, 1))(x, gates), expected))
+
+
+def test_jacobian_through_the_compiled_backends(compiled):
+    x, gates = (tensor.to(compiled.device) for tensor in random_case(1, 2, 3, 4, groups=1))
+    actual, expected = (
+        torch.func.jacrev(lambda gates, name=name: propagate(x, gates, backend=name))(gates)
+        for name in (compiled.name, "naive")
+    )
+    torch.testing.assert_close(actual, expected)
 
 
 def test_what_is_constant_for_a_functional_gradient_keeps_its_backend(compiled):
@@ -264,7 +276,65 @@ def test_what_is_constant_for_a_functional_gradient_keeps_its_backend(compiled):
     assert torch.equal(gradient(torch.ones_like(x)), propagate(x, gates, backend=compiled.name))
 
 
-def test_vmap_runs_the_backend_that_was_asked_for(compiled):
+@pytest.mark.parametrize("in_dims", [(0, 0), (0, None), (None, 0), (1, 0)], ids=str)
+def test_vmap_runs_the_backend_that_was_asked_for(compiled, in_dims):
+    x, gates = (tensor.to(compiled.device) for tensor in random_case(3, 3, 5, 6, groups=1))
+    x, gates = (one if dim is not None else one[0] for one, dim in zip((x, gates), in_dims, strict=True))
+
+    def each(name):
+        return torch.vmap(lambda x, gates: propagate(x[None], gates[None], backend=name), in_dims)(x, gates)
+
+    torch.testing.assert_close(each(compiled.name), each("naive"))
+
+
+def directional_derivative(backend, mapped, x, gates):
+    def function(x):
+        if not mapped:
+            return propagate(x, gates, merge="mean", backend=backend)
+        each = torch.vmap(lambda x, gates: propagate(x[None], gates[None], merge="mean", backend=backend))
+        return each(x, gates).flatten(0, 1)
+
+    return torch.func.jvp(function, (x,), (torch.ones_like(x),))[1]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of PyTorch's own decompositions
+@pytest.mark.parametrize("mapped", [False, True])
+def test_forward_mode_runs_naive_or_names_it(compiled, mapped):
     x, gates = (tensor.to(compiled.device) for tensor in random_case(3, 2, 5, 6))
-    out = torch.vmap(lambda x, gates: propagate(x[None], gates[None], backend=compiled.name))(x, gates)
-    assert torch.equal(out[:, 0], propagate(x, gates, backend=compiled.name))
+    expected = propagate(torch.ones_like(x), gates, merge="mean", backend="naive")  # linear in the map
+    for name in ["naive"] if mapped else ["naive", "auto"]:  # inside vmap "auto" cannot tell what it is part of
+        torch.testing.assert_close(directional_derivative(name, mapped, x, gates), expected)
+    for name in ["auto", compiled.name] if mapped else [compiled.name]:
+        with pytest.raises(RuntimeError, match=r"no forward-mode derivatives \(torch\.func.*backend='naive'"):
+            directional_derivative(name, mapped, x, gates)
+
+
+def test_second_functional_derivatives_name_the_naive_backend(compiled):
+    x, gates = (tensor.to(compiled.device) for tensor in random_case(1, 1, 2, 3))
+
+    def slope(gates, name):
+        return torch.func.grad(lambda gates: propagate(x, gates, backend=name).square().sum())(gates).sum()
+
+    assert torch.func.grad(slope)(gates, "naive").isfinite().all()
+    with pytest.raises(RuntimeError, match=r"first derivatives only.*backend='naive'"):
+        torch.func.grad(slope)(gates, compiled.name)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_functional_derivatives_inside_torch_compile(compiled):
+    x, gates = (tensor.to(compiled.device) for tensor in random_case(3, 2, 5, 6))
+
+    def per_sample(name):
+        function = torch.vmap(torch.func.grad(loss_of_sample, argnums=(0, 1)), in_dims=(0, 0, None))
+        return torch.compile(function, fullgraph=True, backend="aot_eager")(x, gates, name)
+
+    torch.testing.assert_close(per_sample("naive"), autograd_of(x, gates, compiled.name))
+    with pytest.raises(torch._dynamo.exc.TorchRuntimeError, match="must override the setup_context"):
+        per_sample(compiled.name)  # PyTorch refuses, in words of its own
+    for mapped in (False, True):
+        function = torch.compile(directional_derivative, fullgraph=True, backend="aot_eager")
+        expected = propagate(torch.ones_like(x), gates, merge="mean", backend="naive")
+        torch.testing.assert_close(function("naive", mapped, x, gates), expected)
+        with pytest.raises(RuntimeError):  # and never a derivative of zero
+            function(compiled.name, mapped, x, gates)

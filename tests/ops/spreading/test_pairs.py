@@ -1,4 +1,4 @@
-"""`neighbour_labels`: held to a per-pixel reading of its definition, and to what it says of pairs."""
+"""`neighbour_labels` compared with its definition pixel by pixel, and the symmetry of pairs."""
 
 import pytest
 import torch

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from spatialprop.ops import spread
-from tests.cases import ALL_DTYPES
-from tests.ops.test_concurrency import child_ends_well
+from tests.cases import ALL_DTYPES, HALVES
+from tests.ops.propagation.test_concurrency import child_ends_well
 from tests.spread_cases import spread_case
 
-needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
+INDUCTOR = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")]
 
 # PyTorch's own compiler warns of PyTorch's own past; Python 3.12 warns of threads and fork.
 pytestmark = [
@@ -58,7 +58,7 @@ def test_meta_tensors_give_the_shape_without_the_work():
     assert (out.device.type, out.shape, out.dtype) == ("meta", x.shape, x.dtype)
 
 
-@pytest.mark.parametrize("compiler", ["aot_eager", pytest.param("inductor", marks=needs_compiler)])
+@pytest.mark.parametrize("compiler", ["aot_eager", pytest.param("inductor", marks=INDUCTOR)])
 def test_compile_once_for_all_sizes(compiled, compiler):
     graphs = []
 
@@ -94,7 +94,7 @@ def test_export_for_any_batch_and_size(compiled):
         assert all(map(torch.equal, actual, expected))
 
 
-@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("half", HALVES, ids=str)
 def test_autocast_casts_both_inputs_but_not_float64(backend, half):
     x, affinity = leaves(backend, 1, 2, 9, 10, dtype=torch.float32)
     with torch.autocast(backend.device, dtype=half):
@@ -107,6 +107,17 @@ def test_autocast_casts_both_inputs_but_not_float64(backend, half):
     assert double.dtype == torch.float64
     grads = torch.autograd.grad(out.float().sum(), (x, affinity))
     assert [grad.dtype for grad in grads] == [torch.float32, torch.float32]
+
+
+def test_functional_gradients_are_those_of_autograd(compiled):
+    x, affinity = leaves(compiled, 3, 2, 5, 6)
+    expected = torch.autograd.grad(spread(x, affinity, [1, 3], backend=compiled.name).square().sum(), (x, affinity))
+
+    def loss(x, affinity):
+        return spread(x[None], affinity[None], [1, 3], backend=compiled.name).square().sum()
+
+    actual = torch.vmap(torch.func.grad(loss, argnums=(0, 1)))(x.detach(), affinity.detach())
+    assert all(map(torch.equal, actual, expected))
 
 
 # Threads and processes.
@@ -132,7 +143,10 @@ def test_same_bits_for_any_number_of_threads(compiled, dtype):
 
 @pytest.mark.usefixtures("several_threads")
 def test_several_threads_at_once(backend):
-    cases = [leaves(backend, 2, 4, 20 + 7 * i, 50 - 5 * i, seed=i, dtype=ALL_DTYPES[i % 4]) for i in range(8)]
+    cases = [
+        leaves(backend, 2, 4, 20 + 7 * i, 50 - 5 * i, seed=i, dtype=dtype)
+        for i, dtype in enumerate([torch.float32, torch.float64, torch.bfloat16] * 2)
+    ]
     expected = [run(*case, backend.name) for case in cases]
     with ThreadPoolExecutor(len(cases)) as pool:
         for _ in range(3):
@@ -162,11 +176,11 @@ def test_after_fork():
 
 
 def test_inference_memory_does_not_grow_with_steps(monkeypatch):
-    from spatialprop.ops.spreading.cpu import launch as cpu_spread
+    from spatialprop.ops.spreading.cpu import launch
 
     taken = []
-    empty = cpu_spread.empty
-    monkeypatch.setattr(cpu_spread, "empty", lambda shape, dtype: taken.append(shape) or empty(shape, dtype))
+    empty = launch.empty
+    monkeypatch.setattr(launch, "empty", lambda shape, dtype: taken.append(shape) or empty(shape, dtype))
     x, affinity = spread_case(1, 4, 30, 40, neighbours=16, dtype=torch.float32)
     for steps in (1, 30):
         taken.clear()
