@@ -244,9 +244,9 @@ struct Walk {
                 const Index gate_offset = gate_at(to), value_offset = BACKWARD ? grad_at(to) : x_at(to);
 #pragma unroll
                 for (int k = 0; k < K; ++k) {
-                    // The sum over a pixel's raw gates counts those that point outside too.
-                    const bool counts = to.in_image & (NORMALIZE != READY || direction.has_source(to.row, to.column, k));
-                    gate[k][i] = counts ? gates[gate_offset + k * gate_step] : Stored{};
+                    // A gate that points outside counts in the sum by which raw gates are divided.
+                    const bool counts = NORMALIZE != READY || direction.has_source(to.row, to.column, k);
+                    gate[k][i] = to.in_image & counts ? gates[gate_offset + k * gate_step] : Stored{};
                 }
                 value[i] = to.in_image ? (BACKWARD ? grad : x)[value_offset] : Stored{};
                 won[i] = BACKWARD && call.merge == MAX && to.in_image ? winner[pixel_at(to)] : d;
@@ -274,8 +274,10 @@ struct Walk {
         State given[K];
         for (int k = 0; k < K; ++k) given[k] = at(k, to.s + 1, to.r);
         const Gates pixel(given);
-        for (int k = 0; k < K; ++k)
-            at(k, to.s + 1, to.r) = to.in_image & direction.has_source(to.row, to.column, k) ? pixel.normalized(k) : State(0);
+        for (int k = 0; k < K; ++k) {
+            const bool inside = to.in_image & direction.has_source(to.row, to.column, k);
+            at(k, to.s + 1, to.r) = inside ? pixel.normalized(k) : State(0);
+        }
     }
 
     // Asks the L2 cache for what a tile will need, in pieces of 128 bytes.
@@ -415,7 +417,8 @@ struct Walk {
 #pragma unroll
                 for (int k = 0; k < K; ++k) {
                     own_share[i] -= at(k, from.s + 1, from.r);
-                    gradient[k] = direction.has_source(from.row, from.column, k) ? dh_here * difference[k][i] : State(0);
+                    const bool inside = direction.has_source(from.row, from.column, k);
+                    gradient[k] = inside ? dh_here * difference[k][i] : State(0);
                 }
                 if (call.grad_gates) {
                     if (NORMALIZE != READY) gates_at(gates + gate_at(from), gate_step).differentiate(gradient);
