@@ -44,8 +44,6 @@ def normalize_gates(raw: Tensor, mode: str = "clamp") -> Tensor:
         >>> normalize_gates(raw).flatten()
         tensor([ 0.5000, -0.2500,  0.2500])
     """
-    if mode not in MODES:
-        raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
     check_floating("raw gates", raw)
     if raw.dim() != 6:
         raise ValueError(
@@ -53,18 +51,29 @@ def normalize_gates(raw: Tensor, mode: str = "clamp") -> Tensor:
             f"of shape (N, D*K*G, H, W) becomes that with .unflatten(1, (D, K, G))"
         )
     check_connection(raw)
+    check_mode(mode, raw)
+    raw = autocast(raw)  # as propagate will: rounding after normalising could undo it
+    return normalize_wide(raw, mode).to(raw.dtype)
+
+
+def normalize_wide(raw: Tensor, mode: str) -> Tensor:
+    """Normalise in the dtype of the running state, and leave the result in it."""
+    return _NORMALIZERS[mode](raw.to(state_dtype(raw.dtype)), shrinkage(raw.dtype))
+
+
+def check_mode(mode: str, raw: Tensor) -> None:
+    """Refuse an unknown mode, and one that does not suit the connection of the gates."""
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
     if mode in ONE_WAY_MODES and raw.shape[2] != 1:
         raise ValueError(
             f"mode {mode!r} keeps each gate in range by itself and is stable for K = 1 only; got K = {raw.shape[2]}. "
             f"Use 'clamp', 'unit' or 'stochastic'"
         )
-    raw = autocast(raw)  # as propagate will: rounding after normalising could undo it
-    wide = raw.to(state_dtype(raw.dtype))
-    return _NORMALIZERS[mode](wide, _shrink(raw.dtype)).to(raw.dtype)
 
 
-def _shrink(dtype: torch.dtype) -> float:
-    """Leaves room for rounding: that of three gates to their dtype, and that of the sum and the division."""
+def shrinkage(dtype: torch.dtype) -> float:
+    """What gates sum to at most: 1, less what may be rounded up in three gates, their sum and the division."""
     return 1 - torch.finfo(dtype).eps / 2 - 4 * torch.finfo(state_dtype(dtype)).eps
 
 

@@ -211,6 +211,60 @@ def _arithmetic(symbol, instruction):
 _arithmetic(operator.add, "fadd")
 _arithmetic(operator.sub, "fsub")
 _arithmetic(operator.mul, "fmul")
+_arithmetic(operator.truediv, "fdiv")
+
+
+@intrinsic
+def absolute(typingctx, vector):
+    def build(context, builder, signature, args):
+        return _call(builder, f"llvm.fabs.{_suffix(context, vector)}", args[0].type, *args)
+
+    return vector(vector), build
+
+
+@intrinsic
+def where_at_most(typingctx, value, limit, yes, no):
+    """`yes` where `value` is at most `limit`, else `no`; NaN is not."""
+
+    def build(context, builder, signature, args):
+        return builder.select(builder.fcmp_ordered("<=", *args[:2]), *args[2:])
+
+    return yes(value, limit, yes, no), build
+
+
+@intrinsic
+def where_positive(typingctx, value, yes, no):
+    """`yes` where `value` is above zero, else `no`."""
+
+    def build(context, builder, signature, args):
+        return builder.select(builder.fcmp_ordered(">", args[0], ir.Constant(args[0].type, None)), *args[1:])
+
+    return yes(value, yes, no), build
+
+
+@intrinsic
+def power_of_two(typingctx, exponents):
+    """Two to the powers that the lowest bits of numbers hold."""
+
+    def build(context, builder, signature, args):
+        kind = ir.IntType(8 * _itemsize(context, exponents))
+        mantissa, bias = {32: (23, 127), 64: (52, 1023)}[kind.width]
+        bits = builder.bitcast(args[0], _vector_of(kind))
+        bits = builder.shl(bits, ir.Constant(bits.type, [mantissa] * LANES))
+        bits = builder.add(bits, ir.Constant(bits.type, [bias << mantissa] * LANES))
+        return builder.bitcast(bits, args[0].type)
+
+    return exponents(exponents), build
+
+
+@intrinsic
+def keep_between(typingctx, vector, skip, count):
+    """The lanes from `skip` to before `count`, zeros elsewhere."""
+
+    def build(context, builder, signature, args):
+        return builder.select(_lanes(builder, *args[1:]), args[0], ir.Constant(args[0].type, None))
+
+    return vector(vector, types.int64, types.int64), build
 
 
 @intrinsic

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from spatialprop.ops.contract import MERGES, state_dtype
 from spatialprop.ops.machine.cuda_launch import Gpu, Launch, gpu_of, launch_all, type_options
+from spatialprop.ops.normalization import MODES, shrinkage
 
 SOURCE = "propagation/propagate.cu"
 MAX_THREADS = 512  # of a block, as in propagate.cu
@@ -48,10 +49,10 @@ class Tiles(NamedTuple):
 
 
 def forward(
-    x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: bool
+    x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: bool, normalize: str | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     plan = plan_forward(x, gates, directions, merge, keep and merge == "max", gpu_of(x.device.index))
-    out, winner = _run(plan, x, gates)
+    out, winner = _run(plan, x, gates, normalize)
     return out, winner, x.new_empty((0,), dtype=state_dtype(x.dtype))
 
 
@@ -63,13 +64,14 @@ def backward(
     kept: Tensor,
     directions: Sequence[int],
     merge: str,
+    normalize: str | None,
     need_x: bool,
     need_gates: bool,
 ) -> tuple[Tensor, Tensor]:
     gpu = gpu_of(x.device.index)
     winner = winner.contiguous()  # torch.vmap expands it
     plan = plan_backward(grad, x, gates, winner, directions, merge, need_x, need_gates, gpu)
-    return _run(plan, x, gates)
+    return _run(plan, x, gates, normalize)
 
 
 def plan_forward(x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep_winner: bool, gpu: Gpu) -> Plan:
@@ -223,10 +225,12 @@ def _per_pixel(kernel: str, call: npt.NDArray[Any], pixels: int) -> Launch:
     return Launch(kernel, (-(-pixels // _PIXEL_THREADS), 1), _PIXEL_THREADS, 0, call)
 
 
-def compile_options(dtype: torch.dtype, connection: int, wide: bool) -> tuple[str, ...]:
+def compile_options(dtype: torch.dtype, connection: int, wide: bool, normalize: str | None = None) -> tuple[str, ...]:
     """Definitions that make propagate.cu a kernel for these types; `wide` makes offsets in a plane 64 bits wide."""
     index = "long long" if wide else "unsigned"
-    return (*type_options(dtype), f"-DCONNECTION={connection}", f"-DINDEX={index}")
+    mode = -1 if normalize is None else MODES.index(normalize)
+    normalization = (f"-DNORMALIZE={mode}", f"-DSHRINK={shrinkage(dtype)!r}")
+    return (*type_options(dtype), f"-DCONNECTION={connection}", f"-DINDEX={index}", *normalization)
 
 
 def needs_wide_index(x: Tensor, gates: Tensor, call: npt.NDArray[Any]) -> bool:
@@ -246,7 +250,7 @@ def needs_wide_index(x: Tensor, gates: Tensor, call: npt.NDArray[Any]) -> bool:
     return max(spans) >= 2**31
 
 
-def _run(plan: Plan, x: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
+def _run(plan: Plan, x: Tensor, gates: Tensor, normalize: str | None) -> tuple[Tensor, Tensor]:
     wide = needs_wide_index(x, gates, plan.launches[0].call)
-    launch_all(plan.launches, SOURCE, compile_options(x.dtype, gates.shape[2], wide), x.device.index)
+    launch_all(plan.launches, SOURCE, compile_options(x.dtype, gates.shape[2], wide, normalize), x.device.index)
     return plan.results

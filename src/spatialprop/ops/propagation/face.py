@@ -7,12 +7,19 @@ from torch import Tensor
 
 from spatialprop.ops.backends import choose_backend
 from spatialprop.ops.contract import DIRECTIONS, autocast, check_directions, check_inputs, check_merge
+from spatialprop.ops.normalization import check_mode
 from spatialprop.ops.propagation import naive
 from spatialprop.ops.propagation.operator import OPERATOR
 
 
 def propagate(
-    x: Tensor, gates: Tensor, *, directions: Sequence[str] | None = None, merge: str = "max", backend: str = "auto"
+    x: Tensor,
+    gates: Tensor,
+    *,
+    normalize: str | None = None,
+    directions: Sequence[str] | None = None,
+    merge: str = "max",
+    backend: str = "auto",
 ) -> Tensor:
     """Spread a map along learned affinities, in one scan per direction.
 
@@ -28,7 +35,9 @@ def propagate(
         x: The map, (N, C, H, W), float64, float32, bfloat16 or float16, any strides.
         gates: (N, D, K, G, H, W), same dtype and device. D: one block per direction. K: 1 (one-way) or 3
             (three-way: the neighbour at row or column -1, 0, +1 in image coordinates). G: divides C; channel c takes
-            group ``c // (C / G)``. Make raw network output safe with `normalize_gates` first.
+            group ``c // (C / G)``.
+        normalize: What makes raw network output safe: a mode of `normalize_gates`, whose result this equals within
+            rounding, values and gradients, without a normalised copy of the gates. None takes gates as they are.
         directions: Distinct names of where information travels; by default ("right", "down", "left", "up").
         merge: "max" (node-wise maximum; where it ties the first direction gets the whole gradient), "mean", or
             "none", which returns (N, D, C, H, W).
@@ -51,9 +60,11 @@ def propagate(
     check_merge(merge)
     x, gates = autocast(x), autocast(gates)
     check_inputs(x, gates, names)
+    if normalize is not None:
+        check_mode(normalize, gates)
     if choose_backend(backend, OPERATOR.backends, x, gates) == "naive":
-        return naive.propagate(x, gates, names, merge)
+        return naive.propagate(x, gates, names, merge, normalize)
     keep = torch.is_grad_enabled() and (x.requires_grad or gates.requires_grad)
     out: Tensor
-    out, *_ = OPERATOR.call(x, gates, [DIRECTIONS.index(name) for name in names], merge, keep)
+    out, *_ = OPERATOR.call(x, gates, [DIRECTIONS.index(name) for name in names], merge, keep, normalize)
     return out

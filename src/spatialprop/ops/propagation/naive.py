@@ -11,15 +11,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spatialprop.ops.contract import state_dtype
+from spatialprop.ops.normalization import normalize_wide
 
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 Loop = Callable[[Step, Tensor, Tensor, Tensor], Tensor]
 
 
-def propagate(x: Tensor, gates: Tensor, directions: Sequence[str], merge: str, loop: Loop | None = None) -> Tensor:
+def propagate(
+    x: Tensor,
+    gates: Tensor,
+    directions: Sequence[str],
+    merge: str,
+    normalize: str | None = None,
+    loop: Loop | None = None,
+) -> Tensor:
     """Scan `x` (N, C, H, W) along each direction under `gates` (N, D, K, G, H, W) and merge the results."""
     dtype = x.dtype
     x = x.to(state_dtype(dtype))  # once, so that its gradient too is rounded once
+    gates = gates if normalize is None else normalize_wide(gates, normalize)
     maps = (scan(x, gates[:, d], direction, loop) for d, direction in enumerate(directions))  # one at a time
     if merge == "none":
         return torch.stack(list(maps), dim=1).to(dtype)  # (N, D, C, H, W)

@@ -28,7 +28,7 @@ def count_kept(shape: Sequence[int], directions: Sequence[int]) -> int:
 
 
 def _shapes(
-    x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: bool
+    x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: bool, normalize: str | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     out = x.shape if merge != "none" else (x.shape[0], len(directions), *x.shape[1:])
     winner = x.shape if keep and merge == "max" else (0,)
@@ -37,18 +37,19 @@ def _shapes(
 
 
 def _backward_inputs(inputs: tuple[Any, ...], extra: Sequence[Tensor], needs: Sequence[bool]) -> tuple[Any, ...]:
-    x, gates, directions, merge, keep = inputs
+    x, gates, directions, merge, keep, normalize = inputs
     if not keep and (merge == "max" or needs[1]):  # recorded where no gradient was wanted, as by torch.export
-        _, *extra = OPERATOR.call(x, gates, directions, merge, True)
-    return x, gates, *extra, directions, merge
+        _, *extra = OPERATOR.call(x, gates, directions, merge, True, normalize)
+    return x, gates, *extra, directions, merge, normalize
 
 
 OPERATOR = register(
     "propagate",
     __package__,
-    schema="(Tensor x, Tensor gates, int[] directions, str merge, bool keep) -> (Tensor, Tensor, Tensor)",
+    schema="(Tensor x, Tensor gates, int[] directions, str merge, bool keep, str? normalize=None) "
+    "-> (Tensor, Tensor, Tensor)",
     backward_schema="(Tensor grad, Tensor x, Tensor gates, Tensor winner, Tensor kept, int[] directions, str merge, "
-    "bool need_x, bool need_gates) -> (Tensor, Tensor)",
+    "str? normalize, bool need_x, bool need_gates) -> (Tensor, Tensor)",
     shapes=_shapes,
     backward_inputs=_backward_inputs,
 )

@@ -23,11 +23,15 @@
 //   (1 - sum of gates) * dh, which is dh less the products. Where channels share gates, dh is kept and
 //   sum_over_channels adds up. There are no atomics: the same input gives the same bits on every run.
 //
+//   Normalisation.  Raw gates are normalised in registers, on their way into the tile, and their gradients get the
+//   derivative of that on their way out, for which the raw gates are read once more. No normalised copy ever exists.
+//
 // Bytes moved for float32, four directions, K = 3, per-channel gates, in maps of the size of x:
 //   fused     gates 12, x 4, result 1 + 2 + 2 + 2                                              23  (floor 14)
 //   split     gates 12, x 4, results 4 written and 4 read, merged 1                            25
 //   backward  gates 12, x 4, h 4, and gates 12, grad 4, winner 1, h 4, x 4, gradient of gates 12,
 //             gradient of x 7 (fused) or 9 (split)                                       64 or 66  (floor 27)
+// Normalisation adds nothing forward and, backward, 12 for raw gates, which the L2 cache still holds.
 // Edges add 4 / band forward and 16 / band backward for each direction, to memory that every second band uses again and
 // that the L2 cache holds. Channels that share gates find them in that cache after the first; their backward pass also
 // writes and reads h and dh once more.
@@ -37,12 +41,18 @@
 // take 1,500 or 3,000 cycles to scan, and moving its pixels between L2 and shared memory some 5,000, while memory
 // delivers the next tile to L2. If split, blocks that share a multiprocessor cover for each other as well.
 
-// cuda.py puts stored.cu before this and compiles both with -DCONNECTION=... -DINDEX=... besides the types.
+// cuda.py puts stored.cu before this and compiles both with -DCONNECTION=... -DINDEX=... -DNORMALIZE=... -DSHRINK=...
+// besides the types.
 using Index = INDEX;           // unsigned, or long long where 31 bits cannot count the elements that a plane spans
 constexpr int K = CONNECTION;  // gates per pixel: 1 or 3
 constexpr int MAX_THREADS = 512;
 constexpr int RIGHT = 0, LEFT = 2, UP = 3;   // as in contract.DIRECTIONS
 constexpr int MAX = 0, MEAN = 1, SUM = 3;    // as in contract.MERGES, where 2 is "none"; gradients of x are summed
+// As in normalization.MODES; READY gates stay as they are.
+constexpr int READY = -1, CLAMP = 0, UNIT = 1, STOCHASTIC = 2, TANH = 3, SIGMOID = 4;
+constexpr bool DIVIDES = NORMALIZE == CLAMP || NORMALIZE == UNIT || NORMALIZE == STOCHASTIC;
+constexpr bool SQUASHES = NORMALIZE == STOCHASTIC || NORMALIZE == SIGMOID;
+constexpr State SMALLEST_NORMAL = sizeof(State) == 8 ? 2.2250738585072014e-308 : 1.17549435082228750797e-38;
 
 // One launch. cuda.py packs the same fields in the same order, eight bytes each; what is not wanted is null.
 struct Call {
@@ -100,6 +110,49 @@ INLINE bool is_horizontal(int direction) { return direction == RIGHT || directio
 
 // naive.first_maximum: a tie stays with the direction that came first, NaN wins over numbers.
 INLINE bool beats(State value, State best) { return value > best || (value != value && best == best); }
+
+// The raw gates of a pixel, their normalisation and its derivative: normalization.py, written out.
+struct Gates {
+    State raw[K];  // as they were loaded, or their sigmoid or tanh
+    State total;   // of the absolute values
+    bool divided;  // whether they are divided by it
+
+    INLINE explicit Gates(const State (&given)[K]) : total(0) {
+#pragma unroll
+        for (int k = 0; k < K; ++k) {
+            raw[k] = SQUASHES ? 1 / (1 + exp(-given[k])) : NORMALIZE == TANH ? tanh(given[k]) : given[k];
+            total += fabs(raw[k]);
+        }
+        // A total that is NaN divides, and so spoils the whole pixel, as it should.
+        const State least = NORMALIZE == UNIT ? SMALLEST_NORMAL : NORMALIZE == CLAMP ? State(1) : State(SHRINK);
+        divided = NORMALIZE == UNIT ? !(total < least) : !(total <= least);
+    }
+    INLINE State scaled(State value) const {
+        if (!DIVIDES) return value;
+        return divided ? value / total * State(SHRINK) : NORMALIZE == UNIT ? value * State(SHRINK) : value;
+    }
+    INLINE State normalized(int k) const { return scaled(raw[k]); }
+
+    // Turns the gradient of the normalised gates into that of the raw ones.
+    INLINE void differentiate(State (&gradient)[K]) const {
+        State towards = 0;  // the gradient of the total
+        for (int k = 0; k < K; ++k) towards += gradient[k] * (raw[k] / total);
+        for (int k = 0; k < K; ++k) {
+            if (DIVIDES) {
+                const State sign = raw[k] > 0 ? 1 : raw[k] < 0 ? -1 : 0;
+                gradient[k] = scaled(divided ? gradient[k] - sign * towards : gradient[k]);
+            }
+            if (SQUASHES) gradient[k] *= raw[k] * (1 - raw[k]);
+            if (NORMALIZE == TANH) gradient[k] *= 1 - raw[k] * raw[k];
+        }
+    }
+};
+
+INLINE Gates gates_at(const Stored* first, Index step) {
+    State given[K];
+    for (int k = 0; k < K; ++k) given[k] = widen(first[k * step]);
+    return Gates(given);
+}
 
 // One walk over a plane as lines t = 0, 1, ... of pixels p = 0, 1, ...: from the first line of a direction to the last
 // or, BACKWARD, from the last pixel of the last line to the first. All threads of a block walk together.
@@ -190,9 +243,11 @@ struct Walk {
                 const Slot to = slot<WHOLE>(b, t0, first + i * step);
                 const Index gate_offset = gate_at(to), value_offset = BACKWARD ? grad_at(to) : x_at(to);
 #pragma unroll
-                for (int k = 0; k < K; ++k)
-                    gate[k][i] = to.in_image & direction.has_source(to.row, to.column, k)
-                                     ? gates[gate_offset + k * gate_step] : Stored{};
+                for (int k = 0; k < K; ++k) {
+                    // A gate that points outside counts in the sum by which raw gates are divided.
+                    const bool counts = NORMALIZE != READY || direction.has_source(to.row, to.column, k);
+                    gate[k][i] = to.in_image & counts ? gates[gate_offset + k * gate_step] : Stored{};
+                }
                 value[i] = to.in_image ? (BACKWARD ? grad : x)[value_offset] : Stored{};
                 won[i] = BACKWARD && call.merge == MAX && to.in_image ? winner[pixel_at(to)] : d;
             }
@@ -202,6 +257,7 @@ struct Walk {
                 const Slot to = slot<WHOLE>(b, t0, first + i * step);
 #pragma unroll
                 for (int k = 0; k < K; ++k) at(k, to.s + 1, to.r) = widen(gate[k][i]);
+                if (NORMALIZE != READY) normalize(to);
                 State own = widen(value[i]);
                 if (BACKWARD && call.merge == MEAN) own /= call.directions;
                 at(K, to.s + 1, to.r) = BACKWARD && won[i] != d ? State(0) : own;
@@ -212,6 +268,16 @@ struct Walk {
             for (int a = 0; a < CARRIED; ++a)
                 at(FIRST_CARRIED + a, s + 1, j - 2) =
                     t < lines && p >= 0 && p < length ? *edge(b - 1, t, a, j) : State(0);
+    }
+
+    INLINE void normalize(const Slot& to) const {
+        State given[K];
+        for (int k = 0; k < K; ++k) given[k] = at(k, to.s + 1, to.r);
+        const Gates pixel(given);
+        for (int k = 0; k < K; ++k) {
+            const bool inside = to.in_image & direction.has_source(to.row, to.column, k);
+            at(k, to.s + 1, to.r) = inside ? pixel.normalized(k) : State(0);
+        }
     }
 
     // Asks the L2 cache for what a tile will need, in pieces of 128 bytes.
@@ -347,13 +413,17 @@ struct Walk {
                 if (!from.in_image) continue;
                 const State dh_here = at(K, from.s + 1, from.r);
                 own_share[i] = dh_here;
+                State gradient[K];
 #pragma unroll
                 for (int k = 0; k < K; ++k) {
                     own_share[i] -= at(k, from.s + 1, from.r);
-                    if (!call.grad_gates) continue;
-                    const State gradient = dh_here * difference[k][i];
                     const bool inside = direction.has_source(from.row, from.column, k);
-                    store(grad_gates + k * grad_gate_step + pixel_at(from), inside ? gradient : State(0));
+                    gradient[k] = inside ? dh_here * difference[k][i] : State(0);
+                }
+                if (call.grad_gates) {
+                    if (NORMALIZE != READY) gates_at(gates + gate_at(from), gate_step).differentiate(gradient);
+#pragma unroll
+                    for (int k = 0; k < K; ++k) store(grad_gates + k * grad_gate_step + pixel_at(from), gradient[k]);
                 }
                 if (call.dh) dh[pixel_at(from)] = dh_here;
             }
@@ -455,6 +525,12 @@ extern "C" __global__ void sum_over_channels(const __grid_constant__ Call call) 
                                        column * call.x_strides[3]]);
         for (int k = 0; k < K; ++k)
             if (direction.has_source(row, column, k)) sum[k] += call.dh[at] * (call.h[at + direction.source_offset(k)] - own);
+    }
+    if (NORMALIZE != READY) {
+        const long long to_n = call.gate_strides[0], to_d = call.gate_strides[1], to_g = call.gate_strides[3];
+        const Stored* first = call.gates + n * to_n + d * to_d + group * to_g + row * call.gate_strides[4] +
+                              column * call.gate_strides[5];
+        gates_at(first, call.gate_strides[2]).differentiate(sum);
     }
     for (int k = 0; k < K; ++k)
         store(call.grad_gates + (((n * call.directions + d) * K + k) * call.groups + group) * area + pixel, sum[k]);

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from spatialprop.ops.machine.jit import compiled, inlined
 from spatialprop.ops.machine.vectors import (
     LANES,
+    keep_between,
     load,
-    load_between,
     load_lanes,
     multiply_add,
     splat,
@@ -19,6 +19,7 @@ from spatialprop.ops.machine.vectors import (
     store_lanes,
 )
 from spatialprop.ops.propagation.cpu.lines import ZERO, Lines, line_of
+from spatialprop.ops.propagation.cpu.normalization import divide, divide_three
 
 
 @compiled
@@ -35,41 +36,44 @@ def zero_line(target, at, length):
 
 
 @inlined
-def _three_gates(g, k, at, i, length):
-    """Load the gates of sixteen pixels from pixel i on, as zero where the pixel or its neighbour is outside."""
+def _three_gates(g, k, at, i, length, rule):
+    """Load and normalise the gates of sixteen pixels from pixel i on; zero outside the image."""
     at, rest = at + i, length - i
     if i > 0 and rest > LANES:
-        return load(g, at), load(g, at + k), load(g, at + 2 * k)
+        return divide_three(load(g, at), load(g, at + k), load(g, at + 2 * k), rule)
     lanes = min(LANES, rest)
-    before = load_between(g, at, 0 if i else 1, lanes)
-    after = load_between(g, at + 2 * k, 0, min(LANES, rest - 1))
-    return before, load_lanes(g, at + k, lanes), after
+    before, level, after = divide_three(
+        load_lanes(g, at, lanes), load_lanes(g, at + k, lanes), load_lanes(g, at + 2 * k, lanes), rule
+    )
+    after = keep_between(after, 0, min(LANES, rest - 1))
+    return keep_between(before, 0 if i else 1, lanes), keep_between(level, 0, lanes), after
 
 
 @compiled
-def _one_way_line(h, to, before, x, x_at, gates, gates_at, length):
+def _one_way_line(h, to, before, x, x_at, gates, gates_at, length, rule):
     xs, gs = x.array, gates.array
     for i in range(0, length, LANES):
         lanes = min(LANES, length - i)
         own = load_lanes(xs, x_at + i, lanes)
-        store(h, to + i, multiply_add(load_lanes(gs, gates_at + i, lanes), load(h, before + i) - own, own))
+        g = divide(load_lanes(gs, gates_at + i, lanes), rule)
+        store(h, to + i, multiply_add(g, load(h, before + i) - own, own))
 
 
 @compiled
-def _three_way_line(h, to, before, x, x_at, gates, gates_at, length):
+def _three_way_line(h, to, before, x, x_at, gates, gates_at, length, rule):
     xs, gs, k = x.array, gates.array, gates.apart
     for i in range(0, length, LANES):
-        a, b, c = _three_gates(gs, k, gates_at, i, length)
+        a, b, c = _three_gates(gs, k, gates_at, i, length, rule)
         own = load_lanes(xs, x_at + i, min(LANES, length - i))
         above = before + i
         value = multiply_add(a, load(h, above - 1) - own, own)
         value = multiply_add(b, load(h, above) - own, value)
         store(h, to + i, multiply_add(c, load(h, above + 1) - own, value))
-    h[to + length] = 0  # beyond the end: a gates_at of zero must not meet an infinity there
+    h[to + length] = 0  # beyond the end: a gate of zero must not meet an infinity there
 
 
 @compiled
-def scan_lines(h, before, pitch, x, gates, begins, count, length, connection):
+def scan_lines(h, before, pitch, x, gates, begins, count, length, connection, rule):
     """Scan `count` lines into the rows of h after the one at `before`, which holds the line visited before them.
 
     `begins` says that there is no such line: the first of these lines is the first of the scan.
@@ -81,9 +85,9 @@ def scan_lines(h, before, pitch, x, gates, begins, count, length, connection):
             copy_line(h, to, x.array, x_at, length)
             h[to + length] = 0
         elif connection == 1:
-            _one_way_line(h, to, before, x, x_at, gates, gates_at, length)
+            _one_way_line(h, to, before, x, x_at, gates, gates_at, length, rule)
         else:
-            _three_way_line(h, to, before, x, x_at, gates, gates_at, length)
+            _three_way_line(h, to, before, x, x_at, gates, gates_at, length, rule)
         before = to
 
 
@@ -120,7 +124,7 @@ def _first_line_back(to, scale, carried, pitch, length, connection, need_gates):
 
 
 @compiled
-def _one_way_back(to, line, scale, h, before, carried, length, fresh, need_gates):
+def _one_way_back(to, line, scale, h, before, carried, length, fresh, need_gates, rule):
     """One line of a backward scan.
 
     `carried` is a line of gate * dh: what the line visited after this one passes back, and then what this one does.
@@ -133,7 +137,7 @@ def _one_way_back(to, line, scale, h, before, carried, length, fresh, need_gates
     for i in range(0, length, LANES):
         lanes = min(LANES, length - i)
         dh = multiply_add(factor, load_lanes(upstreams, upstream_at + i, lanes), load(carried, i))
-        g = load_lanes(gs, gates_at + i, lanes)
+        g = divide(load_lanes(gs, gates_at + i, lanes), rule)
         store(carried, i, g * dh)
         store(grad_xs, grad_x_at + i, (one - g) * dh)
         if need_gates:
@@ -142,7 +146,7 @@ def _one_way_back(to, line, scale, h, before, carried, length, fresh, need_gates
 
 
 @compiled
-def _three_way_back(to, line, scale, h, before, carried, source, target, pitch, length, fresh, need_gates):
+def _three_way_back(to, line, scale, h, before, carried, source, target, pitch, length, fresh, need_gates, rule):
     """As `_one_way_back`, with three lines of gate * dh: read at `source`, written at `target`."""
     one, factor = splat(h.dtype.type(1)), splat(scale)
     upstream_at, x_at, gates_at = line_of(to.upstream, line), line_of(to.x, line), line_of(to.gates, line)
@@ -154,7 +158,7 @@ def _three_way_back(to, line, scale, h, before, carried, source, target, pitch, 
         back, send, above = source + i, target + i, before + i
         received = load(carried, back + 1) + load(carried, back + pitch) + load(carried, back + 2 * pitch - 1)
         dh = multiply_add(factor, load_lanes(upstreams, upstream_at + i, lanes), received)
-        a, b, c = _three_gates(gs, to.gates.apart, gates_at, i, length)
+        a, b, c = _three_gates(gs, to.gates.apart, gates_at, i, length, rule)
         store(carried, send, a * dh)
         store(carried, send + pitch, b * dh)
         store(carried, send + 2 * pitch, c * dh)
@@ -171,7 +175,7 @@ def _three_way_back(to, line, scale, h, before, carried, source, target, pitch, 
 
 
 @compiled
-def scan_lines_back(to, scale, h, before, pitch, carried, begins, count, length, connection, fresh, need_gates):
+def scan_lines_back(to, scale, h, before, pitch, carried, begins, count, length, connection, fresh, need_gates, rule):
     """Scan `count` lines backward, the last one first; the line of h before them, if any, is at `before`.
 
     `fresh` says whether the sums of gate gradients start here; else they go on with those of other channels.
@@ -180,9 +184,9 @@ def scan_lines_back(to, scale, h, before, pitch, carried, begins, count, length,
     for line in range(count - 1, -1 if not begins else 0, -1):
         above = before + line * pitch
         if connection == 1:
-            _one_way_back(to, line, scale, h, above, carried, length, fresh, need_gates)
+            _one_way_back(to, line, scale, h, above, carried, length, fresh, need_gates, rule)
         else:
-            _three_way_back(to, line, scale, h, above, carried, source, target, pitch, length, fresh, need_gates)
+            _three_way_back(to, line, scale, h, above, carried, source, target, pitch, length, fresh, need_gates, rule)
             source, target = target, source
     if source:  # the next call reads the first three lines
         for row in range(0, 3 * pitch, pitch):

@@ -32,6 +32,7 @@ from spatialprop.ops.propagation.cpu.lines import (
     rows_to_write,
     store_lines,
 )
+from spatialprop.ops.propagation.cpu.normalization import differentiate_lines
 from spatialprop.ops.propagation.cpu.scans import (
     buffered,
     find_gates,
@@ -69,7 +70,7 @@ def _forward_scan(call, scan, buffers, merged, out, winner, kept):
             if t0 > 0:
                 copy_line(h, ZERO, buffers.carried, carried_at, length)
                 h[length] = 0
-            scan_lines(h, ZERO, pitch, x_lines, gates, t0 == 0, count, length, call.shape.connection)
+            scan_lines(h, ZERO, pitch, x_lines, gates, t0 == 0, count, length, call.shape.connection, call.rule)
             copy_line(buffers.carried, carried_at, h, count * pitch, length)
             if kept.size and ((t0 + count) % call.block == 0 or t0 + count == scan.lines):
                 copy_line(kept, kept_line(call, scan, c, t0 // call.block, kept), h, count * pitch, length)
@@ -154,7 +155,7 @@ def _scan_again(call, scan, buffers, kept, b0, b1):
             if t0 == b0 > 0:
                 copy_line(h, before, kept, kept_line(call, scan, c, b0 // call.block - 1, kept), length)
                 h[before + length] = 0
-            scan_lines(h, before, pitch, x_lines, gates, t0 == 0, count, length, call.shape.connection)
+            scan_lines(h, before, pitch, x_lines, gates, t0 == 0, count, length, call.shape.connection, call.rule)
     return gates, x_lines
 
 
@@ -219,12 +220,15 @@ def _block_back(call, scan, buffers, own_buffers, upstream, planes, merged, grad
                 connection,
                 i == 0,
                 need_gates,
+                call.rule,
             )
             if grad_x.size:
                 rule, plane = WRITE if scan.d == 0 else ADD, merged_plane(call, item, c, merged, grad_x)
                 store_lines(
                     buffered(own_buffers.grad_x, scan), rule, merged, plane, strip, buffers.no_winners, buffers.tile
                 )
+        if need_gates and call.rule.normalizes:
+            differentiate_lines(sums, gates, call.rule, count, length, connection)
         if need_gates and not in_result:
             for j in range(connection):
                 lines = Lines(sums.array, j * sums.apart, sums.step, 0)

@@ -11,6 +11,7 @@ from spatialprop.ops.contract import MERGES, state_dtype
 from spatialprop.ops.machine.threads import Flat, empty, flat, share
 from spatialprop.ops.propagation import operator
 from spatialprop.ops.propagation.cpu import kernels
+from spatialprop.ops.propagation.cpu.normalization import rule_of
 from spatialprop.ops.propagation.cpu.scans import Call, Shape, Upstream
 
 _STRIP_BYTES = 704 * 1024  # the buffers of one strip should stay in a core's own cache
@@ -18,7 +19,7 @@ _LARGEST_STRIP_BYTES = 8 << 20  # but may take this much to make a strip as wide
 
 
 def forward(
-    x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: bool
+    x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: bool, normalize: str | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch, channels, height, width = x.shape
     groups = gates.shape[3]
@@ -28,7 +29,7 @@ def forward(
     kept = empty((operator.count_kept(x.shape, directions) if keep else 0,), state_dtype(x.dtype))
     shared = channels // groups
     run = _forward_run(batch * groups, shared)
-    call = _call(x, gates, directions, merge, run)
+    call = _call(x, gates, directions, merge, normalize, run)
     flat_out, flat_winner, flat_kept = flat(out), flat(winner), flat(kept)
 
     def work(first: int, last: int) -> None:
@@ -47,6 +48,7 @@ def backward(
     kept: Tensor,
     directions: Sequence[int],
     merge: str,
+    normalize: str | None,
     need_x: bool,
     need_gates: bool,
 ) -> tuple[Tensor, Tensor]:
@@ -66,7 +68,7 @@ def backward(
     # For (n, d, c, h, w): where directions were merged, all of them get the same gradient.
     grad_strides = grad.stride() if merge == "none" else (grad.stride(0), 0, *grad.stride()[1:])
     upstream = Upstream(flat(grad), grad_strides, flat(winner.contiguous()), flat(kept.contiguous()))
-    call = _call(x, gates, directions, merge, run)
+    call = _call(x, gates, directions, merge, normalize, run)
     flat_grad_x, flat_grad_gates = flat(grad_x), flat(grad_gates)
 
     def work(first: int, last: int) -> None:
@@ -87,7 +89,7 @@ def backward(
     return grad_x, total
 
 
-def _call(x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, run: int) -> Call:
+def _call(x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, normalize: str | None, run: int) -> Call:
     batch, channels, height, width = x.shape
     connection, groups = gates.shape[2:4]
     return Call(
@@ -95,6 +97,7 @@ def _call(x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, run: 
         x.stride(),
         flat(gates),
         gates.stride(),
+        rule_of(normalize, x.dtype),
         np.array(directions),
         MERGES.index(merge),
         Shape(batch, channels, height, width, groups, connection),

@@ -11,6 +11,7 @@ import numpy as np
 from spatialprop.ops.machine.jit import kernel_part
 from spatialprop.ops.machine.vectors import LANES, TILE, padded
 from spatialprop.ops.propagation.cpu.lines import ZERO, Lines, Strip, Winners, find_lines, pitch_of, plane_walk
+from spatialprop.ops.propagation.cpu.normalization import NOTHING, Rule, squash_lines
 
 
 class Shape(NamedTuple):
@@ -29,6 +30,7 @@ class Call(NamedTuple):
     x_strides: tuple[int, ...]
     gates: Any
     gate_strides: tuple[int, ...]
+    rule: Rule
     directions: Any
     merge: int
     shape: Shape
@@ -170,7 +172,11 @@ def find_gates(call, scan, t0, count, buffers):
             first = found
         elif j == 1:
             apart = found.at - first.at
-    return Lines(first.array, first.at, first.step, apart)
+    found = Lines(first.array, first.at, first.step, apart)
+    if call.rule.squashes == NOTHING:
+        return found
+    squash_lines(buffer, found, call.rule, count, scan.length, call.shape.connection)
+    return buffer
 
 
 @kernel_part
