@@ -201,8 +201,8 @@ MUTANTS = {
     "forgets the gradient of the sum": ("gradient[k] - sign * towards", "gradient[k]"),
     "forgets the sign": ("gradient[k] - sign * towards", "gradient[k] - towards"),
     "does not differentiate for own gates": ("if (NORMALIZE != READY) gates_at(", "if (false) gates_at("),
-    "does not differentiate for shared gates": ("if (NORMALIZE != READY) {\n        const long long", "if (false) {\n        const long long"),
-}  # fmt: skip
+    "does not differentiate for shared gates": ("if (NORMALIZE != READY) {", "if (false) {"),
+}
 
 
 @pytest.fixture(scope="module")
