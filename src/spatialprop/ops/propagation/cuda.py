@@ -49,7 +49,7 @@ class Tiles(NamedTuple):
 
 
 def forward(
-    x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: bool, normalize: str | None
+    x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: bool, normalize: str | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     plan = plan_forward(x, gates, directions, merge, keep and merge == "max", gpu_of(x.device.index))
     out, winner = _run(plan, x, gates, normalize)

@@ -19,7 +19,7 @@ _LARGEST_STRIP_BYTES = 8 << 20  # but may take this much to make a strip as wide
 
 
 def forward(
-    x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: bool, normalize: str | None
+    x: Tensor, gates: Tensor, directions: Sequence[int], merge: str, keep: bool, normalize: str | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch, channels, height, width = x.shape
     groups = gates.shape[3]
