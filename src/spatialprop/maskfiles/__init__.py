@@ -1,6 +1,6 @@
 """Pictures and masks in files: read for the refiner and for training, and written back as what they were."""
 
-from spatialprop.maskfiles.arrays import ARRAY_SUFFIXES, read_probabilities
+from spatialprop.maskfiles.arrays import ARRAY_SUFFIXES, read_probabilities, write_arrays
 from spatialprop.maskfiles.kinds import (
     RESULT_SUFFIXES,
     CoarseFile,
@@ -48,5 +48,6 @@ __all__ = [
     "read_palette",
     "read_probabilities",
     "rgb",
+    "write_arrays",
     "write_picture",
 ]
