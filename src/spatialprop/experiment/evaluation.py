@@ -47,7 +47,7 @@ def evaluate(options: DictConfig, folder: Path) -> dict[str, Any]:
         results = _evaluate(
             options, config, run, lambda labels: trained_task(run, config, labels, baselines), RunFolder(folder)
         )
-        log.info("\n%s", comparison_table(results))
+        log.info("\n%s", comparison_table(results).text())
         tables = helen_tables(results)
     else:
         results = _evaluate_several(options, folder)

@@ -113,7 +113,7 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 log_results(logger, run, metrics, splits.labels, config.logger.images)
-        log.info("\n%s", comparison_table(metrics))
+        log.info("\n%s", comparison_table(metrics).text())
         for title, table in helen_tables(metrics).items():
             log.info("\n%s\n%s", title, table.text())
     return metrics
