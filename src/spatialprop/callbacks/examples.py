@@ -91,10 +91,8 @@ def telling_pixel(label: NDArray[np.uint8], background: int | None = 0) -> tuple
 
 
 def _indices(labels: Tensor) -> NDArray[np.uint8]:
-    indices: NDArray[np.uint8] = labels[0].cpu().numpy().astype(np.uint8)
-    return indices
+    return np.asarray(labels[0].cpu(), np.uint8)
 
 
 def _bytes(shares: Tensor) -> NDArray[np.uint8]:
-    rounded: NDArray[np.uint8] = (shares.float().clamp(0, 1) * 255).round().byte().cpu().numpy()
-    return rounded
+    return np.asarray((shares.float().clamp(0, 1) * 255).round().byte().cpu())

@@ -23,7 +23,7 @@ def helen_tables(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Table]:
     """
     tables = {}
     for kind, title in TITLES.items():
-        rows = {method: columns for method, scores in metrics.items() if (columns := _columns(scores, kind))}
+        rows = {method: found for method, scores in metrics.items() if (found := (scores.get("helen") or {}).get(kind))}
         if rows:
             heading = list(next(iter(rows.values())))
             cells = [
@@ -31,8 +31,3 @@ def helen_tables(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Table]:
             ]
             tables[title] = Table(["method", *heading], cells)
     return tables
-
-
-def _columns(scores: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    columns: Mapping[str, Any] = (scores.get("helen") or {}).get(kind) or {}
-    return columns
