@@ -60,7 +60,7 @@ class SaveRanked(pl.Callback):
                 write_arrays(self._folder / f"{kind}_{rank:02d}_{file_name(batch)}.npz", arrays)
 
     def _mean_iou(self, predicted: Tensor, label: Tensor) -> float:
-        # Without torchmetrics, which would wait for the other processes; they are at other images.
+        # Without torchmetrics, which would wait for the other processes, which hold other images.
         confusion = confusion_matrix(predicted, label, label != VOID, len(self._labels.classes))
         return class_iou(confusion)[list(self._labels.scored)].nanmean().item()
 

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import warnings
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,19 +42,8 @@ from spatialprop.tasks.optimization import restore
 log = logging.getLogger(__name__)
 
 
-def quieten_lightning() -> None:
-    """Silence Lightning's notes on its own workings; warnings and profiles stay."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # the output of trainer.profiler
-    # Batches follow from the number of steps done, so that every loader here resumes; Lightning cannot know that.
-    resuming = r"You're resuming from a checkpoint .* your dataloader is not resumable"
-    for message in (r".*LeafSpec.*", r"Checkpoint directory .* exists and is not empty", resuming):
-        warnings.filterwarnings("ignore", message)
-
-
 def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict[str, Any]:
     """Train what the config describes, test it, and leave everything in `folder`, where `outputs/latest` will lead."""
-    quieten_lightning()
     refuse_processes_in_multirun(config)
     check_settings(config)
     run = RunFolder(folder)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from spatialprop.errors import InputError
-from spatialprop.nn.refinement import SMALLEST_SHARE, listened_to
+from spatialprop.nn.refinement import SMALLEST_SHARE, jacobian_row
 from spatialprop.nn.resize import resize
-from spatialprop.refiner.coarse_maps import VOTE, CoarseMaps, most_likely
+from spatialprop.refiner.coarse_maps import GIVEN_LABEL_WEIGHT, CoarseMaps, most_likely
 from spatialprop.refiner.inputs import (
     CoarseLike,
     LabelMaps,
@@ -26,7 +26,7 @@ from spatialprop.refiner.inputs import (
 )
 from spatialprop.refiner.tiles import TiledGates
 
-_NEVER = torch.finfo(torch.float32).min / 4  # and interpolating it does not overflow
+_EXCLUDED = torch.finfo(torch.float32).min / 4  # never wins; a quarter, so that interpolation cannot overflow
 
 
 class Options(NamedTuple):
@@ -172,7 +172,7 @@ class Part:
         for some, shares in self.maps.chunks():
             refined = self._find_gates.layer.propagate(shares, gates)
             if self.maps.allowed is not None:
-                refined.masked_fill_(~self.maps.allowed[:, some, None, None], _NEVER)
+                refined.masked_fill_(~self.maps.allowed[:, some, None, None], _EXCLUDED)
             yield some, refined
 
     def labels(self) -> Tensor:
@@ -212,7 +212,7 @@ class Part:
             for place in range(some.start, some.stop):
                 shares = resize(refined[:, place - some.start, None], size)[:, 0].clamp_min_(SMALLEST_SHARE)
                 if given is not None:
-                    shares += VOTE * (given == place)
+                    shares += GIVEN_LABEL_WEIGHT * (given == place)
                 result[:, rows[place]] = shares
                 if allowed is not None:
                     result[~allowed[:, place], rows[place]] = 0
@@ -236,7 +236,7 @@ class Part:
                 # Bringing a map to the gates' resolution is linear, so a change of it is all that has to be known.
                 return resize(layer.propagate(source + resize(change, source.shape[-2:]), gates), size)
 
-            return listened_to(refine, torch.zeros(1, 1, *size, device=source.device), pixel)
+            return jacobian_row(refine, torch.zeros(1, 1, *size, device=source.device), pixel)
 
 
 @contextmanager

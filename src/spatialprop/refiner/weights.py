@@ -184,7 +184,7 @@ def find(source: str | os.PathLike[str]) -> Path:
     path = Path(text)
     if path.suffix != _SUFFIX:
         known = ", ".join(packaged()) or "none"
-        raise InputError(f"no weights are called {text!r}; those that come along: {known}; or give a {_SUFFIX} file")
+        raise InputError(f"no weights are called {text!r}; packaged weights: {known}; or give a {_SUFFIX} file")
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
     return path

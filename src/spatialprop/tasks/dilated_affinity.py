@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spatialprop.nn.dilated import AffinityPropagation, DilatedAffinityNetwork
-from spatialprop.nn.refinement import listened_to
+from spatialprop.nn.refinement import jacobian_row
 from spatialprop.nn.resize import resize
 from spatialprop.tasks.base import Parts, Task, check_weight
 from spatialprop.tasks.dilated_affinity_diagnosis import Cost, Diagnosis
@@ -153,7 +153,7 @@ class DilatedAffinity(Task):
                 # Probabilities, not their logarithms, so that the affinities of a pixel sum to 1.
                 return resize(self.network.propagation(resize(maps, pairs.shape[-2:]), pairs), maps.shape[-2:])
 
-            return listened_to(propagated, coarse.clone(), pixel)
+            return jacobian_row(propagated, coarse.clone(), pixel)
 
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
