@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from propagation_cases import CONNECTIONS, Case, Inputs, bytes_moved, cases, des
 from propagation_checks import WrongResultError, check, check_everywhere
 from torch import Tensor
 
-from spatialprop import propagate
+from spatialprop import normalize_gates, propagate
 from spatialprop.files import write_json
 
 PASSES = ("forward", "forward + backward")
@@ -166,6 +167,26 @@ class Bench:
             "waited_for": measure.interleave({"": waited}, HostStopwatch(), self.seconds)[""],
         }
         return {name: measure.summary(times) for name, times in replays.items()}
+
+    def normalization(self) -> list[dict[str, object]]:
+        """Time raw gates normalised in the kernels, and before them, against gates that are ready."""
+        shapes = [(1, 4, 24, 20)] if self.quick else [(1, 32, 128, 128), (8, 32, 64, 64), (1, 32, 512, 512)]
+        operators = {"ready": propagate, "before": lambda x, raw: propagate(x, normalize_gates(raw))}
+        operators |= {mode: partial(propagate, normalize=mode) for mode in ("clamp", "unit", "stochastic")}
+        rows = []
+        for shape, (backward, name) in product(shapes, enumerate(PASSES)):
+            case = Case(shape, shape[1], "three-way")
+            run, _ = self.in_turns(case, bool(backward))
+            contenders = {operator: run(operate) for operator, operate in operators.items()}
+            times = measure.interleave(contenders, self.stopwatch, self.seconds)
+            rows.append(
+                {
+                    **describe(case),
+                    "pass": name,
+                    **{operator: measure.summary(taken) for operator, taken in times.items()},
+                }
+            )
+        return rows
 
     def peak_memory(self, case: Case) -> int | None:
         if self.device.type == "cuda":
@@ -336,6 +357,8 @@ def run(device: torch.device, quick: bool, say: Callable[[str], None]) -> dict[s
         memory = {"peak_bytes": peak, "floor_bytes": floor, "times_floor": peak and peak / floor}
         rows.append({**describe(case), "passes": passes, "memory": memory})
     results["cases"] = rows
+    say("normalisation")
+    results["normalization"] = bench.normalization()
     say("time against pixels")
     results["linearity"] = bench.linearity()
     say("first call")

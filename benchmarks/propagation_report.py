@@ -21,6 +21,9 @@ def markdown(results: dict[str, Any]) -> str:
         "## Time",
         _speed_table(results["cases"], on_gpu),
         *([_small_table(results["cases"])] if on_gpu else []),
+        "## Raw gates",
+        "`propagate(x, raw, normalize=mode)` against gates that are ready; last, `normalize_gates` before it.",
+        _normalization_table(results["normalization"]),
         "## Peak memory of forward + backward",
         _memory_table(results["cases"]),
         "## Time against the number of pixels",
@@ -93,6 +96,17 @@ def _speed_table(cases: list[dict[str, Any]], on_gpu: bool) -> str:
                     cells.append(rival and f"{_digits(rival['median_ms'])} ({_digits(rival['times_slower'])}x)")
             rows.append(cells)
     return markdown_table(header, rows)
+
+
+def _normalization_table(rows: list[dict[str, Any]]) -> str:
+    modes = ["clamp", "unit", "stochastic"]
+    header = ["map (N, C, H, W)", "gates", "connection", "dtype", "pass", "ready ms", *modes, "clamp, before"]
+    table = []
+    for row in rows:
+        ready = row["ready"]["median_ms"]
+        ratios = [f"{row[name]['median_ms'] / ready:.2f}x" for name in [*modes, "before"]]
+        table.append([*_title(row), row["pass"], _time(row["ready"]), *ratios])
+    return markdown_table(header, table)
 
 
 def _small_table(cases: list[dict[str, Any]]) -> str:

@@ -33,7 +33,7 @@ def test_the_parts_make_up_the_whole(inference):
         parts = inference.parts_of(case, 64, CPU)
         torch.testing.assert_close(parts["propagation"](), parts["whole"]())
         assert parts["whole"]().shape == (1, case.classes, 64, 64)
-        assert parts["guidance"]().shape[-2:] == (32, 32)
+        assert parts["guidance"]()[0].shape[-2:] == (32, 32)
 
 
 def test_the_layer_is_the_papers(inference):

@@ -63,7 +63,8 @@ def test_every_figure_is_finite(results):
 @pytest.mark.slow
 def test_results_have_all_fields(results):
     assert results.keys() == {
-        "machine", "date", "quick", "method", "correctness", "copy", "cases", "linearity", "first_call", "torch_compile"
+        "machine", "date", "quick", "method", "correctness", "copy", "cases", "normalization", "linearity",
+        "first_call", "torch_compile"
     }  # fmt: skip
     assert {"processor", "cores", "threads", "torch", "numba", "last_level_cache_MiB"} <= results["machine"].keys()
     assert {"GB_per_s", "GB_per_s_quartiles", "into_fresh_memory_GB_per_s"} <= results["copy"].keys()
@@ -78,6 +79,9 @@ def test_results_have_all_fields(results):
             assert row["times_floor"] == pytest.approx(row["spatialprop"]["median_ms"] / row["floor_ms"])
             assert ("column_loop" in row["rivals"]) == (case["dtype"] == "float32")
     assert {case["connection"] for case in results["cases"]} == {"one-way", "three-way"}
+    for row in results["normalization"]:
+        for operator in ("ready", "before", "clamp", "unit", "stochastic"):
+            assert row[operator]["median_ms"] > 0
     assert {fit["connection"] for fit in results["linearity"]["fits"]} == {"one-way", "three-way"}
     assert results["first_call"]["cached"]["forward"]["first_call_s"] > 0
     assert results["torch_compile"]["forward"] == "does not compile within 1 s"

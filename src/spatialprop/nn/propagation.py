@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from spatialprop.ops import normalize_gates, propagate
+from spatialprop.ops import propagate
 from spatialprop.ops.backends import check_backend
 from spatialprop.ops.contract import (
     autocast,
@@ -130,16 +130,23 @@ class SpatialPropagation(nn.Module):
         return self.propagate(x, self.gates(guidance))
 
     def gates(self, guidance: Tensor) -> list[Tensor]:
-        """The normalised gates in raw `guidance`, one set (N, D, K, G, H, W) for all units or one for each."""
+        """The raw gates in `guidance`, one set (N, D, K, G, H, W) for all units or one for each; views of it."""
         layout = (self._gate_sets, len(self.directions), CONNECTIONS[self.connection], self.groups)
         raw = guidance.reshape(guidance.shape[0], *layout, *guidance.shape[2:])  # (N, sets, D, K, G, H, W)
-        return [normalize_gates(one, self.normalization) for one in raw.unbind(1)]
+        return list(raw.unbind(1))
 
     def propagate(self, x: Tensor, gate_sets: Sequence[Tensor]) -> Tensor:
-        """Refine `x` (N, C, H, W) through the gates that `gates` gave."""
+        """Refine `x` (N, C, H, W) through the gates that `gates` gave, which are normalised on the way."""
         for unit in range(self.units):
             gates = gate_sets[unit % self._gate_sets]
-            x = propagate(x, gates, directions=self.directions, merge=self.merge, backend=self.backend)
+            x = propagate(
+                x,
+                gates,
+                normalize=self.normalization,
+                directions=self.directions,
+                merge=self.merge,
+                backend=self.backend,
+            )
         return x
 
     def extra_repr(self) -> str:

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from spatialprop.nn.propagation import SpatialPropagation
 from spatialprop.nn.resize import resize
-from spatialprop.ops.contract import autocast
 
 HINTS = ("confidence", "entropy")
 SMALLEST_SHARE = 1e-5  # signed gates may leave a class with less than nothing
@@ -98,8 +97,7 @@ class RefinementNetwork(nn.Module):
 
     def gates_from(self, shown: Tensor) -> list[Tensor]:
         """The gates that the guidance network predicts from what it is shown: an image with its hints, or features."""
-        # Rounded before they are normalised: rounding normalised gates could make them sum to more than one.
-        return self.propagation.gates(autocast(self.guidance(shown)))
+        return self.propagation.gates(self.guidance(shown))
 
     def refine(self, coarse: Tensor, gates: Sequence[Tensor]) -> Tensor:
         """Refined log-probabilities, given gates of any resolution. (N, K, H, W)"""

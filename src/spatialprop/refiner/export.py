@@ -63,10 +63,10 @@ class ExportedRefiner(nn.Module):
             guidance = guidance.index_select(axis, torch.arange(count, device=image.device))
         gates = self.layer.gates(guidance)
         if self.standard:
-            for unit in range(self.layer.units):
-                x = naive.propagate(
-                    x, gates[unit % len(gates)], self.layer.directions, self.layer.merge, loop=_scan_loop
-                )
+            layer = self.layer
+            for unit in range(layer.units):
+                raw = gates[unit % len(gates)]
+                x = naive.propagate(x, raw, layer.directions, layer.merge, layer.normalization, _scan_loop)
         else:
             x = self.layer.propagate(x, gates)
         return as_probabilities(F.interpolate(x, (height, width), mode="bilinear"), allowed)

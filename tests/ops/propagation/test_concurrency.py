@@ -198,7 +198,7 @@ def test_after_fork(merge, groups):
 
     def work():
         out, *kept = torch.ops.spatialprop.propagate(x, gates, directions, merge, True)
-        inputs = (x, gates, *kept, directions, merge, True, True)
+        inputs = (x, gates, *kept, directions, merge, None, True, True)
         return [out, *(g for e in upstreams for g in torch.ops.spatialprop.propagate_backward(e, *inputs))]
 
     expected = [result.numpy().tobytes() for result in work()]

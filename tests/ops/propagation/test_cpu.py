@@ -80,7 +80,7 @@ def test_what_backward_needs_must_have_been_kept():
     x, gates = random_case(1, 2, 5, 70)
     out, *kept = torch.ops.spatialprop.propagate(x, gates, [0, 1, 2, 3], "mean", False)
     with pytest.raises(ValueError, match="keep=True"):
-        torch.ops.spatialprop.propagate_backward(out, x, gates, *kept, [0, 1, 2, 3], "mean", True, True)
+        torch.ops.spatialprop.propagate_backward(out, x, gates, *kept, [0, 1, 2, 3], "mean", None, True, True)
 
 
 @pytest.fixture

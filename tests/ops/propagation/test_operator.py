@@ -47,7 +47,7 @@ def test_opcheck_of_the_backward_operator(compiled, merge, connection, needed):
     out, *kept = torch.ops.spatialprop.propagate(x, gates, [0, 1, 2, 3], merge, True)
     torch.library.opcheck(
         torch.ops.spatialprop.propagate_backward.default,
-        (torch.ones_like(out), x, gates, *kept, [0, 1, 2, 3], merge, *needed),
+        (torch.ones_like(out), x, gates, *kept, [0, 1, 2, 3], merge, None, *needed),
     )
 
 

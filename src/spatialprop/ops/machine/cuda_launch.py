@@ -95,7 +95,4 @@ class _TorchStream(NamedTuple):
 def _current_stream(index: int) -> Any:
     import cupy
 
-    stream = _TorchStream(torch.cuda.current_stream(index).cuda_stream)
-    if hasattr(cupy.cuda.Stream, "from_external"):  # CuPy 14
-        return cupy.cuda.Stream.from_external(stream)
-    return cupy.cuda.ExternalStream(stream.pointer, index)
+    return cupy.cuda.Stream.from_external(_TorchStream(torch.cuda.current_stream(index).cuda_stream))
