@@ -696,7 +696,7 @@ MUTANTS = (
         "experiment-seed", "the seed of an experiment does not reach its weights",
         "pl.seed_everything(config.seed, workers=True, verbose=False)\n    splits", "splits",
         ("experiment/test_resume.py", "experiment/test_training.py"),
-        "exact or promises",
+        "exact or same_seed",
     ),
     Mutant(
         "experiment-targets", "a config from elsewhere may name any code",

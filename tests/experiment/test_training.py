@@ -80,6 +80,13 @@ def segmenter(tmp_path_factory):
     return folder
 
 
+def test_the_same_seed_gives_the_same_weights(segmenter, tmp_path):
+    torch.manual_seed(99)  # whatever was drawn before
+    train(composed("train", *tiny_here("task=segment", "patches=full"), "trainer.max_epochs=1"), tmp_path)
+    one, other = (load_file(folder / "checkpoints" / "network.safetensors") for folder in (segmenter, tmp_path))
+    torch.testing.assert_close(one, other)
+
+
 @pytest.mark.parametrize("task", ["refine", "segment", "joint", "dilated_affinity"])
 def test_training_starts_from_a_segmenter_that_was_trained_before(segmenter, task, tmp_path):
     still = ["optimizer.lr=0", "optimizer.weight_decay=0", "trainer.max_epochs=1"]
