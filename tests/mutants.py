@@ -38,6 +38,7 @@ TESTS = ROOT / "tests"
 PACKAGE = "spatialprop"
 _ALWAYS = ["-q", "-n", "0", "-p", "no:cacheprovider", "--tb=no", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 CAUGHT, SURVIVED, TOO_LATE, UNUSABLE = "caught", "survived", "too late", "unusable"
+NOT_CHOSEN = "none of them is chosen"
 
 
 class Mutant(NamedTuple):
@@ -784,7 +785,7 @@ def main() -> int:
             _check_failed(rows, source, work, options.select)
     _write(rows, options.json)
     print(table(_in_order(rows)))
-    return 0 if all(row.result.startswith(CAUGHT) for row in rows.values()) else 1
+    return 0 if all(row.result.startswith((CAUGHT, NOT_CHOSEN)) for row in rows.values()) else 1
 
 
 def _note(row: Row, rows: dict[str, Row], path: Path | None) -> None:
@@ -968,6 +969,8 @@ def _try_others(name: str, files: tuple[str, ...], only: str, source: Path, work
     code, output, seconds = _pytest([*map(str, found), "-k", only, *select], source, work, 1800)
     count = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|skipped|error)", output)}
     caught, total = count.get("passed", 0), sum(count.values())
+    if code == 5:
+        return Row(name, "see the tests", str(found[0]), NOT_CHOSEN, seconds)
     result = f"{CAUGHT}, {caught} of {total}" if code == 0 and caught == total else f"{caught} of {total} caught"
     return Row(name, "see the tests", str(found[0]), result, seconds, " ".join(_failed(output)))
 
