@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 
 from spatialprop.callbacks import SaveExamples, SaveFailures, SaveRanked
-from spatialprop.data import Splits
+from spatialprop.data import Splits, write_label_set
 from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
 from spatialprop.experiment.guards import (
     check_settings,
@@ -35,6 +35,7 @@ from spatialprop.experiment.parts import (
 from spatialprop.experiment.run_folder import RunFolder, point_latest_to
 from spatialprop.experiment.wandb_logging import log_results
 from spatialprop.experiment.weights import keep_weights, load_weights_of, start_guidance, start_segmenter
+from spatialprop.files import write_json
 from spatialprop.report import comparison_table, helen_tables, write_report
 from spatialprop.tasks import Task
 from spatialprop.tasks.optimization import restore
@@ -75,7 +76,7 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
         log.info("Resuming %s%s", folder, ", which had finished" if run.metrics.exists() else "")
         _warn_of_changes(cast(DictConfig, OmegaConf.load(run.config)), config)
     run.write_config(config)
-    run.write_labels(splits.labels, len(splits.test))
+    write_label_set(splits.labels, run.data, images=len(splits.test))
     if task.takes_coarse:
         pl.seed_everything(config.seed, workers=True, verbose=False)  # the same segmenter for all networks
         network = frozen_segmenter(config, splits, run)
@@ -108,12 +109,12 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
     trainer.test(task, data, verbose=False)
     metrics = task.results
     if trainer.is_global_zero:
-        run.write_metrics(metrics)
+        write_json(run.metrics, metrics)
         write_report(run.path)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 log_results(logger, run, metrics, splits.labels, config.logger.images)
-        log.info("\n%s", comparison_table(metrics))
+        log.info("\n%s", comparison_table(metrics).text())
         for title, table in helen_tables(metrics).items():
             log.info("\n%s\n%s", title, table.text())
     return metrics

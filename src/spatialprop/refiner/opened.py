@@ -157,13 +157,11 @@ class Part:
         self._shares: Tensor | None = None  # of all classes
         self._shares_of_present: Tensor | None = None
 
-    def hints(self) -> Tensor | None:
-        """What the guidance is shown of the coarse maps, at the resolution of the gates. (N, hints, h, w)"""
-        return self._find_gates.hints(self.maps.all_shares())
-
     def gates(self) -> list[Tensor]:
         """The gates, one set (N, D, K, 1, h, w) for all units or one for each."""
-        gates = self._find_gates(self.images, self.hints()) if self._gates is None else self._gates
+        gates = self._gates
+        if gates is None:
+            gates = self._find_gates(self.images, self._find_gates.hints(self.maps.all_shares()))
         if self._keep:
             self._gates = gates
         return gates
