@@ -140,7 +140,7 @@ def pixels(path):
 def test_labels(tmp_path, suffix, mode):
     picture = Image.fromarray(LABELS)
     if mode == "P":
-        picture.putpalette(COLOURS.tobytes())
+        picture.putpalette(COLOURS[::-1].tobytes())  # not those that it would get if it had none
     picture.save(tmp_path / f"a{suffix}")
     coarse, result = back(tmp_path, tmp_path / f"a{suffix}")
     assert coarse.kind == "labels"

@@ -331,6 +331,15 @@ def test_rough_labels_are_in_doubt_as_far_as_they_are_rough():
     assert 12 < in_doubt(16) < 24  # gates of two pixels; all that lies within a cell and a half of the border
 
 
+def test_rough_labels_are_averaged_over_cells_of_that_width():
+    # Cells as wide as a dark and a bright stripe together hold half of each; of other widths, more of one.
+    stripes = np.tile(np.arange(64) // 4 % 2, (64, 1))
+    given = to_coarse(stripes, False, None, torch.device("cpu"))
+    ((_, shares),) = CoarseMaps(given, (64, 64), (64, 64), restrict=True, rough=8).chunks()
+    inner = shares[..., 12:-12]  # at the edges cells see no further stripes
+    torch.testing.assert_close(inner, torch.full_like(inner, 0.5))
+
+
 def test_rough_labels_have_no_vote(refiner):
     image, labels = photograph(48, 48), np.kron(np.eye(6, dtype=np.uint8), np.ones((8, 8), np.uint8))
     believed, rough = refiner(image, labels), refiner(image, labels, rough=16)
