@@ -24,7 +24,7 @@ from torch import Tensor
 
 from spatialprop import baselines
 from spatialprop.data import SimulatedCoarse, SyntheticShapes
-from spatialprop.files import write_json
+from spatialprop.files import write_file, write_json
 from spatialprop.nn import RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance, UNetGuidance, VGG16Guidance
 from spatialprop.ops import normalize_gates, propagate
@@ -176,7 +176,7 @@ def main(arguments: list[str] | None = None) -> None:
     if output:
         output.mkdir(parents=True, exist_ok=True)
         write_json(output / f"inference_{options.device}.json", results)
-        measure.write_whole(output / f"inference_{options.device}.md", text + "\n")
+        write_file(output / f"inference_{options.device}.md", text + "\n")
 
 
 if __name__ == "__main__":

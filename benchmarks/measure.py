@@ -285,13 +285,6 @@ def exponent(sizes: Sequence[float], times: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write to another name and rename, so that a reader never sees half a file."""
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text)
-    beside.replace(path)
-
-
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     """Return a table with its first column aligned to the left and the others to the right."""
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]

@@ -31,7 +31,7 @@ from propagation_checks import WrongResultError, check, check_everywhere
 from torch import Tensor
 
 from spatialprop import normalize_gates, propagate
-from spatialprop.files import write_json
+from spatialprop.files import write_file, write_json
 
 PASSES = ("forward", "forward + backward")
 
@@ -396,7 +396,7 @@ def main(arguments: list[str] | None = None) -> None:
         output.mkdir(parents=True, exist_ok=True)
         name = f"propagation_{options.device}"
         write_json(output / f"{name}.json", results)
-        measure.write_whole(output / f"{name}.md", text + "\n")
+        write_file(output / f"{name}.md", text + "\n")
         say(propagation_report.plot(results, output / f"{name}.png"))
 
 

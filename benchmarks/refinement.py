@@ -21,14 +21,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import alone, machine, markdown_table, peak_memory, write_whole
+from measure import alone, machine, markdown_table, peak_memory
 from numpy.typing import NDArray
 from tune_densecrf import Settings, in_words, spread_out, tune, whole, with_all_coarse
 
 from spatialprop import Refiner
 from spatialprop.baselines import DenseCRF, GuidedFilter
 from spatialprop.data import VOID, ImageFolder
-from spatialprop.files import write_json
+from spatialprop.files import write_file, write_json
 from spatialprop.metrics import MethodScores
 
 HERE = Path(__file__).parent
@@ -176,7 +176,7 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     content = {"machine": described, "weights": weights, "sets": measured}
     write_json(options.output / "refinement.json", content)
-    write_whole(options.output / "refinement.md", text + "\n")
+    write_file(options.output / "refinement.md", text + "\n")
     print(text)
 
 

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import HostStopwatch, alone, interleave, machine, markdown_table, peak_memory, summary, write_whole
+from measure import HostStopwatch, alone, interleave, machine, markdown_table, peak_memory, summary
 from numpy.typing import NDArray
 
 from spatialprop import Refiner
-from spatialprop.files import write_json
+from spatialprop.files import write_file, write_json
 from spatialprop.nn import RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance
 from spatialprop.refiner.coarse_maps import most_likely
@@ -184,7 +184,7 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     write_json(options.output / "refiner.json", results)
     text = report(results)
-    write_whole(options.output / "refiner.md", text + "\n")
+    write_file(options.output / "refiner.md", text + "\n")
     print(text)
 
 

@@ -21,7 +21,7 @@ from measure import Copy, DeviceStopwatch, HostStopwatch, Run
 from propagation_report import machine_in_words
 from torch import Tensor
 
-from spatialprop.files import write_json
+from spatialprop.files import write_file, write_json
 from spatialprop.ops import spread
 from spatialprop.ops.spreading import neighbour_offsets
 
@@ -154,7 +154,7 @@ def main(arguments: list[str] | None = None) -> None:
     if output:
         output.mkdir(parents=True, exist_ok=True)
         write_json(output / f"spread_{options.device}.json", results)
-        measure.write_whole(output / f"spread_{options.device}.md", text + "\n")
+        write_file(output / f"spread_{options.device}.md", text + "\n")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from torch.optim import AdamW
 
 from spatialprop.data import Augment, Examples, SimulatedCoarse, Splits, SquarePatches, WithCoarse, synthetic
 from spatialprop.data.loading.module import DataModule
-from spatialprop.files import write_json
+from spatialprop.files import write_file, write_json
 from spatialprop.nn import RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance
 from spatialprop.tasks.losses import cross_entropy
@@ -190,7 +190,7 @@ def main(arguments: list[str] | None = None) -> None:
     if output:
         output.mkdir(parents=True, exist_ok=True)
         write_json(output / "training.json", results)
-        measure.write_whole(output / "training.md", text + "\n")
+        write_file(output / "training.md", text + "\n")
 
 
 if __name__ == "__main__":

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import markdown_table, write_whole
+from measure import markdown_table
 from numpy.typing import NDArray
 from torch import nn
 
 from spatialprop.baselines import DenseCRF
 from spatialprop.data import VOID, ImageFolder, Window, crop_coarse
-from spatialprop.files import write_json
+from spatialprop.files import write_file, write_json
 from spatialprop.metrics import SegmentationScores
 
 HERE = Path(__file__).parent
@@ -156,7 +156,7 @@ def main() -> None:
         found.append({"name": data.labels.name, "images": images, "settings": best, "trials": trials})
         options.output.mkdir(parents=True, exist_ok=True)
         write_json(options.output / "densecrf_tuning.json", {"sets": found})
-        write_whole(options.output / "densecrf_tuning.md", report(found) + "\n")
+        write_file(options.output / "densecrf_tuning.md", report(found) + "\n")
     print(report(found))
 
 

@@ -65,7 +65,7 @@ def pale(image: NDArray[np.uint8], contrast: float = 0.4, darkest: float = 140) 
 
 def relative_affinity(affinity: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Affinities from -1 to 1 for drawing: relative to the strongest ones, by their square root. (H, W)"""
-    # A pixel listens to itself and a few others most by far: they must not set the scale. The root keeps far ones
+    # A pixel depends on itself and a few others most by far: they must not set the scale. The root keeps far ones
     # visible.
     size = np.abs(affinity)
     strongest = np.sort(size[size > 0])[-STRONGEST:]

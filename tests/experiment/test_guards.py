@@ -34,6 +34,12 @@ def test_the_gate_lets_through_what_the_configs_name_and_nothing_else():
     assert not [target for target in known_targets() if "unpack" in target or "weights" in target]
 
 
+def test_another_name_of_what_the_configs_name_is_let_through():
+    config = composed("train")
+    config.segmenter.network._target_ = "spatialprop.nn.segmenters.UNet"  # conf/ names its module
+    refuse_foreign_code(OmegaConf.create(OmegaConf.to_yaml(config, resolve=True)), trust=False)
+
+
 @pytest.mark.parametrize("experiment", [[], ["experiment=real_faces"], ["experiment=refiner_light"]], ids=str)
 def test_configs_of_our_own_pass(experiment):
     chosen = composed("train", *experiment)

@@ -3,13 +3,16 @@
 import json
 
 import pytest
+import pytorch_lightning as pl
 import torch
 import yaml
 from safetensors.torch import load_file
+from torch.utils.data import DataLoader
 
 from spatialprop.experiment import training
+from spatialprop.experiment.parts import keep_checkpoints, make_trainer
 from spatialprop.experiment.training import train
-from tests.experiment.tiny import QUIET, composed, run, tiny_but, tiny_here, trained
+from tests.experiment.tiny import HERE, QUIET, composed, run, tiny_but, tiny_here, trained
 
 pytestmark = QUIET
 
@@ -36,6 +39,33 @@ def test_checkpoints_load_safely(finished):
         torch.load(path, weights_only=True)
 
 
+class Scored(pl.LightningModule):
+    """Reaches one given score after the other, in epochs of a single batch."""
+
+    def __init__(self, scores):
+        super().__init__()
+        self.scores = scores
+        self.layer = torch.nn.Linear(1, 1)
+
+    def training_step(self, batch, batch_idx):
+        return self.layer(batch).mean()
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val/score", self.scores[self.current_epoch])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_keeps_the_weights_of_the_epoch_with_the_highest_score(tmp_path):
+    module, batches = Scored([0.2, 0.9, 0.1, 0.5]), DataLoader(torch.ones(1, 1))
+    config = composed("train", "callbacks.progress_bar=false", "trainer.accelerator=cpu", *HERE)
+    callbacks = keep_checkpoints(config, tmp_path, monitor="val/score")
+    options = {"max_epochs": 4, "check_val_every_n_epoch": 1, "logger": False}
+    make_trainer(config, callbacks=callbacks, **options).fit(module, batches, batches)
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] == 1
+
+
 @pytest.mark.parametrize("task", [["task=segment", "patches=full"], ["task=joint", "task.share_trunk=true"]], ids=str)
 def test_tasks_run(task, tmp_path):
     metrics = train(composed("train", *tiny_here(*task), "trainer.max_epochs=1"), tmp_path / "run", tmp_path)
@@ -48,6 +78,13 @@ def segmenter(tmp_path_factory):
     folder = tmp_path_factory.mktemp("segmenter") / "run"
     train(composed("train", *tiny_here("task=segment", "patches=full"), "trainer.max_epochs=1"), folder)
     return folder
+
+
+def test_the_same_seed_gives_the_same_weights(segmenter, tmp_path):
+    torch.manual_seed(99)  # whatever was drawn before
+    train(composed("train", *tiny_here("task=segment", "patches=full"), "trainer.max_epochs=1"), tmp_path)
+    one, other = (load_file(folder / "checkpoints" / "network.safetensors") for folder in (segmenter, tmp_path))
+    torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("task", ["refine", "segment", "joint", "dilated_affinity"])

@@ -2,8 +2,10 @@
 
 import io
 import struct
+import warnings
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -27,6 +29,15 @@ ALPHA = np.clip(np.add.outer(np.arange(12) * 8, np.arange(16) * 12) - 5, 0, 255)
 
 
 # Images
+
+
+def test_threads_that_read_leave_the_settings_of_the_program_alone(tmp_path):
+    for place in range(4):
+        write_picture(tmp_path / f"{place}.png", photograph(16, 16))
+    before = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda place: read_image(tmp_path / f"{place % 4}.png"), range(200)))
+    assert (Image.MAX_IMAGE_PIXELS, list(warnings.filters)) == before
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".webp", ".jpg", ".JPEG"])
@@ -129,7 +140,7 @@ def pixels(path):
 def test_labels(tmp_path, suffix, mode):
     picture = Image.fromarray(LABELS)
     if mode == "P":
-        picture.putpalette(COLOURS.tobytes())
+        picture.putpalette(COLOURS[::-1].tobytes())  # not those that it would get if it had none
     picture.save(tmp_path / f"a{suffix}")
     coarse, result = back(tmp_path, tmp_path / f"a{suffix}")
     assert coarse.kind == "labels"

@@ -99,6 +99,14 @@ def test_a_batch_counts_as_its_images_one_by_one(device):
         torch.testing.assert_close(scores.compute()[name].cpu(), value, rtol=0, atol=0, equal_nan=True)
 
 
+def test_updates_add_up():
+    maps = make_maps(1)
+    scores = SegmentationScores(5, ignore_index=VOID)
+    for pred, target in zip(maps.pred, maps.target, strict=True):
+        scores.update(pred.unsqueeze(0), target.unsqueeze(0))
+    torch.testing.assert_close(scores.compute(), scores_of(maps), rtol=0, atol=0, equal_nan=True)
+
+
 def test_reset_forgets():
     maps = make_maps(2)
     scores = SegmentationScores(5, ignore_index=VOID)

@@ -15,7 +15,7 @@ from spatialprop.nn.guidance import LightGuidance, UNetGuidance
 from spatialprop.nn.refinement import hint_maps
 from spatialprop.nn.resize import resize
 from spatialprop.refiner import coarse_maps as maps_module
-from spatialprop.refiner.coarse_maps import VOTE, CoarseMaps, most_likely
+from spatialprop.refiner.coarse_maps import GIVEN_LABEL_WEIGHT, CoarseMaps, most_likely
 from spatialprop.refiner.inputs import to_coarse
 from spatialprop.refiner.tiles import spans
 from tests.refiner.networks import photograph, probabilities, trained
@@ -127,9 +127,9 @@ def test_labels_change_where_propagation_is_sure_and_probabilities_say_the_same(
     labels = thin_structures()
     image = photograph(*labels.shape)
     changed = []
-    for vote in (0.0, VOTE, 9.0):
-        monkeypatch.setattr("spatialprop.refiner.coarse_maps.VOTE", vote)
-        monkeypatch.setattr("spatialprop.refiner.opened.VOTE", vote)
+    for vote in (0.0, GIVEN_LABEL_WEIGHT, 9.0):
+        monkeypatch.setattr("spatialprop.refiner.coarse_maps.GIVEN_LABEL_WEIGHT", vote)
+        monkeypatch.setattr("spatialprop.refiner.opened.GIVEN_LABEL_WEIGHT", vote)
         refined = refiner(image, labels)
         assert (refiner.probabilities(image, labels).argmax(axis=0) == refined).all()
         changed.append((refined != labels).mean())
@@ -331,6 +331,15 @@ def test_rough_labels_are_in_doubt_as_far_as_they_are_rough():
     assert 12 < in_doubt(16) < 24  # gates of two pixels; all that lies within a cell and a half of the border
 
 
+def test_rough_labels_are_averaged_over_cells_of_that_width():
+    # Cells as wide as a dark and a bright stripe together hold half of each; of other widths, more of one.
+    stripes = np.tile(np.arange(64) // 4 % 2, (64, 1))
+    given = to_coarse(stripes, False, None, torch.device("cpu"))
+    ((_, shares),) = CoarseMaps(given, (64, 64), (64, 64), restrict=True, rough=8).chunks()
+    inner = shares[..., 12:-12]  # at the edges cells see no further stripes
+    torch.testing.assert_close(inner, torch.full_like(inner, 0.5))
+
+
 def test_rough_labels_have_no_vote(refiner):
     image, labels = photograph(48, 48), np.kron(np.eye(6, dtype=np.uint8), np.ones((8, 8), np.uint8))
     believed, rough = refiner(image, labels), refiner(image, labels, rough=16)
@@ -349,7 +358,7 @@ def test_roughness_is_a_number_of_pixels(refiner, rough):
 
 def test_probabilities_are_not_rough(refiner):
     with pytest.raises(
-        InputError, match=r"rough is said of label maps and masks; got 3 maps of probabilities.*: leave rough out"
+        InputError, match=r"rough applies to label maps and masks; got 3 maps of probabilities.*: leave rough out"
     ):
         refiner.probabilities(photograph(8, 8), probabilities(3, 8, 8), rough=4)
 
@@ -503,7 +512,7 @@ def test_most_likely_is_argmax_of_enlarged_maps(shape, sizes, voted, parts, monk
         expected = resize(maps, size)
         given = expected.argmax(dim=1).roll(3, dims=2) if voted else None
         if given is not None:
-            expected = expected + VOTE * F.one_hot(given, 7).movedim(-1, 1)
+            expected = expected + GIVEN_LABEL_WEIGHT * F.one_hot(given, 7).movedim(-1, 1)
         labels = most_likely(maps.tensor_split(parts, dim=1), size, given).long()
         reached = expected.gather(1, labels[:, None])[:, 0]
         torch.testing.assert_close(reached, expected.amax(dim=1), rtol=0, atol=1e-5)

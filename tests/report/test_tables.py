@@ -1,5 +1,4 @@
 from spatialprop.report import Table, comparison_table
-from spatialprop.report.tables import comparison
 from tests.report.folders import scores
 
 
@@ -9,7 +8,7 @@ def cells(text: str) -> list[list[str]]:
 
 def test_every_score_is_shown_in_percent():
     refined = scores(0.8049, changes={"changed": 0.081, "right": 0.7, "wrong": 0.2}, milliseconds=41.26)
-    heading, _, coarse, row = cells(comparison_table({"coarse": scores(0.7), "refined": refined}))
+    heading, _, coarse, row = cells(comparison_table({"coarse": scores(0.7), "refined": refined}).text())
     assert heading == [
         "method", "mIoU", "pixel accuracy", "mean accuracy", "Boundary IoU", "trimap IoU 3 px",
         "changed", "rightly", "wrongly", "ms",
@@ -19,23 +18,23 @@ def test_every_score_is_shown_in_percent():
 
 
 def test_lines_are_of_one_length():
-    lines = comparison_table({"coarse": scores(0.7), "a long name": scores(1.0)}).splitlines()
+    lines = comparison_table({"coarse": scores(0.7), "a long name": scores(1.0)}).text().splitlines()
     assert len({len(line) for line in lines}) == 1
 
 
 def test_missing_scores_are_dashes_and_unknown_columns_are_left_out():
     metrics = {"coarse": {"mIoU": 0.5}, "oracle": {}, "broken": {"mIoU": None, "changes": None, "trimap_IoU": None}}
-    heading, _, *rows = cells(comparison_table(metrics))
+    heading, _, *rows = cells(comparison_table(metrics).text())
     assert heading == ["method", "mIoU"]
     assert rows == [["coarse", "50.0"], ["oracle", "-"], ["broken", "-"]]
 
 
 def test_undefined_scores_are_dashes():
-    assert comparison({"coarse": {"mIoU": float("nan"), "pixel_accuracy": 0.5}}).rows == [("coarse", "50.0")]
+    assert comparison_table({"coarse": {"mIoU": float("nan"), "pixel_accuracy": 0.5}}).rows == [("coarse", "50.0")]
 
 
 def test_trimap_is_shown_at_the_nearest_radius():
-    table = comparison({"coarse": {"trimap_IoU": {"10": 0.9, "2": 0.5, "1": 0.1}}})
+    table = comparison_table({"coarse": {"trimap_IoU": {"10": 0.9, "2": 0.5, "1": 0.1}}})
     assert table.heading == ["method", "trimap IoU 2 px"]
     assert table.rows == [("coarse", "50.0")]
 

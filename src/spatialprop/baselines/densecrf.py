@@ -55,8 +55,7 @@ class DenseCRF:
         smooth_weight, smooth_reach = self.smooth
         colour_weight, colour_reach, colour_deviation = self.colour
         if len(present) == 1 or not (smooth_weight or colour_weight):
-            most_likely: NDArray[np.integer[Any]] = probabilities.argmax(axis=0)
-            return most_likely
+            return np.asarray(probabilities.argmax(axis=0))
         unary = -np.log(np.clip(probabilities[present], 1e-5, 1)).reshape(len(present), -1)
         crf = self._densecrf.DenseCRF2D(width, height, len(present))
         crf.setUnaryEnergy(np.ascontiguousarray(unary, dtype=np.float32))
@@ -67,5 +66,4 @@ class DenseCRF:
                 sxy=colour_reach, srgb=colour_deviation, rgbim=np.ascontiguousarray(image), compat=colour_weight
             )
         marginals = np.asarray(crf.inference(self.iterations)).reshape(len(present), height, width)
-        labels: NDArray[np.integer[Any]] = present[marginals.argmax(axis=0)]
-        return labels
+        return np.asarray(present[marginals.argmax(axis=0)])

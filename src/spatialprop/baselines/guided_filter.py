@@ -39,5 +39,4 @@ class GuidedFilter:
             shares_mean = mean(shares)
             slope = (mean(guide * shares) - guide_mean * shares_mean) / (variance + self.smoothness)
             filtered[index] = mean(slope) * guide + mean(shares_mean - slope * guide_mean)
-        labels: NDArray[np.integer[Any]] = filtered.argmax(axis=0)
-        return labels
+        return np.asarray(filtered.argmax(axis=0))

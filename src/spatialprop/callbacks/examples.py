@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spatialprop.data import VOID
-from spatialprop.files import write_beside
+from spatialprop.maskfiles import write_arrays
 
 
 class SaveExamples(pl.Callback):
@@ -28,13 +28,7 @@ class SaveExamples(pl.Callback):
         self._background = background
 
     def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         if trainer.global_rank != 0 or batch_idx >= self._count:
             return
@@ -48,9 +42,13 @@ class SaveExamples(pl.Callback):
             pixel = pixel_to_show(arrays["label"], arrays["coarse"], arrays["refined"], self._background)
             arrays["pixel"] = np.array(pixel)
             arrays["affinity"] = affinity_of(batch["image"], outputs["coarse"], pixel).float().cpu().numpy()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with write_beside(self._folder / f"{batch_idx:02d}_{batch['name'][0].replace('/', '_')}.npz") as file:
-            np.savez_compressed(file, **arrays)
+        write_arrays(self._folder / f"{batch_idx:02d}_{file_name(batch)}.npz", arrays)
+
+
+def file_name(batch: Any) -> str:
+    """The name of a test image, such as that of one in a mixed data set, without slashes."""
+    name: str = batch["name"][0]
+    return name.replace("/", "_")
 
 
 def image_and_masks(batch: Any, outputs: Any) -> dict[str, Any]:
@@ -93,10 +91,8 @@ def telling_pixel(label: NDArray[np.uint8], background: int | None = 0) -> tuple
 
 
 def _indices(labels: Tensor) -> NDArray[np.uint8]:
-    indices: NDArray[np.uint8] = labels[0].cpu().numpy().astype(np.uint8)
-    return indices
+    return np.asarray(labels[0].cpu(), np.uint8)
 
 
 def _bytes(shares: Tensor) -> NDArray[np.uint8]:
-    rounded: NDArray[np.uint8] = (shares.float().clamp(0, 1) * 255).round().byte().cpu().numpy()
-    return rounded
+    return np.asarray((shares.float().clamp(0, 1) * 255).round().byte().cpu())

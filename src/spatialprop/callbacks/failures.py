@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytorch_lightning as pl
 from numpy.typing import NDArray
-from torch import Tensor
 
+from spatialprop.callbacks.examples import file_name, image_and_masks
 from spatialprop.data import VOID
-from spatialprop.files import write_beside
+from spatialprop.maskfiles import write_arrays
 from spatialprop.metrics import error_regions
 
 KINDS = ("border", "spread")
@@ -46,39 +46,28 @@ class SaveFailures(pl.Callback):
         self._worst = {kind: [] for kind in KINDS}
 
     def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         if trainer.global_rank != 0 or "missed_borders" not in outputs:
             return
-        image = (batch["image"][0].permute(1, 2, 0) * 255).round().byte().cpu().numpy()
-        maps = {"label": _indices(batch["label"])}
-        maps |= {name: _indices(labels) for name, labels in outputs["labels"].items() if name in ("coarse", "refined")}
+        maps = {name: map_ for name, map_ in image_and_masks(batch, outputs).items() if not name.startswith("method_")}
         missed = outputs["missed_borders"][0].float().cpu().numpy()
-        size = (image.shape[1], image.shape[0])
+        size = maps["label"].shape[::-1]
         maps["missed"] = (cv2.resize(missed, size, interpolation=cv2.INTER_NEAREST) * 255).round().astype(np.uint8)
         found: dict[str, tuple[float, int | None, NDArray[np.bool_]]] = {"border": _ignored_border(maps["missed"])}
         if "refined" in maps:
             found["spread"] = _spread_error(maps)
         for kind, (extent, before, mask) in found.items():
             if extent > 0:
-                everything = {"image": image, **maps, "where": mask}
-                arrays = {name: _cut(array, mask) for name, array in everything.items()}
-                self._worst[kind].append(_Failure(extent, before, arrays, batch["name"][0]))
+                arrays = {name: _cut(array, mask) for name, array in (maps | {"where": mask}).items()}
+                self._worst[kind].append(_Failure(extent, before, arrays, file_name(batch)))
                 self._worst[kind] = sorted(self._worst[kind], key=lambda failure: -failure.size)[: self._count]
 
     def on_test_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         for kind, failures in self._worst.items():
             for place, (size, before, arrays, name) in enumerate(failures):
-                self._folder.mkdir(parents=True, exist_ok=True)
-                numbers = {"size": size} if before is None else {"size": size, "before": before}
-                with write_beside(self._folder / f"{kind}_{place:02d}_{name.replace('/', '_')}.npz") as file:
-                    np.savez_compressed(file, **arrays | numbers)
+                numbers = {"size": np.array(size)} | ({} if before is None else {"before": np.array(before)})
+                write_arrays(self._folder / f"{kind}_{place:02d}_{name}.npz", arrays | numbers)
 
 
 def _ignored_border(missed: NDArray[np.uint8]) -> tuple[float, None, NDArray[np.bool_]]:
@@ -112,8 +101,3 @@ def _cut(array: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
         for places, side, length in zip((rows, columns), (height, width), mask.shape, strict=True)
     )
     return array[top : top + height, left : left + width]
-
-
-def _indices(labels: Tensor) -> NDArray[np.uint8]:
-    indices: NDArray[np.uint8] = labels[0].cpu().numpy().astype(np.uint8)
-    return indices

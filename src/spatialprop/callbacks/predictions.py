@@ -16,13 +16,7 @@ class SavePredictions(pl.Callback):
         self._folder = folder
 
     def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         for method, labels in outputs["labels"].items():
             label = labels[0].cpu().numpy().astype(np.uint8)

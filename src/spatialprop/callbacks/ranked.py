@@ -8,9 +8,9 @@ import numpy as np
 import pytorch_lightning as pl
 from torch import Tensor
 
-from spatialprop.callbacks.examples import image_and_masks
+from spatialprop.callbacks.examples import file_name, image_and_masks
 from spatialprop.data import VOID, LabelSet
-from spatialprop.files import write_beside
+from spatialprop.maskfiles import write_arrays
 from spatialprop.metrics import class_iou, confusion_matrix
 
 
@@ -36,13 +36,7 @@ class SaveRanked(pl.Callback):
         self._gains = {}
 
     def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         labels: Mapping[str, Tensor] = outputs["labels"]
         if trainer.global_rank == 0 and "refined" in labels:
@@ -62,13 +56,11 @@ class SaveRanked(pl.Callback):
                 batch = trainer.strategy.batch_to_device(loader.collate_fn([loader.dataset[order[place]]]))
                 with trainer.precision_plugin.test_step_context():
                     outputs = module.test_step(batch, place)
-                self._folder.mkdir(parents=True, exist_ok=True)
-                name = batch["name"][0].replace("/", "_")
-                with write_beside(self._folder / f"{kind}_{rank:02d}_{name}.npz") as file:
-                    np.savez_compressed(file, gain=self._gains[place], **image_and_masks(batch, outputs))
+                arrays = {"gain": np.array(self._gains[place]), **image_and_masks(batch, outputs)}
+                write_arrays(self._folder / f"{kind}_{rank:02d}_{file_name(batch)}.npz", arrays)
 
     def _mean_iou(self, predicted: Tensor, label: Tensor) -> float:
-        # Without torchmetrics, which would wait for the other processes; they are at other images.
+        # Without torchmetrics, which would wait for the other processes, which hold other images.
         confusion = confusion_matrix(predicted, label, label != VOID, len(self._labels.classes))
         return class_iou(confusion)[list(self._labels.scored)].nanmean().item()
 

@@ -1,4 +1,4 @@
-"""`spatialprop explain`: draw which pixels one pixel listens to."""
+"""`spatialprop explain`: draw the pixels that one pixel depends on."""
 
 import argparse
 from pathlib import Path

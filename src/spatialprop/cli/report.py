@@ -26,7 +26,7 @@ def _report_run(folder: Path) -> None:
 
     page = write_report(folder)
     metrics = read_metrics(folder)
-    print(comparison_table(metrics) if metrics else "No scores yet: there is no metrics.json.")
+    print(comparison_table(metrics).text() if metrics else "No scores yet: there is no metrics.json.")
     for title, table in (helen_tables(metrics) | affinity_tables(metrics)).items():
         print(f"\n{title}\n{table.text()}")
     print(page)

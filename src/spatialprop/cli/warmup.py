@@ -6,7 +6,7 @@ from importlib import import_module
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """There are none."""
+    """Add no options."""
 
 
 def run(options: argparse.Namespace) -> int:

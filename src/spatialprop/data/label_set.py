@@ -1,7 +1,7 @@
 """The classes of a data set, and the file that names them: `dataset.json`, or `data.json` in a run's folder."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +74,7 @@ class LabelSet:
 
 def write_label_set(labels: LabelSet, path: Path, **more: Any) -> None:
     """Write the classes, and whatever else is to stand beside them, as JSON."""
-    fields = {
-        "name": labels.name,
-        "classes": labels.classes,
-        "ignore_index": labels.ignore_index,
-        "scored_classes": labels.scored_classes,
-        "mirrored": labels.mirrored,
-    }
-    write_json(path, fields | more)
+    write_json(path, asdict(labels) | more)
 
 
 def read_label_set(path: Path) -> LabelSet:

@@ -130,5 +130,4 @@ def _coarse_map(network: nn.Module, example: Example, device: torch.device) -> N
     cells = (-(-height // STRIDE), -(-width // STRIDE))
     if probabilities.shape[-2] > cells[0]:
         probabilities = F.interpolate(probabilities, size=cells, mode="area")
-    stored: NDArray[np.uint8] = (probabilities[0] * 255).round().byte().cpu().numpy()
-    return stored
+    return np.asarray((probabilities[0] * 255).round().byte().cpu())

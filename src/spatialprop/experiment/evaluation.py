@@ -13,11 +13,12 @@ from omegaconf import DictConfig, ListConfig
 from pytorch_lightning.callbacks import Callback
 
 from spatialprop.callbacks import SaveExamples, SaveFailures, SavePredictions, SaveRanked
-from spatialprop.data import LabelSet
+from spatialprop.data import LabelSet, write_label_set
 from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
 from spatialprop.experiment.parts import make_baselines, make_data, make_splits, make_trainer, task_class
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.trained import read_config, trained_task
+from spatialprop.files import write_json
 from spatialprop.report import comparison_table, helen_tables, universal_tables, write_report, write_universal
 from spatialprop.tasks import Parts, Task, Universal
 
@@ -47,7 +48,7 @@ def evaluate(options: DictConfig, folder: Path) -> dict[str, Any]:
         results = _evaluate(
             options, config, run, lambda labels: trained_task(run, config, labels, baselines), RunFolder(folder)
         )
-        log.info("\n%s", comparison_table(results))
+        log.info("\n%s", comparison_table(results).text())
         tables = helen_tables(results)
     else:
         results = _evaluate_several(options, folder)
@@ -119,8 +120,8 @@ def _evaluate(
     if trainer.is_global_zero:
         into.path.mkdir(parents=True, exist_ok=True)
         into.write_config(config)
-        into.write_labels(splits.labels, len(splits.test))
-        into.write_metrics(task.results)
+        write_label_set(splits.labels, into.data, images=len(splits.test))
+        write_json(into.metrics, task.results)
         write_report(into.path)
     return task.results
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from spatialprop.experiment.overrides import CONF
@@ -47,8 +48,19 @@ def refuse_foreign_code(config: DictConfig, *, trust: bool, beside: DictConfig |
             )
     known = known_targets() | ({target for _, target in _targets(beside)} if beside is not None else set())
     for key, target in _targets(config):
-        if target not in known:
+        if target not in known and not _is_another_name(target):
             raise ValueError(f"{key} = {target!r} would run code that none of spatialprop's configs names. {TRUST}")
+
+
+def _is_another_name(target: str) -> bool:
+    """Whether a name within spatialprop leads to what its own configs name, as `nn.segmenters.UNet` does."""
+    if not target.startswith("spatialprop."):
+        return False
+    try:
+        found = get_object(target)
+        return any(found is get_object(name) for name in known_targets())
+    except Exception:  # the name leads nowhere
+        return False
 
 
 def _targets(config: DictConfig) -> Iterator[tuple[str, str]]:

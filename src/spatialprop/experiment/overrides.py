@@ -41,8 +41,8 @@ def run(name: str, arguments: Sequence[str]) -> None:
     """
     import hydra
 
-    if unread := added_in_vain(arguments, name):
-        sys.exit(unread)
+    if problem := added_in_vain(arguments, name) or (name == "evaluate" and _missing_run(arguments)):
+        sys.exit(problem)
     # Read when torch is imported: threads that spin while they wait slow a step tenfold on a machine with other work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     register_resolvers()
@@ -94,9 +94,21 @@ def _run_folder(outputs: str, name: str, now: str, ckpt_path: str | None) -> str
     return _claim(outputs, name, now)
 
 
+def _missing_run(arguments: Sequence[str]) -> str | None:
+    """What is wrong with the run that a command line names: an error in a resolver would be told in 100 lines."""
+    if any(word.startswith("-") for word in arguments):  # such as --help
+        return None
+    run = next((word.removeprefix("run=") for word in reversed(arguments) if word.startswith("run=")), "")
+    if run == "":
+        return "which run? Give its folder: run=outputs/latest"
+    if run[0] not in "{['\"" and not Path(run).is_dir():
+        return f"run = {run} is not a folder; give the folder of a run, such as outputs/latest"
+    return None
+
+
 def _evaluation_folder(run: Any, now: str) -> str:
     if run in (None, ""):
-        raise ValueError("which run? Give its folder: python evaluate.py run=outputs/latest")
+        raise ValueError("which run? Give its folder: run=outputs/latest")
     if not isinstance(run, str):
         return _claim("outputs", "universal", now)
     if not Path(run).is_dir():  # or Hydra would make it

@@ -1,5 +1,7 @@
 """Make the parts of an experiment from its config."""
 
+import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -162,8 +164,19 @@ def make_loggers(config: DictConfig, folder: Path, stage: str = "csv") -> list[L
     return loggers
 
 
+def _quieten_lightning() -> None:
+    """Silence Lightning's notes on its own workings; warnings and profiles stay."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # the output of trainer.profiler
+    # Batches follow from the number of steps done, so that every loader here resumes; Lightning cannot know that.
+    resuming = r"You're resuming from a checkpoint .* your dataloader is not resumable"
+    for message in (r".*LeafSpec.*", r"Checkpoint directory .* exists and is not empty", resuming):
+        warnings.filterwarnings("ignore", message)
+
+
 def make_trainer(config: DictConfig, *, callbacks: Sequence[Callback], **changed: Any) -> pl.Trainer:
     """The trainer that the config describes."""
+    _quieten_lightning()
     options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     progress = [TQDMProgressBar(refresh_rate=10)] if config.callbacks.progress_bar else []
     return pl.Trainer(

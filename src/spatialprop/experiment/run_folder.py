@@ -1,14 +1,11 @@
 """The files of a run."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from spatialprop.data import LabelSet, read_label_set, write_label_set
-from spatialprop.files import write_file, write_json
+from spatialprop.files import write_file
 
 
 class RunFolder:
@@ -33,21 +30,9 @@ class RunFolder:
         self.failures = self.path / "failures"
         self.predictions = self.path / "predictions"
 
-    def write_labels(self, labels: LabelSet, images: int) -> None:
-        """Write the classes of the data, and the number of test images."""
-        write_label_set(labels, self.data, images=images)
-
-    def read_labels(self) -> LabelSet:
-        """The classes of the data."""
-        return read_label_set(self.data)
-
     def write_config(self, config: DictConfig) -> None:
         """Write the config, without interpolations."""
         write_file(self.config, OmegaConf.to_yaml(config, resolve=True))
-
-    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
-        """Write the scores."""
-        write_json(self.metrics, metrics)
 
 
 def point_latest_to(run: Path, outputs: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from spatialprop.baselines import Baseline
-from spatialprop.data import LabelSet
+from spatialprop.data import LabelSet, read_label_set
 from spatialprop.experiment.guards import refuse_foreign_code
 from spatialprop.experiment.parts import make_task, task_class
 from spatialprop.experiment.run_folder import RunFolder
@@ -23,7 +23,7 @@ def load_run(folder: str | Path, *, trust: bool = False) -> Task:
         trust: Let the run's config name any code and read environment variables.
     """
     run = RunFolder(folder)
-    return trained_task(run, read_config(run, trust=trust), run.read_labels())
+    return trained_task(run, read_config(run, trust=trust), read_label_set(run.data))
 
 
 def trained_task(

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import warnings
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 
 from spatialprop.callbacks import SaveExamples, SaveFailures, SaveRanked
-from spatialprop.data import Splits
+from spatialprop.data import Splits, write_label_set
 from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
 from spatialprop.experiment.guards import (
     check_settings,
@@ -35,6 +34,7 @@ from spatialprop.experiment.parts import (
 from spatialprop.experiment.run_folder import RunFolder, point_latest_to
 from spatialprop.experiment.wandb_logging import log_results
 from spatialprop.experiment.weights import keep_weights, load_weights_of, start_guidance, start_segmenter
+from spatialprop.files import write_json
 from spatialprop.report import comparison_table, helen_tables, write_report
 from spatialprop.tasks import Task
 from spatialprop.tasks.optimization import restore
@@ -42,19 +42,8 @@ from spatialprop.tasks.optimization import restore
 log = logging.getLogger(__name__)
 
 
-def quieten_lightning() -> None:
-    """Silence Lightning's notes on its own workings; warnings and profiles stay."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # the output of trainer.profiler
-    # Batches follow from the number of steps done, so that every loader here resumes; Lightning cannot know that.
-    resuming = r"You're resuming from a checkpoint .* your dataloader is not resumable"
-    for message in (r".*LeafSpec.*", r"Checkpoint directory .* exists and is not empty", resuming):
-        warnings.filterwarnings("ignore", message)
-
-
 def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict[str, Any]:
     """Train what the config describes, test it, and leave everything in `folder`, where `outputs/latest` will lead."""
-    quieten_lightning()
     refuse_processes_in_multirun(config)
     check_settings(config)
     run = RunFolder(folder)
@@ -75,7 +64,7 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
         log.info("Resuming %s%s", folder, ", which had finished" if run.metrics.exists() else "")
         _warn_of_changes(cast(DictConfig, OmegaConf.load(run.config)), config)
     run.write_config(config)
-    run.write_labels(splits.labels, len(splits.test))
+    write_label_set(splits.labels, run.data, images=len(splits.test))
     if task.takes_coarse:
         pl.seed_everything(config.seed, workers=True, verbose=False)  # the same segmenter for all networks
         network = frozen_segmenter(config, splits, run)
@@ -108,12 +97,12 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
     trainer.test(task, data, verbose=False)
     metrics = task.results
     if trainer.is_global_zero:
-        run.write_metrics(metrics)
+        write_json(run.metrics, metrics)
         write_report(run.path)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 log_results(logger, run, metrics, splits.labels, config.logger.images)
-        log.info("\n%s", comparison_table(metrics))
+        log.info("\n%s", comparison_table(metrics).text())
         for title, table in helen_tables(metrics).items():
             log.info("\n%s\n%s", title, table.text())
     return metrics

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spatialprop.errors import InputError
 from spatialprop.experiment.run_folder import RunFolder
-from spatialprop.files import write_beside
+from spatialprop.files import write_file
 from spatialprop.refiner import describe, load_network
 from spatialprop.tasks import Task
 from spatialprop.tasks.optimization import restore
@@ -22,9 +22,7 @@ _GATES = ("connection", "groups", "normalization", "separate_gates", "directions
 
 def keep_weights(network: nn.Module, path: Path) -> None:
     """Write a network's weights in one piece; each process of a run may."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with write_beside(path) as file:
-        file.write(save({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}))
+    write_file(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}))
 
 
 def load_weights_of(checkpoint: Path) -> dict[str, Tensor]:

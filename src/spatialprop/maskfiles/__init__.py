@@ -1,6 +1,6 @@
 """Pictures and masks in files: read for the refiner and for training, and written back as what they were."""
 
-from spatialprop.maskfiles.arrays import ARRAY_SUFFIXES, read_probabilities
+from spatialprop.maskfiles.arrays import ARRAY_SUFFIXES, read_probabilities, write_arrays
 from spatialprop.maskfiles.kinds import (
     RESULT_SUFFIXES,
     CoarseFile,
@@ -14,8 +14,6 @@ from spatialprop.maskfiles.kinds import (
 from spatialprop.maskfiles.palette import Palette, read_palette
 from spatialprop.maskfiles.pictures import (
     IMAGE_SUFFIXES,
-    MOST_PIXELS,
-    PICTURE_SUFFIXES,
     check_picture,
     read_image,
     read_image_size,
@@ -23,14 +21,11 @@ from spatialprop.maskfiles.pictures import (
     rgb,
     write_picture,
 )
-from spatialprop.maskfiles.reading import KINDS, read_coarse
+from spatialprop.maskfiles.reading import read_coarse
 
 __all__ = [
     "ARRAY_SUFFIXES",
     "IMAGE_SUFFIXES",
-    "KINDS",
-    "MOST_PIXELS",
-    "PICTURE_SUFFIXES",
     "RESULT_SUFFIXES",
     "CoarseFile",
     "Colours",
@@ -48,5 +43,6 @@ __all__ = [
     "read_palette",
     "read_probabilities",
     "rgb",
+    "write_arrays",
     "write_picture",
 ]

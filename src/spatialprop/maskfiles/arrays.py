@@ -55,6 +55,7 @@ def read_probabilities(path: Path) -> NDArray[Any]:
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays under their names, or the first one alone where the file is an .npy; whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with write_beside(path) as file:
         if path.suffix.lower() == ".npy":
             np.save(file, next(iter(arrays.values())))

@@ -5,8 +5,9 @@ import math
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -68,8 +69,7 @@ def read_indices(path: Path) -> NDArray[np.uint8 | np.uint16]:
 @contextmanager
 def open_picture(path: Path, what: str, most_pixels: int = MOST_PIXELS) -> Iterator[Image.Image]:
     """Open a picture without decoding it; whatever goes wrong with it until it is closed names the file."""
-    with reading(path, what, "replace it"), warnings.catch_warnings(), _no_limit(), path.open("rb") as file:
-        warnings.simplefilter("ignore")  # of damaged metadata
+    with reading(path, what, "replace it"), _READING, path.open("rb") as file:
         try:
             # Given as a file: Pillow maps some TIFF files into memory by name, and then turns them the wrong way.
             image = Image.open(file, formats=_READ)
@@ -149,11 +149,29 @@ def write_picture(path: Path, picture: Image.Image | NDArray[np.uint8]) -> None:
         file.write(buffer.getbuffer())
 
 
-@contextmanager
-def _no_limit() -> Iterator[None]:
-    """Lift Pillow's limit on pixels, which holds for a whole program; here the caller's holds."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+class _PillowSettings:
+    """Pillow's limit on pixels lifted, since the caller's holds, and its warnings of damaged metadata silenced.
+
+    Both hold for a whole program. So the first of the threads that read sets them, and the last one sets them back.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._readers, self._settings = Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._readers == 0:
+                self._settings.enter_context(warnings.catch_warnings())
+                self._settings.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+                warnings.simplefilter("ignore")
+                Image.MAX_IMAGE_PIXELS = None
+            self._readers += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._readers -= 1
+            if self._readers == 0:
+                self._settings.close()
+
+
+_READING = _PillowSettings()

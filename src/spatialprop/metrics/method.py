@@ -53,9 +53,7 @@ class MethodScores(nn.Module):
         """mIoU, pixel_accuracy, mean_accuracy, boundary_IoU, per_class_IoU, trimap_IoU; None where undefined."""
         segmentation = self.segmentation.compute()
         return {
-            "mIoU": _number(segmentation["mIoU"]),
-            "pixel_accuracy": _number(segmentation["pixel_accuracy"]),
-            "mean_accuracy": _number(segmentation["mean_accuracy"]),
+            **{name: _number(segmentation[name]) for name in ("mIoU", "pixel_accuracy", "mean_accuracy")},
             "boundary_IoU": _number(self.boundary.compute()["boundary_IoU"]),
             "per_class_IoU": [_number(value) for value in segmentation["per_class_IoU"]],
             "trimap_IoU": {str(r): _number(value) for r, value in self.trimap.compute()["trimap_IoU"].items()},

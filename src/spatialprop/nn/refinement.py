@@ -117,7 +117,7 @@ class RefinementNetwork(nn.Module):
 
     def affinity_through(self, gates: Sequence[Tensor], coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
         """The affinity of a pixel, given the gates. (H, W)"""
-        return listened_to(lambda maps: self._scores(maps, gates), coarse, pixel)
+        return jacobian_row(lambda maps: self._scores(maps, gates), coarse, pixel)
 
     def _scores(self, coarse: Tensor, gates: Sequence[Tensor]) -> Tensor:
         """The propagated coarse map, before it is turned into probabilities. (N, K, H, W)"""
@@ -151,7 +151,7 @@ def winning_classes(winners: Tensor, count: int) -> Tensor:
     return found.scatter(1, winners.flatten(1).to(torch.int64), True)
 
 
-def listened_to(refine: Callable[[Tensor], Tensor], coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
+def jacobian_row(refine: Callable[[Tensor], Tensor], coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
     """The row of the Jacobian of `refine` that belongs to `pixel` and the class that wins there. (H, W)
 
     Args:

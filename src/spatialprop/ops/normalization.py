@@ -61,13 +61,13 @@ def normalize_wide(raw: Tensor, mode: str) -> Tensor:
     return _NORMALIZERS[mode](raw.to(state_dtype(raw.dtype)), shrinkage(raw.dtype))
 
 
-def check_mode(mode: str, raw: Tensor) -> None:
+def check_mode(mode: str, raw: Tensor, name: str = "mode") -> None:
     """Refuse an unknown mode, and one that does not suit the connection of the gates."""
     if mode not in MODES:
-        raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
+        raise ValueError(f"{name} must be one of {', '.join(MODES)}; got {mode!r}")
     if mode in ONE_WAY_MODES and raw.shape[2] != 1:
         raise ValueError(
-            f"mode {mode!r} keeps each gate in range by itself and is stable for K = 1 only; got K = {raw.shape[2]}. "
+            f"{name} {mode!r} keeps each gate in range by itself and is stable for K = 1 only; got K = {raw.shape[2]}. "
             f"Use 'clamp', 'unit' or 'stochastic'"
         )
 

@@ -14,7 +14,7 @@ from spatialprop.nn.resize import resize
 from spatialprop.refiner.inputs import LabelMaps
 
 SOFTNESS = 2.0  # pixels, see docs/refiner.md
-VOTE = 0.8  # for the label given, added to its share: a line of one pixel needs 0.6
+GIVEN_LABEL_WEIGHT = 0.8  # for the label given, added to its share: a line of one pixel needs 0.6
 _MOST_AT_ONCE = 1 << 25  # numbers in memory, however many classes there are
 # From how many classes on, and up to what share of pixels, it pays to look at the unsure ones alone.
 _MANY, _FEW = 4, 1 / 3
@@ -131,7 +131,7 @@ def most_likely(maps: Iterable[Tensor], size: Sequence[int] | None = None, given
     """Index of the largest of maps that come class by class, enlarged to `size` if given. (N, H, W)
 
     It is the argmax over the classes, the first one where they tie but for rounding, without all classes in memory at
-    once and several times quicker. Where labels were `given` (N, H, W), theirs has a vote more.
+    once and several times quicker. Where labels were `given` (N, H, W), theirs gets a weight more.
     """
     parts = iter(maps)
     first = list(islice(parts, 2))
@@ -175,12 +175,12 @@ def _decide(maps: Tensor, labels: Tensor, given: Tensor | None) -> Tensor:
 
 
 def _index_of_largest(values: Iterable[Tensor], given: Tensor | None) -> Tensor:
-    """Index of the largest of `values`, all of one shape, with a vote more for what was `given`."""
+    """Index of the largest of `values`, all of one shape, with a weight more for what was `given`."""
     best: Tensor | None = None
     labels: Tensor | None = None
     for index, value in enumerate(values):
         if given is not None:
-            value = value + VOTE * (given == index)
+            value = value + GIVEN_LABEL_WEIGHT * (given == index)
         if best is None or labels is None:
             best, labels = value.clone(), torch.zeros_like(value, dtype=torch.int32)
         else:

@@ -1,4 +1,4 @@
-"""A picture of which pixels one pixel listens to."""
+"""A picture of the pixels that one pixel depends on."""
 
 import numpy as np
 from PIL import Image
@@ -11,7 +11,7 @@ from spatialprop.refiner.refiner import Refiner
 
 
 def explain(refiner: Refiner, image: ImageLike, coarse: CoarseLike | None, pixel: tuple[int, int]) -> Image.Image:
-    """Draw the affinity of a pixel: red where it listens to others, blue where their weight is negative.
+    """Draw the affinity of a pixel: red where it takes from others, blue where their weight is negative.
 
     Args:
         refiner: Whose affinities.
@@ -32,7 +32,7 @@ def explain(refiner: Refiner, image: ImageLike, coarse: CoarseLike | None, pixel
     affinity = relative_affinity(np.asarray(refiner.affinity(pixels, coarse, pixel)))
     panels = {
         f"image, pixel ({pixel[0]}, {pixel[1]})": pixels,
-        "what it listens to": tint_by_affinity(pale(pixels), affinity, 0.9),
+        "what it depends on": tint_by_affinity(pale(pixels), affinity, 0.9),
         "relative to the strongest; square root": tint_by_affinity(np.full(pixels.shape, 255.0), affinity),
     }
     return side_by_side([(title, ring(panel, pixel)) for title, panel in panels.items()])

@@ -143,7 +143,7 @@ def check_rough(rough: float, coarse: Tensor | LabelMaps) -> None:
         raise InputError(f"rough must be a number of pixels, at least 1; got {rough!r}")
     if not isinstance(coarse, LabelMaps):
         raise InputError(
-            f"rough is said of label maps and masks; got {coarse.shape[1]} maps of probabilities, which say themselves "
+            f"rough applies to label maps and masks; got {coarse.shape[1]} maps of probabilities, which already say "
             f"where they are in doubt: leave rough out, or give the most likely classes as labels (of a grey picture, "
             f"--kind mask makes those)"
         )

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from spatialprop.errors import InputError
-from spatialprop.nn.refinement import SMALLEST_SHARE, listened_to
+from spatialprop.nn.refinement import SMALLEST_SHARE, jacobian_row
 from spatialprop.nn.resize import resize
-from spatialprop.refiner.coarse_maps import VOTE, CoarseMaps, most_likely
+from spatialprop.refiner.coarse_maps import GIVEN_LABEL_WEIGHT, CoarseMaps, most_likely
 from spatialprop.refiner.inputs import (
     CoarseLike,
     LabelMaps,
@@ -26,7 +26,7 @@ from spatialprop.refiner.inputs import (
 )
 from spatialprop.refiner.tiles import TiledGates
 
-_NEVER = torch.finfo(torch.float32).min / 4  # and interpolating it does not overflow
+_EXCLUDED = torch.finfo(torch.float32).min / 4  # never wins; a quarter, so that interpolation cannot overflow
 
 
 class Options(NamedTuple):
@@ -157,13 +157,11 @@ class Part:
         self._shares: Tensor | None = None  # of all classes
         self._shares_of_present: Tensor | None = None
 
-    def hints(self) -> Tensor | None:
-        """What the guidance is shown of the coarse maps, at the resolution of the gates. (N, hints, h, w)"""
-        return self._find_gates.hints(self.maps.all_shares())
-
     def gates(self) -> list[Tensor]:
         """The gates, one set (N, D, K, 1, h, w) for all units or one for each."""
-        gates = self._find_gates(self.images, self.hints()) if self._gates is None else self._gates
+        gates = self._gates
+        if gates is None:
+            gates = self._find_gates(self.images, self._find_gates.hints(self.maps.all_shares()))
         if self._keep:
             self._gates = gates
         return gates
@@ -174,7 +172,7 @@ class Part:
         for some, shares in self.maps.chunks():
             refined = self._find_gates.layer.propagate(shares, gates)
             if self.maps.allowed is not None:
-                refined.masked_fill_(~self.maps.allowed[:, some, None, None], _NEVER)
+                refined.masked_fill_(~self.maps.allowed[:, some, None, None], _EXCLUDED)
             yield some, refined
 
     def labels(self) -> Tensor:
@@ -214,7 +212,7 @@ class Part:
             for place in range(some.start, some.stop):
                 shares = resize(refined[:, place - some.start, None], size)[:, 0].clamp_min_(SMALLEST_SHARE)
                 if given is not None:
-                    shares += VOTE * (given == place)
+                    shares += GIVEN_LABEL_WEIGHT * (given == place)
                 result[:, rows[place]] = shares
                 if allowed is not None:
                     result[~allowed[:, place], rows[place]] = 0
@@ -238,7 +236,7 @@ class Part:
                 # Bringing a map to the gates' resolution is linear, so a change of it is all that has to be known.
                 return resize(layer.propagate(source + resize(change, source.shape[-2:]), gates), size)
 
-            return listened_to(refine, torch.zeros(1, 1, *size, device=source.device), pixel)
+            return jacobian_row(refine, torch.zeros(1, 1, *size, device=source.device), pixel)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from spatialprop.errors import InputError
-from spatialprop.files import write_beside
+from spatialprop.files import write_file
 from spatialprop.nn.guidance import LightGuidance, UNetGuidance
 from spatialprop.nn.propagation import CONNECTIONS
 from spatialprop.nn.refinement import HINTS, RefinementNetwork
@@ -115,9 +115,7 @@ def save_refiner(network: RefinementNetwork, path: str | os.PathLike[str], descr
     broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if broken:
         raise ValueError(f"the network's {broken[0]} is not finite: its training diverged; take an earlier checkpoint")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with write_beside(path) as file:
-        file.write(save(tensors, metadata={KEY: json.dumps(header)}))
+    write_file(path, save(tensors, metadata={KEY: json.dumps(header)}))
 
 
 def describe(network: RefinementNetwork) -> dict[str, Any]:
@@ -186,7 +184,7 @@ def find(source: str | os.PathLike[str]) -> Path:
     path = Path(text)
     if path.suffix != _SUFFIX:
         known = ", ".join(packaged()) or "none"
-        raise InputError(f"no weights are called {text!r}; those that come along: {known}; or give a {_SUFFIX} file")
+        raise InputError(f"no weights are called {text!r}; packaged weights: {known}; or give a {_SUFFIX} file")
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
     return path

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from spatialprop.report.tables import MISSING, Table, is_number
+from spatialprop.report.tables import Table, percent
 
 TITLES = {"F": "HELEN, F-measure", "IoU": "HELEN, IoU"}
 NOTE = (
@@ -23,24 +23,11 @@ def helen_tables(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Table]:
     """
     tables = {}
     for kind, title in TITLES.items():
-        rows = {method: columns for method, scores in metrics.items() if (columns := _columns(scores, kind))}
+        rows = {method: found for method, scores in metrics.items() if (found := (scores.get("helen") or {}).get(kind))}
         if rows:
             heading = list(next(iter(rows.values())))
-            cells = [[method, *(hundredths(columns.get(name)) for name in heading)] for method, columns in rows.items()]
+            cells = [
+                [method, *(percent(found.get(name), digits=2) for name in heading)] for method, found in rows.items()
+            ]
             tables[title] = Table(["method", *heading], cells)
     return tables
-
-
-def hundredths(value: object) -> str:
-    """A fraction in percent with the two decimals of the paper's tables.
-
-    Example:
-        >>> hundredths(0.8930), hundredths(None)
-        ('89.30', '-')
-    """
-    return f"{100 * value:.2f}" if is_number(value) else MISSING
-
-
-def _columns(scores: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    columns: Mapping[str, Any] = (scores.get("helen") or {}).get(kind) or {}
-    return columns

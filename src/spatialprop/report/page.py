@@ -12,7 +12,7 @@ from spatialprop.report.figures import write_figures
 from spatialprop.report.helen import NOTE as HELEN_NOTE
 from spatialprop.report.helen import helen_tables
 from spatialprop.report.run import METRICS, Run, read_run
-from spatialprop.report.tables import comparison, is_number, percent
+from spatialprop.report.tables import comparison_table, is_number, percent
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; --ground: #fff; --tint: #f6f8fa;
@@ -77,7 +77,7 @@ def _sections(run: Run, figures: Sequence[tuple[Path, str]]) -> list[str]:
     about = [run.labels.name, *([f"{run.images} images"] if run.images else []), f"{len(run.labels.classes)} classes"]
     sections = [f'<h1>{escape(run.name)}</h1>\n<p class="soft">{escape(" · ".join(about))}</p>']
     if run.metrics:
-        sections += [_headline(run), "<h2>Scores</h2>", comparison(run.metrics).html(), _how_scored(run)]
+        sections += [_headline(run), "<h2>Scores</h2>", comparison_table(run.metrics).html(), _how_scored(run)]
         faces = helen_tables(run.metrics)
         for title, table in faces.items():
             sections += [f"<h2>{title}</h2>", table.html()]

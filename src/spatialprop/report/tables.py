@@ -68,12 +68,20 @@ class Table:
         )
 
 
-def comparison(metrics: Mapping[str, Mapping[str, Any]], radius: int = 3) -> Table:
-    """One row for each method, in percent; columns that no method has are left out.
+def comparison_table(metrics: Mapping[str, Mapping[str, Any]], radius: int = 3) -> Table:
+    """The methods of a run beside each other, in percent; columns that no method has are left out.
 
     Args:
         metrics: Scores by method, as in `metrics.json`.
         radius: Trimap IoU is shown at the radius nearest to this one.
+
+    Example:
+        >>> scores = {"coarse": {"mIoU": 0.712}, "refined": {"mIoU": 0.804, "milliseconds": 31.25}}
+        >>> print(comparison_table(scores).text())
+        | method  | mIoU |   ms |
+        |---------|-----:|-----:|
+        | coarse  | 71.2 |    - |
+        | refined | 80.4 | 31.2 |
     """
     near = nearest_radius(metrics.values(), radius)
     columns = {heading: [percent(scores.get(key)) for scores in metrics.values()] for key, heading in SCORES.items()}
@@ -83,19 +91,6 @@ def comparison(metrics: Mapping[str, Mapping[str, Any]], radius: int = 3) -> Tab
     columns["ms"] = [decimal(scores.get("milliseconds")) for scores in metrics.values()]
     known = {heading: cells for heading, cells in columns.items() if any(cell != MISSING for cell in cells)}
     return Table(["method", *known], list(zip(metrics, *known.values(), strict=True)))
-
-
-def comparison_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """The methods of a run beside each other, as text.
-
-    Example:
-        >>> print(comparison_table({"coarse": {"mIoU": 0.712}, "refined": {"mIoU": 0.804, "milliseconds": 31.25}}))
-        | method  | mIoU |   ms |
-        |---------|-----:|-----:|
-        | coarse  | 71.2 |    - |
-        | refined | 80.4 | 31.2 |
-    """
-    return comparison(metrics).text()
 
 
 def trimap(scores: Mapping[str, Any]) -> dict[int, float]:
@@ -120,24 +115,14 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def percent(value: object) -> str:
-    """A fraction in percent with one decimal, a dash if there is none.
+def percent(value: object, digits: int = 1, sign: str = "") -> str:
+    """A fraction in percent, with its sign if `sign` is "+"; a dash if there is none.
 
     Example:
-        >>> percent(0.8049), percent(None), percent(float("nan"))
-        ('80.5', '-', '-')
+        >>> percent(0.8049), percent(0.893, digits=2), percent(0.1, sign="+"), percent(None), percent(float("nan"))
+        ('80.5', '89.30', '+10.0', '-', '-')
     """
-    return f"{100 * value:.1f}" if is_number(value) else MISSING
-
-
-def signed_percent(value: object, digits: int = 1) -> str:
-    """A fraction in percent with its sign, a dash if there is none.
-
-    Example:
-        >>> signed_percent(0.8049), signed_percent(-0.1), signed_percent(None)
-        ('+80.5', '-10.0', '-')
-    """
-    return f"{100 * value:+.{digits}f}" if is_number(value) else MISSING
+    return f"{100 * value:{sign}.{digits}f}" if is_number(value) else MISSING
 
 
 def decimal(value: object) -> str:

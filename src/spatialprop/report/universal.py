@@ -8,10 +8,10 @@ from typing import Any
 
 from spatialprop.files import write_file, write_json
 from spatialprop.report.helen import NOTE as HELEN_NOTE
-from spatialprop.report.helen import helen_tables, hundredths
+from spatialprop.report.helen import helen_tables
 from spatialprop.report.page import page
 from spatialprop.report.run import read_metrics
-from spatialprop.report.tables import Table
+from spatialprop.report.tables import Table, percent
 
 RESULTS = "universal.json"
 TITLE = "Universal refinement"
@@ -39,7 +39,7 @@ def universal_tables(results: Results) -> dict[str, Table]:
         for method, scores in metrics.items()
         if not method.startswith("oracle")  # it is shown the truth, and stays in the report of its source
     }
-    rows = [[model, *(hundredths(scores.get(key)) for key in _SCORES)] for model, scores in models.items()]
+    rows = [[model, *(percent(scores.get(key), digits=2) for key in _SCORES)] for model, scores in models.items()]
     return {TITLE: Table(["model", *_SCORES.values()], rows), **helen_tables(models)}
 
 

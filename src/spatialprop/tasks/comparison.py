@@ -84,12 +84,9 @@ class Comparison(nn.Module):
 
     def reset(self) -> None:
         """Forget all images."""
-        for scores in self.scores.values():
-            scores.reset()
-        for changes in self.changes.values():
-            changes.reset()
-        for faces in self.faces.values():
-            faces.reset()
+        metrics: list[Any] = [*self.scores.values(), *self.changes.values(), *self.faces.values()]
+        for metric in metrics:
+            metric.reset()
         for seconds in self.seconds.values():
             seconds.clear()
 

@@ -1,13 +1,13 @@
 """Train a segmenter that also predicts dilated affinity, and propagate its segmentation along it."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from spatialprop.nn.dilated import AffinityPropagation, DilatedAffinityNetwork
+from spatialprop.nn.refinement import jacobian_row
 from spatialprop.nn.resize import resize
 from spatialprop.tasks.base import Parts, Task, check_weight
 from spatialprop.tasks.dilated_affinity_diagnosis import Cost, Diagnosis
@@ -92,8 +92,7 @@ class DilatedAffinity(Task):
 
     @property
     def segmenter(self) -> nn.Module:
-        segmenter: nn.Module = self.network.segmenter
-        return segmenter
+        return cast(nn.Module, self.network.segmenter)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """Coarse and, where something propagates, refined log-probabilities. (N, K, H, W) each"""
@@ -142,7 +141,19 @@ class DilatedAffinity(Task):
     @property
     def affinity_of(self) -> Callable[[Tensor, Tensor, tuple[int, int]], Tensor] | None:
         """The affinity (H, W) of a pixel, given image, coarse map and pixel; None if nothing propagates."""
-        return None if self.network.propagation is None else partial(_affinity, self.network)
+        return None if self.network.propagation is None else self._affinity
+
+    def _affinity(self, image: Tensor, coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
+        """How much each pixel of the coarse map adds to the result at `pixel`. (H, W)"""
+        with torch.inference_mode(False):
+            with torch.no_grad():
+                pairs = self.network(image.clone(), propagate=False).pairs
+
+            def propagated(maps: Tensor) -> Tensor:
+                # Probabilities, not their logarithms, so that the affinities of a pixel sum to 1.
+                return resize(self.network.propagation(resize(maps, pairs.shape[-2:]), pairs), maps.shape[-2:])
+
+            return jacobian_row(propagated, coarse.clone(), pixel)
 
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
@@ -152,21 +163,3 @@ class DilatedAffinity(Task):
         self.results["coarse"]["cost"] = cost
         if "refined" in self.results:
             self.results["refined"]["milliseconds"] = sum(cost["milliseconds"].values())
-
-
-def _affinity(network: DilatedAffinityNetwork, image: Tensor, coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
-    """How much each pixel of the coarse map adds to the result at `pixel`. (H, W)"""
-    if network.propagation is None:
-        raise RuntimeError("a network without propagation has no affinity between far pixels")
-    with torch.inference_mode(False):
-        image, coarse = image.clone(), coarse.clone()
-        with torch.no_grad():
-            pairs = network(image, propagate=False).pairs
-        with torch.enable_grad():
-            coarse = coarse.requires_grad_()
-            # Of probabilities, not of their logarithms, so that the affinities of a pixel sum to 1.
-            averaged = network.propagation(resize(coarse, pairs.shape[-2:]), pairs)
-            at_pixel = resize(averaged, coarse.shape[-2:])[0, :, pixel[0], pixel[1]]
-            winner = int(at_pixel.argmax())
-            (gradient,) = torch.autograd.grad(at_pixel[winner], coarse)
-    return gradient[0, winner]

@@ -1,6 +1,6 @@
 """Train a segmenter and the propagation on top of it together."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +38,7 @@ class Joint(Task):
 
     @property
     def segmenter(self) -> nn.Module:
-        segmenter: nn.Module = self.network.segmenter
-        return segmenter
+        return cast(nn.Module, self.network.segmenter)
 
     @property
     def refinement(self) -> RefinementNetwork | None:

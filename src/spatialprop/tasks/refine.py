@@ -1,11 +1,12 @@
 """Train the propagation on the coarse maps of a frozen segmenter."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from spatialprop.nn import RefinementNetwork
+from spatialprop.nn.refinement import winning_classes
 from spatialprop.tasks.base import Parts, Task
 from spatialprop.tasks.windows import Windows
 
@@ -32,13 +33,11 @@ class Refine(Task):
 
     @property
     def refinement(self) -> RefinementNetwork:
-        refinement: RefinementNetwork = self.network
-        return refinement
+        return cast(RefinementNetwork, self.network)
 
     def forward(self, image: Tensor, coarse: Tensor) -> Tensor:
         """Refined log-probabilities. (N, K, H, W)"""
-        refined: Tensor = self.network(image, coarse)
-        return refined
+        return cast(Tensor, self.network(image, coarse))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         loss = self.loss(self(batch["image"], batch["coarse"]), batch["label"])
@@ -77,6 +76,5 @@ def keep_classes_of(coarse: Tensor, log_probabilities: Tensor) -> Tensor:
         >>> keep_classes_of(coarse, torch.tensor([0.4, 0.6]).log().view(1, 2, 1, 1)).argmax(dim=1).item()
         0
     """
-    present = torch.zeros(coarse.shape[:2], dtype=torch.bool, device=coarse.device)
-    present.scatter_(1, coarse.argmax(dim=1).flatten(1), True)
+    present = winning_classes(coarse.argmax(dim=1), coarse.shape[1])
     return log_probabilities.masked_fill(~present[..., None, None], -torch.inf).log_softmax(dim=1)

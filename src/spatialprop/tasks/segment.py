@@ -1,6 +1,6 @@
 """Train a coarse segmenter."""
 
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -23,8 +23,7 @@ class Segment(Task):
 
     @property
     def segmenter(self) -> nn.Module:
-        segmenter: nn.Module = self.network
-        return segmenter
+        return cast(nn.Module, self.network)
 
     def forward(self, image: Tensor) -> Tensor:
         """Log-probabilities at the image's resolution. (N, K, H, W)"""

@@ -65,8 +65,9 @@ def test_a_class_that_is_alone_stays_the_most_likely():
     assert len(np.unique(coarse[2])) > 5  # but not everywhere as certain
 
 
-def test_the_map_lies_where_the_label_does():
+@pytest.mark.parametrize("stride", [1, 8])
+def test_the_map_lies_where_the_label_does(stride):
     label = np.zeros((128, 128), np.uint8)
     label[:, 48:] = 1
-    coarse = SimulatedCoarse(2, shift=0)(labelled(label))
-    np.testing.assert_array_equal(coarse.argmax(0), np.tile(np.arange(16) >= 6, (16, 1)))
+    coarse = SimulatedCoarse(2, stride, shift=0)(labelled(label))
+    np.testing.assert_array_equal(coarse.argmax(0), label[::stride, ::stride])

@@ -83,17 +83,30 @@ def test_what_backward_needs_must_have_been_kept():
         torch.ops.spatialprop.propagate_backward(out, x, gates, *kept, [0, 1, 2, 3], "mean", None, True, True)
 
 
-def test_gradients_take_no_memory_beyond_themselves(monkeypatch):
-    allocated = []
-    empty = launch.empty
-    monkeypatch.setattr(launch, "empty", lambda shape, dtype: allocated.append(empty(shape, dtype)) or allocated[-1])
+@pytest.fixture
+def allocated(monkeypatch):
+    """The tensors that the backend allocates during a test."""
+    tensors, empty = [], launch.empty
+    monkeypatch.setattr(launch, "empty", lambda shape, dtype: tensors.append(empty(shape, dtype)) or tensors[-1])
+    return tensors
+
+
+def test_gradients_take_no_memory_beyond_themselves(allocated):
     x, gates = random_case(2, 4, 130, 40, dtype=torch.float32)
     x.requires_grad_(), gates.requires_grad_()
     propagate(x, gates, backend="cpu").sum().backward()
     map_bytes = x.numel() * x.itemsize
     expected = map_bytes + map_bytes // 4 + map_bytes + gates.numel() * gates.itemsize  # out, winner, gradients
     expected += 2 * (map_bytes * 3 // 130 + map_bytes // 40)  # of every scan a line for each 64 begun
-    assert sum(tensor.numel() * tensor.itemsize for tensor in allocated) == expected
+    assert sum(tensor.nbytes for tensor in allocated) == expected
+
+
+def test_inference_takes_no_memory_beyond_its_result(allocated):
+    x, gates = random_case(1, 2, 9, 70, dtype=torch.float32)
+    results = [propagate(x, gates, backend="cpu")]
+    with torch.no_grad():
+        results.append(propagate(x.requires_grad_(), gates.requires_grad_(), backend="cpu"))
+    assert sum(tensor.nbytes for tensor in allocated) == sum(result.nbytes for result in results)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux reports it")

@@ -72,6 +72,15 @@ def test_gradients_at_ragged_sizes(compiled, height, width, merge, connection):
         torch.testing.assert_close(one.cpu(), other, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("channels", [9, 11, 13])  # the CPU sums them in two or three parts of different sizes
+def test_gradients_of_shared_gates_sum_over_every_channel(compiled, channels):
+    x, gates = random_case(1, channels, 5, 7, groups=1)
+    upstream = random_upstream(x, gates, "mean")
+    _, actual = gradients(x, gates, upstream, compiled, merge="mean")
+    _, expected = naive_gradients(x, gates, upstream, merge="mean")
+    torch.testing.assert_close(actual.cpu(), expected, rtol=1e-11, atol=1e-11)
+
+
 @pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
 @pytest.mark.parametrize("groups", [1, 2, 6])
 @pytest.mark.parametrize("connection", [1, 3])

@@ -117,6 +117,19 @@ def test_nan_infinity_and_the_ends_of_the_range(compiled, mode):
     torch.testing.assert_close(out.cpu(), propagate(x, raw, backend="naive", **options), equal_nan=True)
 
 
+@pytest.mark.parametrize("mode", ["clamp", "unit"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_largest_numbers_have_finite_gradients(compiled, groups, mode):
+    x, raw = raw_case(1, 2, 9, 20, groups=groups, dtype=torch.float32)
+    x, raw = x.to(compiled.device), (raw.sign() * 3e38).to(compiled.device)
+    grad = upstream_of(x, "mean")
+    found = results(lambda x, raw: propagate(x, raw, normalize=mode, merge="mean", backend=compiled.name), x, raw, grad)
+    expected = results(lambda x, raw: propagate(x, normalize_gates(raw, mode), merge="mean"), x, raw, grad)
+    for one, other in zip(found, expected, strict=True):
+        assert one.isfinite().all()
+        torch.testing.assert_close(one, other)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("compile", [False, slow(True)], ids=["eager", "torch.compile"])
 def test_stays_stable_over_many_lines(backend, dtype, compile):
@@ -142,7 +155,7 @@ def test_no_normalised_copy_is_kept(compiled):
 @pytest.mark.parametrize(("mode", "connection"), [("tanh", 3), ("softmax", 3), ("", 1), (3, 1)])
 def test_unsuitable_modes_are_refused(backend, mode, connection):
     x, raw = (tensor.to(backend.device) for tensor in raw_case(connection=connection))
-    with pytest.raises(ValueError, match=r"mode .*(K = 1 only|must be one of clamp, unit)"):
+    with pytest.raises(ValueError, match=r"normalize .*(K = 1 only|must be one of clamp, unit)"):
         propagate(x, raw, normalize=mode, backend=backend.name)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spatialprop.data.sets import Archive
@@ -55,17 +56,12 @@ def _get(archive: Archive, address: str, folder: Path) -> None:
 
     target = folder / archive.name
     with tqdm(desc=archive.name, unit="B", unit_scale=True, unit_divisor=1000) as bar:
-
-        def show_bytes(received: int, total: int | None) -> None:
-            bar.total = total
-            bar.update(received - bar.n)
-
-        fetch(address, target, archive.checksum, show_bytes)
+        fetch(address, target, archive.checksum, partial(_show, bar))
     with tqdm(desc="Unpacking", unit="file") as bar:
-
-        def show_files(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        written = unpack(target, folder, show_files)
+        written = unpack(target, folder, partial(_show, bar))
     print(f"{written} files written below {folder}; {target} is no longer needed.")
+
+
+def _show(bar: Any, done: int, total: int | None) -> None:
+    bar.total = total
+    bar.update(done - bar.n)

@@ -74,7 +74,7 @@ def _made_by(config: DictConfig, network: nn.Module, data: str) -> dict[str, Any
 
 def _claim(folder: Path, made_by: dict[str, Any]) -> None:
     """Write the description of the segmenter into the folder; refuse a folder with another one's maps."""
-    from spatialprop.files import write_beside
+    from spatialprop.files import write_file
 
     path = folder / MADE_BY
     if path.is_file():
@@ -89,10 +89,8 @@ def _claim(folder: Path, made_by: dict[str, Any]) -> None:
                 f"see {path}); give another folder"
             )
         return
-    folder.mkdir(parents=True, exist_ok=True)
     if any(folder.glob("*/*.np[yz]")):
         raise ValueError(
             f"{folder} holds coarse maps, but no {MADE_BY} that names their segmenter; give another folder"
         )
-    with write_beside(path) as file:
-        file.write((json.dumps(made_by, indent=2) + "\n").encode())
+    write_file(path, json.dumps(made_by, indent=2) + "\n")

@@ -35,7 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--skip-existing", action="store_true", help="leave out files whose result exists, whichever options made it"
     )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the files")
-    parser.add_argument("--no-restrict", action="store_true", help="allow classes that lead nowhere in the coarse map")
+    parser.add_argument(
+        "--no-restrict",
+        action="store_true",
+        help="allow classes that are nowhere the most likely one in the coarse map",
+    )
     parser.add_argument("--classes", type=int, metavar="K", help="refuse label maps with labels from K on")
     parser.add_argument(
         "--rough",

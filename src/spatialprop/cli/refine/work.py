@@ -57,7 +57,7 @@ def refine_file(refiner: Refiner, job: Job, settings: Settings) -> Outcome:
     options = coarse.refining(settings.restrict, settings.classes)
     opened = refiner.open(image, coarse.values, rough=settings.rough, **options)
     result.parent.mkdir(parents=True, exist_ok=True)
-    # The result is written last: where it is, everything is.
+    # The result is written last, so that an existing result means a complete set of files.
     if PROBABILITIES in settings.extras:
         coarse.write_probabilities(job.beside(PROBABILITIES), opened)
     before, after = coarse.labels(image.shape[:2]), coarse.labels_of(opened, result)

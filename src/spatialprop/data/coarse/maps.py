@@ -1,6 +1,6 @@
 """Coarse maps of examples: computed, or read from files."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from spatialprop.data.example import Example, Examples
 from spatialprop.data.label_files import read_coarse
 from spatialprop.data.label_set import LabelSet
-from spatialprop.files import write_beside
+from spatialprop.maskfiles import write_arrays
 
 
 class WithCoarse:
@@ -23,16 +23,10 @@ class WithCoarse:
     """
 
     def __init__(self, examples: Examples, coarse_of: Callable[[Example], NDArray[np.uint8]]) -> None:
+        self.labels = examples.labels
+        self.names = examples.names
         self._examples = examples
         self._coarse_of = coarse_of
-
-    @property
-    def labels(self) -> LabelSet:
-        return self._examples.labels
-
-    @property
-    def names(self) -> Sequence[str]:
-        return self._examples.names
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -65,10 +59,7 @@ class CoarseFiles:
 
     def write(self, name: str, probabilities: NDArray[np.uint8]) -> None:
         """Write a map of probabilities x 255. (K, h, w)"""
-        path = self.path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with write_beside(path) as file:
-            np.savez_compressed(file, probs=probabilities)
+        write_arrays(self.path(name), {"probs": probabilities})
 
 
 def coarse_map(example: Example) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """The order in which samples are drawn, and how they become a batch."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from spatialprop.data.label_set import VOID
 from spatialprop.data.loading.samples import Sample, SampleKey
 
 
+@dataclass(eq=False)
 class ShuffledBatches(Sampler[list[SampleKey]]):
     """Batches of sample keys, shuffled anew each epoch; each process gets its share.
 
@@ -29,33 +31,24 @@ class ShuffledBatches(Sampler[list[SampleKey]]):
         limit: Batches in an epoch, None for all.
     """
 
-    def __init__(
-        self,
-        length: int,
-        batch_size: int,
-        *,
-        seed: int,
-        steps_done: Callable[[], int],
-        rank: int = 0,
-        world: int = 1,
-        repeat: int | None = None,
-        limit: int | None = None,
-    ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1; got {batch_size}")
-        if length < batch_size * world:
+    length: int
+    batch_size: int
+    _: KW_ONLY
+    seed: int
+    steps_done: Callable[[], int]
+    rank: int = 0
+    world: int = 1
+    repeat: int | None = None
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1; got {self.batch_size}")
+        if self.length < self.batch_size * self.world:
             raise ValueError(
-                f"an epoch of {length} samples does not fill one batch of {batch_size} on {world} process(es); "
-                f"lower loader.batch_size or raise loader.per_image"
+                f"an epoch of {self.length} samples does not fill one batch of {self.batch_size} on {self.world} "
+                f"process(es); lower loader.batch_size or raise loader.per_image"
             )
-        self.length = length
-        self.batch_size = batch_size
-        self.seed = seed
-        self.steps_done = steps_done
-        self.rank = rank
-        self.world = world
-        self.repeat = repeat
-        self.limit = limit
 
     def __len__(self) -> int:
         full = self.length // (self.batch_size * self.world)

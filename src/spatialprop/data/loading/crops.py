@@ -43,8 +43,7 @@ def crop_coarse(
     covered = torch.from_numpy(coarse[:, covered_rows, covered_columns].astype(np.float32))
     sampled = F.grid_sample(covered[None], grid[None], mode="bilinear", padding_mode="border", align_corners=True)
     probabilities = sampled[0] / sampled[0].sum(dim=0, keepdim=True).clamp_min(1)  # bytes do not add up to 255
-    array: NDArray[np.float32] = probabilities.numpy()
-    return array
+    return np.asarray(probabilities)
 
 
 def merge_classes(

@@ -1,12 +1,9 @@
 """Examples that need not be read or drawn twice."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from spatialprop.data.example import Example, Examples
-from spatialprop.data.label_set import LabelSet
 
 
 class InMemory:
@@ -29,25 +26,19 @@ class InMemory:
     def __init__(self, examples: Examples, megabytes: int) -> None:
         if not isinstance(megabytes, int) or megabytes < 0:
             raise ValueError(f"memory must be a whole number of megabytes, 0 for none; got {megabytes!r}")
-        self.examples = examples
+        self.labels = examples.labels
+        self.names = examples.names
+        self._examples = examples
         self._free = megabytes * 10**6  # bytes
         self._stored: dict[int, Example] = {}
 
-    @property
-    def labels(self) -> LabelSet:
-        return self.examples.labels
-
-    @property
-    def names(self) -> Sequence[str]:
-        return self.examples.names
-
     def __len__(self) -> int:
-        return len(self.examples)
+        return len(self._examples)
 
     def __getitem__(self, index: int) -> Example:
         if index in self._stored:
             return self._stored[index]
-        example = self.examples[index]
+        example = self._examples[index]
         size = sum(array.nbytes for array in (example.image, example.label, example.coarse) if array is not None)
         if size > self._free:
             return example

@@ -1,6 +1,6 @@
 """From examples to the tensors that networks take."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TypedDict
 
 import numpy as np
@@ -34,6 +34,7 @@ class SampleKey:
     index: int
 
 
+@dataclass(eq=False)
 class TrainingPatches(Dataset[Sample]):
     """Augmented patches, `per_image` of each image an epoch.
 
@@ -41,33 +42,24 @@ class TrainingPatches(Dataset[Sample]):
     the same at any number of workers and after a resume.
     """
 
-    def __init__(
-        self,
-        examples: Examples,
-        patches: Patches,
-        augment: Augment,
-        *,
-        seed: int,
-        per_image: int = 1,
-        with_coarse: bool = False,
-        degrade: DegradeCoarse | None = None,
-        rough: RoughTruth | None = None,
-        most_classes: int | None = None,
-    ) -> None:
-        if per_image < 1:
-            raise ValueError(f"per_image must be at least 1 patch; got {per_image}")
-        if most_classes is not None and most_classes < 2:
-            raise ValueError(f"most_classes must be at least 2, or null for all; got {most_classes}")
-        self.examples = examples
-        self.patches = patches
-        self.augment = augment
-        self.seed = seed
-        self.per_image = per_image
-        self.with_coarse = with_coarse
-        self.degrade = degrade
-        self.rough = rough
-        self.most_classes = most_classes
-        self._in_mirror = examples.labels.in_mirror if examples.labels.mirrored else None
+    examples: Examples
+    patches: Patches
+    augment: Augment
+    _: KW_ONLY
+    seed: int
+    per_image: int = 1
+    with_coarse: bool = False
+    degrade: DegradeCoarse | None = None
+    rough: RoughTruth | None = None
+    most_classes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.per_image < 1:
+            raise ValueError(f"per_image must be at least 1 patch; got {self.per_image}")
+        if self.most_classes is not None and self.most_classes < 2:
+            raise ValueError(f"most_classes must be at least 2, or null for all; got {self.most_classes}")
+        labels = self.examples.labels
+        self._in_mirror = labels.in_mirror if labels.mirrored and self.most_classes is None else None
 
     def __len__(self) -> int:
         return len(self.examples) * self.per_image
@@ -90,16 +82,15 @@ class TrainingPatches(Dataset[Sample]):
             if self.rough is not None:
                 coarse = self.rough(coarse, label, rng)
         seed = int(rng.integers(2**31))
-        in_mirror = None if self.most_classes is not None else self._in_mirror
-        return _sample(example.name, *self.augment(image, label, coarse, seed, in_mirror))
+        return _sample(example.name, *self.augment(image, label, coarse, seed, self._in_mirror))
 
 
+@dataclass(eq=False)
 class WholeSamples(Dataset[Sample]):
     """Images as they are, with their coarse maps at full size."""
 
-    def __init__(self, examples: Examples, with_coarse: bool = False) -> None:
-        self.examples = examples
-        self.with_coarse = with_coarse
+    examples: Examples
+    with_coarse: bool = False
 
     def __len__(self) -> int:
         return len(self.examples)

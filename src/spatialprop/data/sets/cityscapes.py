@@ -11,43 +11,10 @@ from spatialprop.data.sets.file_examples import FileExamples, ImageEntry, with_c
 from spatialprop.data.sets.source import Source
 from spatialprop.maskfiles import read_indices
 
-# The official table: every id in the files, and its class; VOID is neither trained on nor scored.
-TRAIN_ID = {
-    0: VOID,  # unlabeled
-    1: VOID,  # ego vehicle
-    2: VOID,  # rectification border
-    3: VOID,  # out of roi
-    4: VOID,  # static
-    5: VOID,  # dynamic
-    6: VOID,  # ground
-    7: 0,  # road
-    8: 1,  # sidewalk
-    9: VOID,  # parking
-    10: VOID,  # rail track
-    11: 2,  # building
-    12: 3,  # wall
-    13: 4,  # fence
-    14: VOID,  # guard rail
-    15: VOID,  # bridge
-    16: VOID,  # tunnel
-    17: 5,  # pole
-    18: VOID,  # polegroup
-    19: 6,  # traffic light
-    20: 7,  # traffic sign
-    21: 8,  # vegetation
-    22: 9,  # terrain
-    23: 10,  # sky
-    24: 11,  # person
-    25: 12,  # rider
-    26: 13,  # car
-    27: 14,  # truck
-    28: 15,  # bus
-    29: VOID,  # caravan
-    30: VOID,  # trailer
-    31: 16,  # train
-    32: 17,  # motorcycle
-    33: 18,  # bicycle
-}
+# The ids in the files of the classes that are scored, in their order. All others are neither trained on nor scored: the
+# surroundings of the image and the car (0 to 3), what is too rare or too vague (4 to 6, 9, 10, 14 to 16, 18, 29, 30).
+_SCORED_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+TRAIN_ID = dict.fromkeys(range(34), VOID) | {index: place for place, index in enumerate(_SCORED_IDS)}
 LABELS = LabelSet(
     "cityscapes",
     (

@@ -37,8 +37,9 @@ class ImageFolder(FileExamples):
             raise ValueError(f"give at least one split of {self.root}; those found are {_found(self.root)}")
         names = [splits] if isinstance(splits, str) else splits
         entries = [entry for split in names for entry in _entries(self.root, split)]
-        unused = [path for split in names for path in _unused(self.root / split, entries)]
-        super().__init__(labels, with_coarse_from(entries, coarse), unused)
+        used = {entry.label for entry in entries}
+        maps = (path for split in names for path in sorted((self.root / split / "labels").glob("*.png")))
+        super().__init__(labels, with_coarse_from(entries, coarse), [path for path in maps if path not in used])
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -71,12 +72,6 @@ def _entries(root: Path, split: str) -> list[ImageEntry]:
         )
         for image in images_in(folder / "images")
     ]
-
-
-def _unused(folder: Path, entries: Sequence[ImageEntry]) -> list[Path]:
-    """Label maps in a split's folder that no image belongs to."""
-    used = {entry.label for entry in entries}
-    return [path for path in sorted((folder / "labels").glob("*.png")) if path not in used]
 
 
 def folder(

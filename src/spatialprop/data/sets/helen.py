@@ -189,9 +189,4 @@ def helen(
             f"mouth makes them; left and right are the picture's), or leave the faces unaligned: data.align=false"
         )
     used = points if align else None
-    return Splits(
-        *(
-            Helen(root, split, size=size, points=used, shape=shape, coarse=coarse)
-            for split in ("exemplars", "tuning", "testing")
-        )
-    )
+    return Splits(*(Helen(root, split, size=size, points=used, shape=shape, coarse=coarse) for split in SPLITS))

@@ -12,7 +12,7 @@ from spatialprop.data.label_set import LabelSet
 from spatialprop.data.sets.source import Source
 
 Array = NDArray[np.float64]  # points are (..., 2), x and y in pixels; angles are in radians
-SOURCE = Source(page="data/synthetic/README.md", terms="none: it is drawn by this package", steps=())
+SOURCE = Source(page="data/synthetic/README.md", terms="none: it is drawn by this package")
 
 
 class SyntheticShapes:
@@ -233,12 +233,9 @@ def _fern(rng: np.random.Generator, centre: Array) -> list[Array]:
 
 def synthetic(*, train: int, val: int, test: int, size: Sequence[int], seed: int) -> Splits:
     """So many built-in images for each split, all of one size (H, W)."""
-    for name, count in (("train", train), ("val", val), ("test", test)):
+    counts = {"train": train, "val": val, "test": test}
+    for split, count in counts.items():
         if count < 1:
-            raise ValueError(f"data.{name} must be at least 1 image; got {count}")
+            raise ValueError(f"data.{split} must be at least 1 image; got {count}")
     height, width = size
-    return Splits(
-        SyntheticShapes("train", train, seed, (height, width)),
-        SyntheticShapes("val", val, seed, (height, width)),
-        SyntheticShapes("test", test, seed, (height, width)),
-    )
+    return Splits(*(SyntheticShapes(split, count, seed, (height, width)) for split, count in counts.items()))

@@ -5,7 +5,7 @@ from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from spatialprop.nn.dilated.network import DilatedAffinityNetwork, on_grid
@@ -43,7 +43,12 @@ def propagate_flops(x: Sequence[int], gates: Sequence[int]) -> int:
 
 def parameters(network: DilatedAffinityNetwork) -> dict[str, int]:
     """Parameters of each part; the propagation has none."""
-    return {part: _count(module) for part, module in _parts(network).items()}
+    parts = {part: getattr(network, part) for part in PARTS}
+    return {
+        part: sum(parameter.numel() for parameter in module.parameters())
+        for part, module in parts.items()
+        if module is not None
+    }
 
 
 @torch.no_grad()
@@ -83,11 +88,3 @@ def _counted(run: Callable[[], Any], counted: dict[str, int], part: str) -> Any:
         result = run()
     counted[part] = counter.get_total_flops()
     return result
-
-
-def _parts(network: DilatedAffinityNetwork) -> dict[str, nn.Module]:
-    return {part: module for part in PARTS if (module := getattr(network, part)) is not None}
-
-
-def _count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())

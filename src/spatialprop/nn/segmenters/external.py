@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spatialprop.nn.published import load_weights
+from spatialprop.nn.resize import pad_to_multiple
 from spatialprop.nn.segmenters.cells import read_inside
 from spatialprop.nn.segmenters.pixels import IMAGENET_MEAN, IMAGENET_STD, check_image
 
@@ -91,10 +92,9 @@ class External(nn.Module):
         """Logits (N, K, h, w) of RGB images (N, 3, H, W) from 0 to 1, at the model's own resolution."""
         check_image(image)
         height, width = image.shape[-2:]
-        beyond = (0, -width % self.multiple, 0, -height % self.multiple)
-        padded = F.pad(image, beyond, mode="replicate") if any(beyond) else image
+        padded = pad_to_multiple(image, self.multiple)
         logits = self._logits(self.model((padded - self.mean) / self.std))
-        if any(beyond):
+        if padded.shape != image.shape:
             # At the image's own resolution the padding can be cut off exactly, whatever the model's stride is.
             logits = F.interpolate(logits, size=padded.shape[-2:], mode="bilinear", align_corners=False)
             logits = logits[..., :height, :width]

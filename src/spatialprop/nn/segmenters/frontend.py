@@ -108,10 +108,9 @@ class FrontEnd(nn.Module):
         return self.final(x), features[..., inside, inside]
 
     def _framed(self, image: Tensor) -> Tensor:
-        x = self.colours(image)
+        x: Tensor = self.colours(image)
         rows, columns = (_reflected(side, _MARGIN, _MARGIN + -side % _STRIDE).to(x.device) for side in x.shape[-2:])
-        framed: Tensor = x.index_select(2, rows).index_select(3, columns)
-        return framed
+        return x.index_select(2, rows).index_select(3, columns)
 
 
 class Context(nn.Module):

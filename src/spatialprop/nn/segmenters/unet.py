@@ -1,6 +1,7 @@
 """The coarse U-Net of the paper's supplement: a segmenter that sees an eighth of the resolution."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -8,6 +9,7 @@ from torch.nn import functional as F
 from spatialprop.nn.resize import pad_to_multiple
 from spatialprop.nn.segmenters.cells import cells
 from spatialprop.nn.segmenters.pixels import check_image
+from spatialprop.nn.segmenters.vgg import conv
 
 
 class UNet(nn.Module):
@@ -37,8 +39,10 @@ class UNet(nn.Module):
         self.stride = self.feature_stride = factor
         self.feature_channels = width
         channels = [width * 2**stage for stage in range(depth)]
-        self.down = nn.ModuleList(_conv(before, after) for before, after in zip([3, *channels], channels, strict=False))
-        self.up = nn.ModuleList(_conv(channels[stage], channels[stage - 1]) for stage in range(depth - 1, 0, -1))
+        self.down = nn.ModuleList(
+            conv(before, after, 3, padding=1) for before, after in zip([3, *channels], channels, strict=False)
+        )
+        self.up = nn.ModuleList(conv(before, after, 3, padding=1) for before, after in pairwise(channels[::-1]))
         self.classifier = nn.Conv2d(width, num_classes, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -70,13 +74,6 @@ def down_and_up(x: Tensor, down: Iterable[nn.Module], up: Iterable[nn.Module]) -
     for convolution in up:
         x = _upsample(F.relu(convolution(x))) + skips.pop()
     return x
-
-
-def _conv(before: int, after: int) -> nn.Conv2d:
-    conv = nn.Conv2d(before, after, 3, padding=1)
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")  # no normalisation follows that would correct the scale
-    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-    return conv
 
 
 def _upsample(x: Tensor) -> Tensor:

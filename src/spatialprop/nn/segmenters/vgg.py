@@ -6,20 +6,12 @@ from torch import nn
 
 _BLOCKS = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))  # channels as multiples of the width, number of convolutions
 _CONVOLUTIONS = {  # Caffe's name to the place in torchvision's `features`
-    "conv1_1": 0,
-    "conv1_2": 2,
-    "conv2_1": 5,
-    "conv2_2": 7,
-    "conv3_1": 10,
-    "conv3_2": 12,
-    "conv3_3": 14,
-    "conv4_1": 17,
-    "conv4_2": 19,
-    "conv4_3": 21,
-    "conv5_1": 24,
-    "conv5_2": 26,
-    "conv5_3": 28,
-}
+    "conv1_1": 0, "conv1_2": 2,
+    "conv2_1": 5, "conv2_2": 7,
+    "conv3_1": 10, "conv3_2": 12, "conv3_3": 14,
+    "conv4_1": 17, "conv4_2": 19, "conv4_3": 21,
+    "conv5_1": 24, "conv5_2": 26, "conv5_3": 28,
+}  # fmt: skip
 POOL3, POOL4 = 16, 23  # places of these layers
 
 

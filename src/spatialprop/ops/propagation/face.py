@@ -61,7 +61,7 @@ def propagate(
     x, gates = autocast(x), autocast(gates)
     check_inputs(x, gates, names)
     if normalize is not None:
-        check_mode(normalize, gates)
+        check_mode(normalize, gates, "normalize")
     if choose_backend(backend, OPERATOR.backends, x, gates) == "naive":
         return naive.propagate(x, gates, names, merge, normalize)
     keep = torch.is_grad_enabled() and (x.requires_grad or gates.requires_grad)

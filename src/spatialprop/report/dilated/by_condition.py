@@ -5,7 +5,7 @@ from functools import partial
 from statistics import fmean
 from typing import NamedTuple
 
-from spatialprop.report.tables import MISSING, Table, percent, signed_percent
+from spatialprop.report.tables import MISSING, Table, percent
 
 TITLE = "When propagation helps"
 HEADING = ["images by", "third"]
@@ -75,7 +75,7 @@ def helps_table(counts: Mapping[str, Sequence[int]]) -> Table:
         | border pairs seen      | lowest |      1 |  80.0 | -2.00 |    1 |      25.0 |    3.1 |       11.1 |
     """
     texts: dict[str, Callable[[object], str]] = dict.fromkeys(COLUMNS, percent)
-    texts |= {"images": str, "hurt": str, "net": partial(signed_percent, digits=2)}
+    texts |= {"images": str, "hurt": str, "net": partial(percent, digits=2, sign="+")}
     rows = [
         [found.condition, found.third, *(text(found.numbers[key]) for key, text in texts.items())]
         for found in when_it_helps(counts)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spatialprop.report.dilated import by_condition
-from spatialprop.report.tables import MISSING, Table, decimal, is_number, percent, signed_percent
+from spatialprop.report.tables import MISSING, Table, decimal, is_number, percent
 
 SCORES = {"precision": "precision", "recall": "recall", "F1": "F1", "average_precision": "AP"}
 PLACES = {"all": "all", "near_border": "near a border"}
@@ -78,8 +78,8 @@ def regions_table(regions: Mapping[str, Mapping[str, int]]) -> Table:
         [
             name,
             *(f"{sum(regions[size][key] for size in chosen):,}" for key in ("regions", "before", "after")),
-            signed_percent(region_growth(regions, chosen)),
-            signed_percent(region_growth(regions, chosen, list(regions))),
+            percent(region_growth(regions, chosen), sign="+"),
+            percent(region_growth(regions, chosen, list(regions)), sign="+"),
         ]
         for name, chosen in sizes.items()
     ]

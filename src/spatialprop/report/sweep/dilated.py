@@ -40,40 +40,30 @@ NOTES = {
     "jobs on the set with a segmenter of that size, and since each job measures it again, its own share shows how far "
     f"times scatter. {LEFT_OUT}",
 }
-# How each table is called in `report.json`.
-_KEYS = {
-    ROWS: "against_segmenter",
-    ACCURACY: "affinity",
-    CHANGES: "changes",
-    STEPS: "steps",
-    HELPS: "when_it_helps",
-    REGIONS: "error_regions",
-    COST: "cost",
-}
 
 
 def affinity_sweep_tables(summary: Summary) -> dict[str, Table]:
     """The tables that the jobs have numbers for, by title; none for jobs of other tasks."""
-    return {title: numbers.table(summary) for title, numbers in _numbers(summary).items()}
+    return {title: numbers.table(summary) for title, _, numbers in _numbers(summary)}
 
 
 def affinity_sweep_numbers(summary: Summary) -> dict[str, list[dict[str, Any]]]:
     """The numbers of these tables, for `report.json`."""
-    return {_KEYS[title]: numbers.plain() for title, numbers in _numbers(summary).items()}
+    return {key: numbers.plain() for _, key, numbers in _numbers(summary)}
 
 
-def _numbers(summary: Summary) -> dict[str, Numbers]:
-    makers = {
-        ROWS: _rows,
-        ACCURACY: _accuracy,
-        CHANGES: _changes,
-        STEPS: _steps,
-        HELPS: _helps,
-        REGIONS: _regions,
-        COST: _cost,
-    }
-    found = {title: make(summary) for title, make in makers.items()}
-    return {title: numbers for title, numbers in found.items() if numbers.rows}
+def _numbers(summary: Summary) -> list[tuple[str, str, Numbers]]:
+    """Title, key in `report.json` and content of the tables that have rows."""
+    found = [
+        (ROWS, "against_segmenter", _rows(summary)),
+        (ACCURACY, "affinity", _accuracy(summary)),
+        (CHANGES, "changes", _changes(summary)),
+        (STEPS, "steps", _steps(summary)),
+        (HELPS, "when_it_helps", _helps(summary)),
+        (REGIONS, "error_regions", _regions(summary)),
+        (COST, "cost", _cost(summary)),
+    ]
+    return [table for table in found if table[2].rows]
 
 
 def draw_steps_of_settings(settings: Sequence[Setting]) -> Figure | None:

@@ -135,15 +135,22 @@ def _through_squashing(gradient, gate, rule):
 
 
 @inlined
-def _sums(grads, gates, to, at, lanes, connection):
-    """Sum the absolute gates of sixteen pixels, and the products of gates and gradients."""
-    gate = load_lanes(gates.array, at, lanes)
-    total, products = absolute(gate), load_lanes(grads.array, to, lanes) * gate
+def _total(gates, at, lanes, connection):
+    total = absolute(load_lanes(gates.array, at, lanes))
     for j in range(1, connection):
-        gate = load_lanes(gates.array, at + j * gates.apart, lanes)
-        total = total + absolute(gate)
-        products = multiply_add(load_lanes(grads.array, to + j * grads.apart, lanes), gate, products)
-    return total, products
+        total = total + absolute(load_lanes(gates.array, at + j * gates.apart, lanes))
+    return total
+
+
+@inlined
+def _gradient_of_total(grads, gates, to, at, lanes, connection, total, rule):
+    """The sum of gradients times divided gates. The products of large gates, undivided, could overflow."""
+    inverse = splat(rule.shrink / rule.shrink) / total
+    towards = load_lanes(grads.array, to, lanes) * (load_lanes(gates.array, at, lanes) * inverse)
+    for j in range(1, connection):
+        gate = load_lanes(gates.array, at + j * gates.apart, lanes) * inverse
+        towards = multiply_add(load_lanes(grads.array, to + j * grads.apart, lanes), gate, towards)
+    return where_at_most(total, splat(rule.least), total - total, towards)
 
 
 @compiled
@@ -152,10 +159,9 @@ def differentiate_lines(grads, gates, rule, count, length, connection):
     for line in range(count):
         for i in range(0, length, LANES):
             lanes, to, at = min(LANES, length - i), line_of(grads, line) + i, line_of(gates, line) + i
-            total, products = _sums(grads, gates, to, at, lanes, connection)
+            total = _total(gates, at, lanes, connection)
             factor = _factor(total, rule)
-            # The gradient of the sum, if gates are divided by it.
-            towards = where_at_most(total, splat(rule.least), total - total, products / total)
+            towards = _gradient_of_total(grads, gates, to, at, lanes, connection, total, rule)
             for j in range(connection):
                 gate = load_lanes(gates.array, at + j * gates.apart, lanes)
                 gradient = load_lanes(grads.array, to + j * grads.apart, lanes)
