@@ -1,0 +1,113 @@
+"""The trusting network: probabilities in and out, for any size and any classes, near the coarse map at first."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from spatialprop.nn.choosing import SUBPIXELS
+from spatialprop.nn.trusting import Guidance, TrustingNetwork, level
+
+SMALL = {"widths": (8, 8, 8, 8, 8), "depths": (0, 1, 0, 0, 0)}
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return TrustingNetwork(**SMALL).eval()
+
+
+def some(height, width, classes=3, batch=1):
+    generator = torch.Generator().manual_seed(1)
+    image = torch.rand(batch, 3, height, width, generator=generator)
+    coarse = torch.rand(batch, classes, -(-height // 8), -(-width // 8), generator=generator).mul(4).softmax(dim=1)
+    return image, coarse
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 7), (33, 64), (95, 50)])
+@pytest.mark.parametrize("classes", [1, 2, 9])
+def test_probabilities_for_any_size_and_number_of_classes(network, size, classes):
+    refined = network(*some(*size, classes)).exp()
+    assert refined.shape == (1, classes, *size)
+    torch.testing.assert_close(refined.sum(dim=1), torch.ones(1, *size), atol=1e-3, rtol=0)
+
+
+def test_starts_near_the_coarse_map(network):
+    labels = torch.zeros(1, 64, 64, dtype=torch.int64)
+    labels[:, 20:50, 10:40] = 1
+    coarse = F.one_hot(labels, 2).permute(0, 3, 1, 2).float()
+    assert (network(some(64, 64)[0], coarse).argmax(dim=1) == labels).float().mean() > 0.99
+
+
+def test_classes_are_names_only(network):
+    image, coarse = some(40, 48, 4)
+    order = [2, 0, 3, 1]
+    torch.testing.assert_close(network(image, coarse[:, order]), network(image, coarse)[:, order])
+
+
+def test_a_batch_is_its_images(network):
+    image, coarse = some(32, 40, batch=3)
+    alone = torch.cat([network(image[i : i + 1], coarse[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(network(image, coarse), alone, atol=1e-5, rtol=1e-4)
+
+
+def test_a_pixel_without_trust_takes_its_label_from_those_its_gates_lead_to(network):
+    coarse = torch.zeros(1, 2, 16, 16)
+    coarse[:, 0, :, :4], coarse[:, 1, :, 4:] = 1, 1  # only the first two columns of cells are right
+    trust = torch.full((1, 1, 8, 8), 1e-3)
+    trust[..., :2] = 1
+    gates = torch.zeros(1, 4, 3, 1, 8, 8)
+    gates[:, 0, 1] = 0.9  # everything depends on its left
+    choice = torch.zeros(1, SUBPIXELS, 5, 8, 8)
+    for pixel in range(SUBPIXELS):
+        choice[:, pixel, 3 - pixel] = 1  # its own cell: the corner that lies opposite
+    refined = (
+        network.refine(coarse, Guidance([gates], trust, choice))
+        if network.gate_sets == 1
+        else network.refine(coarse, Guidance([gates, gates], trust, choice))
+    )
+    assert refined.argmax(dim=1).eq(0).all()
+
+
+@pytest.mark.parametrize("pixel", [(0, 0), (17, 30), (32, 44)])
+def test_a_pixel_is_the_mean_of_what_it_listens_to(network, pixel):
+    torch.nn.init.normal_(network.guidance.head.weight, std=0.3)  # so that it listens far
+    image, coarse = some(33, 45)
+    coarse = F.interpolate(coarse, size=(33, 45), mode="bilinear")
+    guidance = network.guide(network.raw(*network.hints(image, coarse)))
+    listening = network.affinity_along(guidance, (33, 45), pixel)
+    assert listening.min() >= 0
+    torch.testing.assert_close(listening.sum(), torch.tensor(1.0))
+    torch.testing.assert_close(
+        (listening[:, None] * coarse).sum(dim=(2, 3)), network.refine(coarse, guidance).exp()[..., pixel[0], pixel[1]]
+    )
+
+
+def test_a_cell_of_zeros_hears_its_surroundings(network):
+    image, _ = some(32, 32)
+    coarse = torch.zeros(1, 2, 32, 32)
+    coarse[:, 1] = 1
+    coarse[..., 8:20, 8:20] = 0  # nothing is known there
+    assert network(image, coarse).argmax(dim=1).eq(1).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (33, 46)])
+def test_labels_are_the_most_likely_classes(network, size):
+    torch.nn.init.normal_(network.guidance.head.weight, std=0.3)
+    image, coarse = some(*size, classes=4, batch=2)
+    assert torch.equal(network.labels(image, coarse), network(image, coarse).argmax(dim=1))
+
+
+def test_a_level_does_not_depend_on_the_size_of_what_is_levelled():
+    x = torch.rand(1, 6, 3, 4, generator=torch.Generator().manual_seed(0)) + 1
+    torch.testing.assert_close(level(1000 * x), level(x), atol=1e-3, rtol=1e-3)
+    assert level(torch.zeros_like(x)).eq(0).all()
+
+
+def test_everything_learns():
+    torch.manual_seed(0)
+    network = TrustingNetwork(**SMALL)
+    image, coarse = some(32, 32)
+    network(image, coarse)[:, 0].mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name

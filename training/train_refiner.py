@@ -1,0 +1,259 @@
+"""Train a refinement network, from nothing or on from where it stopped.
+
+usage: train_refiner.py RUN [options]       RUN is a folder; the same command again goes on from its last checkpoint
+       torchrun --nproc-per-node N train_refiner.py RUN [options]      N processes, each with a batch of its own
+"""
+
+import argparse
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from samples import Patches, collate
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from spatialprop.data import VOID
+from spatialprop.nn.trusting import TrustingNetwork
+
+EVERY = 100  # steps from one line of the log to the next
+
+
+def make(settings: dict[str, object]) -> nn.Module:
+    """The network of some settings."""
+    return TrustingNetwork(**settings)  # type: ignore[arg-type]
+
+
+def load(path: Path, average: bool = True) -> nn.Module:
+    """A trained network."""
+    kept = torch.load(path, weights_only=True)
+    network = make(json.loads(kept["network_settings"]))
+    network.load_state_dict(kept["average" if average else "network"])
+    return network.eval()
+
+
+def losses(refined: Tensor, coarse: Tensor, label: Tensor, wrong: float) -> Tensor:
+    """Negative log-likelihood of each patch, (N,).
+
+    Pixels count more near true borders, even more in what is thin or small, and `wrong` more where the coarse map is
+    wrong: that makes for a signal early on, and later for too many changes.
+    """
+    known = label != VOID
+    nll = F.nll_loss(refined, label.clamp_max(refined.shape[1] - 1), reduction="none")
+    as_float = label[:, None].float()
+
+    def varies(side: int) -> Tensor:
+        return F.max_pool2d(as_float, side, 1, side // 2) + F.max_pool2d(-as_float, side, 1, side // 2) != 0
+
+    near = varies(7)[:, 0]
+    # What no window of nine pixels that shows one label alone reaches.
+    thin = F.max_pool2d((~varies(9)).float(), 9, 1, 4)[:, 0] == 0
+    mistaken = coarse.argmax(dim=1) != label
+    weight = (1.0 + 2.0 * near + 2.0 * thin + wrong * mistaken) * known
+    return (nll * weight).sum(dim=(1, 2)) / weight.mean().clamp_min(1e-3) / nll[0].numel()
+
+
+def rate(step: int, given: argparse.Namespace) -> float:
+    """Rises for `warm` steps, stays, and falls to nothing over the last `fall` share of all steps."""
+    return given.lr * min(1.0, (step + 1) / given.warm) * remaining(step, given)
+
+
+def remaining(step: int, given: argparse.Namespace) -> float:
+    """One, and falling to nothing over the last `fall` share of all steps."""
+    return max(0.02, min(1.0, (given.steps - step) / max(1, given.steps * given.fall)))
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose matrices are made orthogonal, for weights of convolutions; Newton-Schulz in five steps."""
+
+    def __init__(self, parameters: list[nn.Parameter], lr: float, momentum: float = 0.95, decay: float = 0.1) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "decay": decay})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                if not state:
+                    state["momentum"] = torch.zeros_like(weight)
+                moving = state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
+                update = weight.grad.lerp(moving, group["momentum"]).flatten(1)
+                update = _orthogonal(update) * max(1.0, len(update) / update.shape[1]) ** 0.5
+                scale = 0.2 * math.sqrt(max(update.shape))  # updates as large as AdamW's
+                weight.mul_(1 - group["lr"] * group["decay"])
+                weight.add_(update.view_as(weight), alpha=-group["lr"] * scale)
+
+
+def _orthogonal(matrix: Tensor) -> Tensor:
+    """About the nearest orthogonal matrix. In bfloat16; with powers of its small square alone it would diverge."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix.bfloat16()
+    x = x / (x.norm() + 1e-7)
+    tall = x.shape[0] > x.shape[1]
+    x = x.T if tall else x
+    for _ in range(5):
+        y = x @ x.T
+        y = torch.addmm(y, y, y, beta=b, alpha=c)
+        x = torch.addmm(x, y, x, beta=a)
+    return (x.T if tall else x).to(matrix.dtype)
+
+
+class Part(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """The patches of one process from some step on."""
+
+    def __init__(self, patches: Patches, batch: int, first: int, last: int, rank: int, processes: int) -> None:
+        self.patches, self.batch, self.first, self.last = patches, batch, first, last
+        self.rank, self.processes = rank, processes
+
+    def __len__(self) -> int:
+        return (self.last - self.first) * self.batch
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        step, place = divmod(index, self.batch)
+        return self.patches[((self.first + step) * self.processes + self.rank) * self.batch + place]
+
+
+def average_gradients(network: nn.Module, processes: int) -> None:
+    """The mean over all processes."""
+    gradients = [one.grad for one in network.parameters() if one.grad is not None]
+    flat = torch.cat([one.flatten() for one in gradients])
+    dist.all_reduce(flat)
+    for one, part in zip(gradients, flat.div_(processes).split([one.numel() for one in gradients]), strict=True):
+        one.copy_(part.view_as(one))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--packed", type=Path, default=Path("packed"))
+    parser.add_argument("--network", default="{}", help="settings of TrustingNetwork as JSON")
+    parser.add_argument("--start", type=Path, help="a checkpoint whose weights are taken first")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--until", type=int, help="stop here, with the plan for all steps")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=4e-3)
+    parser.add_argument("--optimizer", choices=("adamw", "muon"), default="muon")
+    parser.add_argument("--warm", type=int, default=100)
+    parser.add_argument("--fall", type=float, default=0.3)
+    parser.add_argument("--average", type=float, default=0.998)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--wrong", type=float, default=1.0, help="additional weight of wrong pixels; falls too")
+    parser.add_argument("--exact", action="store_true", help="no bfloat16 in the guidance network")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1, help="processes that make patches")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--keep", type=float, default=300, help="seconds between checkpoints")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    torch.manual_seed(given.seed)
+    rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if processes > 1:
+        dist.init_process_group("gloo")
+    given.run.mkdir(parents=True, exist_ok=True)
+    device = torch.device(given.device)
+    network = make(json.loads(given.network)).to(device)
+    if given.start:
+        network.load_state_dict(torch.load(given.start, map_location=device, weights_only=True)["average"])
+    average = make(json.loads(given.network)).to(device).requires_grad_(False)
+    average.load_state_dict(network.state_dict())
+    matrices = [one for one in network.parameters() if one.dim() > 1]
+    others = [one for one in network.parameters() if one.dim() <= 1]
+    optimizers: list[torch.optim.Optimizer]
+    if given.optimizer == "muon":
+        head = [network.guidance.head.weight]
+        matrices = [one for one in matrices if one is not head[0]]
+        optimizers = [
+            Muon(matrices, lr=given.lr),
+            torch.optim.AdamW(others + head, lr=given.lr, weight_decay=0, betas=(0.9, 0.98), fused=True),
+        ]
+    else:
+        groups = [{"params": matrices, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
+        optimizers = [torch.optim.AdamW(groups, lr=given.lr, betas=(0.9, 0.98), fused=True)]
+    step, last = 0, given.run / "last.pt"
+    if last.exists():
+        kept = torch.load(last, map_location=device, weights_only=True)
+        step = kept["step"]
+        network.load_state_dict(kept["network"])
+        average.load_state_dict(kept["average"])
+        for optimizer, state in zip(optimizers, kept["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+    until = min(given.steps, given.until or given.steps)
+    patches = Patches(given.packed, given.size, given.seed)
+    rest = Part(patches, given.batch, step, until, rank, processes)
+    loader = DataLoader(rest, given.batch, num_workers=given.workers, collate_fn=collate, prefetch_factor=6)
+
+    def keep() -> None:
+        torch.save(
+            {
+                "step": step,
+                "network": network.state_dict(),
+                "average": average.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+                "network_settings": given.network,
+                "arguments": json.dumps({key: str(value) for key, value in vars(given).items()}),
+            },
+            last.with_suffix(".part"),
+        )
+        last.with_suffix(".part").replace(last)
+
+    started = kept_at = time.time()
+    sums, waited = np.zeros((2, 2)), 0.0
+    before = time.time()
+    for image, coarse, label in loader:
+        waited += time.time() - before
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate(step, given)
+        image, coarse, label = (one.to(device, non_blocking=True) for one in (image, coarse, label))
+        image = image.float() / 255
+        hints = network.hints(image, coarse)
+        with torch.autocast(device.type, torch.bfloat16, enabled=not given.exact):
+            raw = network.raw(*hints)
+        refined = network.refine(coarse, network.guide(raw.float()))
+        each = losses(refined, coarse, label, given.wrong * (0.4 + 0.6 * remaining(step, given)))
+        loss = each.mean()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        if processes > 1:
+            average_gradients(network, processes)
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        step += 1
+        blend = min(given.average, (step + 1) / (step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - blend)
+        certain = coarse.amax(dim=1).amin(dim=(1, 2)) > 0.999
+        for kind, some in enumerate((certain, ~certain)):
+            sums[kind] += [float(each.detach()[some].sum()), int(some.sum())]
+        if step % EVERY == 0:
+            masks, shares = sums[:, 0] / sums[:, 1].clip(1)
+            spent = time.time() - started
+            text = f"{step} masks {masks:.4f} probabilities {shares:.4f} {spent:.0f} s waited {waited:.0f} s"
+            sums[:] = 0
+            if rank == 0:
+                print(text, flush=True)
+                with open(given.run / "log.txt", "a") as log:
+                    print(text, file=log)
+        if rank == 0 and time.time() - kept_at > given.keep:
+            keep()
+            kept_at = time.time()
+        before = time.time()
+    if rank == 0:
+        keep()
+    if processes > 1:
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
