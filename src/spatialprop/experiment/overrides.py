@@ -41,6 +41,8 @@ def run(name: str, arguments: Sequence[str]) -> None:
     """
     import hydra
 
+    # Python's parser takes no more overrides after an option that follows the first of them.
+    arguments = sorted(arguments, key=lambda word: word not in ("--multirun", "-m"))
     if problem := added_in_vain(arguments, name) or (name == "evaluate" and _missing_run(arguments)):
         sys.exit(problem)
     # Read when torch is imported: threads that spin while they wait slow a step tenfold on a machine with other work.
