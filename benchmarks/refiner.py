@@ -51,9 +51,13 @@ def steps(refiner: Refiner, side: int, classes: int) -> dict[str, Callable[[int]
     image, coarse = scene(side, classes)
     (part,) = refiner.open(image, coarse).parts
     layer, find_gates = refiner.network.propagation, TiledGates(refiner.network)
+
+    def make_hints() -> torch.Tensor | None:
+        return find_gates.hints(part.maps.all_shares())
+
     with torch.no_grad():
         (_, shares), *_ = list(part.maps.chunks())
-        hints, gates = part.hints(), part.gates()
+        hints, gates = make_hints(), part.gates()
         refined = layer.propagate(shares, gates)
 
     def plain(run: Callable[[], object]) -> Callable[[int], object]:
@@ -72,7 +76,7 @@ def steps(refiner: Refiner, side: int, classes: int) -> dict[str, Callable[[int]
         "enlarge and choose": lambda: most_likely([refined], (side, side)),
     }
     if refiner.network.hints:
-        pieces["hints"] = part.hints
+        pieces["hints"] = make_hints
     return {name: plain(run) for name, run in pieces.items()}
 
 
