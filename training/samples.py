@@ -20,15 +20,15 @@ HELD_OUT = {"objects": 100, "clothes": 100, "voc_more": 100}  # for validation, 
 SHARES = {  # of the patches
     "voc_animals": 0.15,
     "voc_extra": 0.08,
-    "camvid": 0.13,
-    "faces": 0.12,
+    "camvid": 0.15,
+    "faces": 0.16,
     "clothes": 0.1,
     "objects": 0.18,
     "voc_more": 0.05,
     "drawn": 0.04,
     "pasted": 0.15,
 }
-SEGMENTERS = 0.4  # of the patches that have a segmenter's map show it as it is,
+SEGMENTERS = 0.45  # of the patches that have a segmenter's map show it as it is,
 LABELS_OF_SEGMENTERS = 0.2  # and these its labels; the rest, and all others, show rough masks
 SOFT = 0.25  # of those are as soft as a segmenter's map
 TRUE = 0.25  # of the masks are the truth

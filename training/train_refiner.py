@@ -38,6 +38,14 @@ def load(path: Path, average: bool = True) -> nn.Module:
     return network.eval()
 
 
+def take(network: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Take those weights that fit, by name and shape: a smaller or larger network starts from what another has learned."""
+    own = network.state_dict()
+    fitting = {name: one for name, one in weights.items() if name in own and own[name].shape == one.shape}
+    network.load_state_dict(fitting, strict=False)
+    print(f"{len(fitting)} of {len(own)} tensors taken, new are {sorted(own.keys() - fitting.keys())}", flush=True)
+
+
 def losses(refined: Tensor, coarse: Tensor, label: Tensor, wrong: float) -> Tensor:
     """Negative log-likelihood of each patch, (N,).
 
@@ -135,7 +143,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--packed", type=Path, default=Path("packed"))
     parser.add_argument("--network", default="{}", help="settings of TrustingNetwork as JSON")
-    parser.add_argument("--start", type=Path, help="a checkpoint whose weights are taken first")
+    parser.add_argument("--start", type=Path, help="a checkpoint; its weights are taken where they fit")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--until", type=int, help="stop here, with the plan for all steps")
     parser.add_argument("--batch", type=int, default=8)
@@ -162,7 +170,7 @@ def main() -> None:
     device = torch.device(given.device)
     network = make(json.loads(given.network)).to(device)
     if given.start:
-        network.load_state_dict(torch.load(given.start, map_location=device, weights_only=True)["average"])
+        take(network, torch.load(given.start, map_location=device, weights_only=True)["average"])
     average = make(json.loads(given.network)).to(device).requires_grad_(False)
     average.load_state_dict(network.state_dict())
     matrices = [one for one in network.parameters() if one.dim() > 1]

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from spatialprop.nn.choosing import CHOICES, STRIDE, SUBPIXELS, choose, choose_labels, most_likely
 from spatialprop.nn.hints import COLOUR_HINTS, LABEL_BORDERS, agreement, certainty, colour_hints, label_borders
 from spatialprop.nn.resize import pad_to_multiple
-from spatialprop.ops import normalize_gates, propagate
+from spatialprop.ops import propagate
 
 DIRECTIONS = 4
 CONNECTION = 3
@@ -25,7 +25,7 @@ _BILINEAR = [[1, 3, 3, 9], [3, 1, 9, 3], [3, 9, 1, 3], [9, 3, 3, 1]]
 class Guidance(NamedTuple):
     """What the network says about an image and its coarse map, (h, w) being half the image's size, rounded up."""
 
-    gates: list[Tensor]  # for each unit: (N, 4, 3, 1, h, w)
+    gates: list[Tensor]  # before normalization, for each unit: (N, 4, 3, 1, h, w)
     trust: Tensor  # (N, 1, h, w), from 0 to 1
     choice: Tensor  # (N, 4, 5, h, w): for each pixel of a cell, how much it takes of its choices; they sum to one
 
@@ -116,8 +116,7 @@ class TrustingNetwork(nn.Module):
         size = raw.shape[-2:]
         count = self.gate_sets * DIRECTIONS * CONNECTION
         gates, trust, choice = raw[:, :count], raw[:, count : count + 1], raw[:, count + 1 :]
-        gates = gates.contiguous().reshape(-1, DIRECTIONS, CONNECTION, 1, *size)
-        gates = normalize_gates(gates, "stochastic").view(len(raw), self.gate_sets, *gates.shape[1:])
+        gates = gates.reshape(len(raw), self.gate_sets, DIRECTIONS, CONNECTION, 1, *size)
         choice = choice.reshape(len(raw), SUBPIXELS, CHOICES, *size).softmax(dim=2)
         trust = trust.sigmoid().clamp_min(SMALLEST_TRUST)
         return Guidance(list(gates.unbind(dim=1)), trust, choice)
@@ -157,7 +156,8 @@ class TrustingNetwork(nn.Module):
         rows, columns = x.shape[-2:]
         x = x * guidance.trust[..., :rows, :columns]
         for unit in range(self.units):
-            x = propagate(x, guidance.gates[unit % self.gate_sets][..., :rows, :columns], merge="mean")
+            gates = guidance.gates[unit % self.gate_sets][..., :rows, :columns]
+            x = propagate(x, gates, normalize="stochastic", merge="mean")
         return x
 
     def _chosen(self, coarse: Tensor, cells: Tensor, trust: Tensor, guidance: Guidance) -> Tensor:
