@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--packed", type=Path, default=Path("packed"))
     parser.add_argument("--network", default="{}", help="settings of TrustingNetwork as JSON")
-    parser.add_argument("--start", type=Path, help="a checkpoint; its weights are taken where they fit")
+    parser.add_argument("--weights-of", type=Path, help="a checkpoint; its weights are taken where they fit")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--until", type=int, help="stop here, with the plan for all steps")
     parser.add_argument("--batch", type=int, default=8)
@@ -169,8 +169,8 @@ def main() -> None:
     given.run.mkdir(parents=True, exist_ok=True)
     device = torch.device(given.device)
     network = make(json.loads(given.network)).to(device)
-    if given.start:
-        take(network, torch.load(given.start, map_location=device, weights_only=True)["average"])
+    if given.weights_of:
+        take(network, torch.load(given.weights_of, map_location=device, weights_only=True)["average"])
     average = make(json.loads(given.network)).to(device).requires_grad_(False)
     average.load_state_dict(network.state_dict())
     matrices = [one for one in network.parameters() if one.dim() > 1]
