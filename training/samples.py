@@ -32,6 +32,7 @@ SEGMENTERS = 0.45  # of the patches that have a segmenter's map show it as it is
 LABELS_OF_SEGMENTERS = 0.2  # and these its labels; the rest, and all others, show rough masks
 SOFT = 0.25  # of those are as soft as a segmenter's map
 TRUE = 0.25  # of the masks are the truth
+HOLES = 0.06  # of all coarse maps say nothing somewhere
 CUTTERS = ("objects", "clothes", "faces")  # whose masks cut things out, beside drawn shapes
 MOST_CLASSES = 6
 
@@ -220,13 +221,30 @@ class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
                 rough = self.roughen(known, rng) if rng.random() < 0.3 else known
                 shares = (rough == np.arange(count)[:, None, None]).astype(np.float32)
                 shares = _as_segmenter(shares, rng)
-        return np.asarray(shares, np.float32), label
+        shares = np.asarray(shares, np.float32)
+        if rng.random() < HOLES:
+            shares = shares * ~_hole(shares.argmax(axis=0), rng)
+        return shares, label
 
 
 def _renumbered(label: NDArray[np.uint8], present: NDArray[np.integer]) -> NDArray[np.uint8]:
     numbers = np.full(256, VOID, np.uint8)
     numbers[present] = np.arange(len(present))
     return numbers[label]
+
+
+def _hole(labels: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Where nothing shall be known: around the borders of labels, or in a rectangle."""
+    height, width = labels.shape
+    if rng.random() < 0.6:
+        reach = 2 * int(rng.integers(1, 12)) + 1
+        shown = labels.astype(np.float32)
+        return np.asarray(cv2.dilate(shown, np.ones((reach, reach))) != cv2.erode(shown, np.ones((reach, reach))))
+    hole = np.zeros((height, width), bool)
+    tall, wide = (int(side * rng.uniform(0.1, 0.7)) for side in (height, width))
+    top, left = int(rng.integers(height - tall)), int(rng.integers(width - wide))
+    hole[top : top + tall, left : left + wide] = True
+    return hole
 
 
 def _as_segmenter(shares: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -39,7 +39,7 @@ def load(path: Path, average: bool = True) -> nn.Module:
 
 
 def take(network: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Take those weights that fit, by name and shape: a smaller or larger network starts from what another has learned."""
+    """Take those weights that fit, by name and shape: what another network has learned is a start."""
     own = network.state_dict()
     fitting = {name: one for name, one in weights.items() if name in own and own[name].shape == one.shape}
     network.load_state_dict(fitting, strict=False)
