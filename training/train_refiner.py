@@ -226,7 +226,7 @@ def main() -> None:
         hints = network.hints(image, coarse)
         with torch.autocast(device.type, torch.bfloat16, enabled=not given.exact):
             raw = network.raw(*hints)
-        refined = network.refine(coarse, network.guide(raw.float()))
+        refined = network.refine(coarse, network.guide(raw.float()), image.shape[-2:])
         each = losses(refined, coarse, label, given.wrong * (0.4 + 0.6 * remaining(step, given)))
         loss = each.mean()
         for optimizer in optimizers:

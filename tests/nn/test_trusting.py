@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from spatialprop.nn.choosing import SUBPIXELS
+from spatialprop.ops.choosing import SUBPIXELS
 from spatialprop.nn.trusting import Guidance, TrustingNetwork, level
 
 SMALL = {"widths": (8, 8, 8, 8, 8), "depths": (0, 1, 0, 0, 0)}
@@ -56,14 +56,15 @@ def test_a_pixel_without_trust_takes_its_label_from_those_its_gates_lead_to(netw
     trust = torch.full((1, 1, 8, 8), 1e-3)
     trust[..., :2] = 1
     gates = torch.zeros(1, 4, 3, 1, 8, 8)
-    gates[:, 0, 1] = 0.9  # everything depends on its left
+    gates[:] = -9
+    gates[:, 0, 1] = 3  # everything depends on its left
     choice = torch.zeros(1, SUBPIXELS, 5, 8, 8)
     for pixel in range(SUBPIXELS):
         choice[:, pixel, 3 - pixel] = 1  # its own cell: the corner that lies opposite
     refined = (
-        network.refine(coarse, Guidance([gates], trust, choice))
+        network.refine(coarse, Guidance([gates], trust, choice), (16, 16))
         if network.gate_sets == 1
-        else network.refine(coarse, Guidance([gates, gates], trust, choice))
+        else network.refine(coarse, Guidance([gates, gates], trust, choice), (16, 16))
     )
     assert refined.argmax(dim=1).eq(0).all()
 
@@ -78,7 +79,8 @@ def test_a_pixel_is_the_mean_of_what_it_listens_to(network, pixel):
     assert listening.min() >= 0
     torch.testing.assert_close(listening.sum(), torch.tensor(1.0))
     torch.testing.assert_close(
-        (listening[:, None] * coarse).sum(dim=(2, 3)), network.refine(coarse, guidance).exp()[..., pixel[0], pixel[1]]
+        (listening[:, None] * coarse).sum(dim=(2, 3)),
+        network.refine(coarse, guidance, (33, 45)).exp()[..., pixel[0], pixel[1]],
     )
 
 
@@ -94,7 +96,8 @@ def test_a_cell_of_zeros_hears_its_surroundings(network):
 def test_labels_are_the_most_likely_classes(network, size):
     torch.nn.init.normal_(network.guidance.head.weight, std=0.3)
     image, coarse = some(*size, classes=4, batch=2)
-    assert torch.equal(network.labels(image, coarse), network(image, coarse).argmax(dim=1))
+    labels, refined = network.labels(image, coarse), network(image, coarse)
+    assert (labels == refined.argmax(dim=1)).float().mean() > 0.999  # they may differ where two are equally likely
 
 
 def test_a_level_does_not_depend_on_the_size_of_what_is_levelled():

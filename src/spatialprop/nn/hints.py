@@ -49,19 +49,15 @@ def agreement(shares: Tensor, offsets: Sequence[int]) -> Tensor:
         >>> agreement(shares, [1])[0, 0]
         tensor([[1., 0., 1.]])
     """
+    height, width = shares.shape[2:]
     found = []
     for offset in offsets:
-        for dim in (3, 2):
-            step = min(offset, shares.shape[dim] - 1)
-            length = shares.shape[dim] - step
-            near, far = shares.narrow(dim, 0, length), shares.narrow(dim, step, length)
-            inner = (near * far).sum(dim=1, keepdim=True)
-            first, last = shares.narrow(dim, 0, 1), shares.narrow(dim, shares.shape[dim] - 1, 1)
-            to_first = (shares.narrow(dim, 0, step) * first).sum(dim=1, keepdim=True)
-            to_last = (shares.narrow(dim, length, step) * last).sum(dim=1, keepdim=True)
-            found += [torch.cat([inner, to_last], dim=dim), torch.cat([to_first, inner], dim=dim)]
-    order = [place for start in range(0, len(found), 4) for place in (start, start + 2, start + 1, start + 3)]
-    return torch.cat([found[place] for place in order], dim=1)
+        across = F.pad(shares, (offset, offset, 0, 0), mode="replicate")
+        across = (across[..., offset:] * across[..., :-offset]).sum(dim=1)  # of each pixel with the one to its left
+        along = F.pad(shares, (0, 0, offset, offset), mode="replicate")
+        along = (along[..., offset:, :] * along[..., :-offset, :]).sum(dim=1)
+        found += [across[..., offset:], along[:, offset:], across[..., :width], along[:, :height]]
+    return torch.stack(found, dim=1)
 
 
 def colour_hints(image: Tensor, shares: Tensor, windows: Sequence[int]) -> Tensor:
@@ -78,20 +74,16 @@ def colour_hints(image: Tensor, shares: Tensor, windows: Sequence[int]) -> Tenso
     Returns:
         Hints (N, 7 * len(windows), H, W).
     """
-    classes, height, width = shares.shape[1:]
     seen = torch.cat([torch.ones_like(image[:, :1]), image, image.square()], dim=1)  # (N, 7, H, W)
     found = []
     for window in windows:
-        grid = (max(1, round(height / window)), max(1, round(width / window)))
-        whole = F.adaptive_avg_pool2d(seen, grid)
-        mine = torch.stack([F.adaptive_avg_pool2d(seen * shares[:, k, None], grid) for k in range(classes)], dim=1)
+        whole = _around(seen, window)
         own = torch.zeros_like(seen)
-        for k in range(classes):
-            around = F.interpolate(mine[:, k], size=(height, width), mode="bilinear", align_corners=False)
-            own.addcmul_(around, shares[:, k, None])
-        total = F.interpolate(whole, size=(height, width), mode="bilinear", align_corners=False)
+        for k in range(shares.shape[1]):
+            share = shares[:, k, None]
+            own.addcmul_(_around(seen * share, window), share)
         densities = []
-        for sums in (own, total - own):
+        for sums in (own, whole - own):
             share = sums[:, :1]
             known = (share / _SMALLEST_SHARE).clamp(0, 1)
             mean = sums[:, 1:4] / share.clamp_min(_SMALLEST_SHARE)
@@ -104,3 +96,10 @@ def colour_hints(image: Tensor, shares: Tensor, windows: Sequence[int]) -> Tenso
         (mine_density, mine_known), (other_density, other_known) = densities
         found.append(torch.tanh((other_density - mine_density) / 4) * mine_known * other_known)
     return torch.cat(found, dim=1)
+
+
+def _around(maps: Tensor, window: int) -> Tensor:
+    """Means over windows that stand side by side from the upper left corner on, and between them what lies between."""
+    height, width = maps.shape[2:]
+    means = F.avg_pool2d(maps, window, ceil_mode=True)
+    return F.interpolate(means, scale_factor=window, mode="bilinear", align_corners=False)[..., :height, :width]

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spatialprop.nn.choosing import CHOICES, STRIDE, SUBPIXELS, choose, choose_labels, most_likely
 from spatialprop.nn.hints import COLOUR_HINTS, LABEL_BORDERS, agreement, certainty, colour_hints, label_borders
-from spatialprop.nn.resize import pad_to_multiple
+from spatialprop.nn.resize import pad_to_multiple, resize
 from spatialprop.ops import propagate
+from spatialprop.ops.choosing import CHOICES, STRIDE, SUBPIXELS, choose, most_likely
 
 DIRECTIONS = 4
 CONNECTION = 3
@@ -83,31 +83,35 @@ class TrustingNetwork(nn.Module):
 
     def forward(self, image: Tensor, coarse: Tensor) -> Tensor:
         """Refined log-probabilities (N, K, H, W) for `image` (N, 3, H, W) and probabilities `coarse` (N, K, h, w)."""
-        if coarse.shape[-2:] != image.shape[-2:]:
-            coarse = F.interpolate(coarse, size=image.shape[-2:], mode="bilinear", align_corners=False)
-        return self.refine(coarse, self.guide(self.raw(*self.hints(image, coarse))))
+        return self.refine(coarse, self.guide(self.raw(*self.hints(image, coarse))), image.shape[-2:])
 
     @torch.no_grad()
     def hints(self, image: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
         """What the guidance is shown, at 1/2 and at 1/4 of the resolution, the image in front."""
-        height, width = image.shape[-2:]
-        size = [-(-side // 32) * 32 for side in (height, width)]
-        pixels = torch.cat([image - 0.5, label_borders(most_likely(coarse))], dim=1)
-        pixels = pad_to_multiple(pixels, 32)
-        shares = F.avg_pool2d(pad_to_multiple(coarse, STRIDE), STRIDE)
-        fine = torch.cat([certainty(shares), agreement(shares, self.fine_offsets)], dim=1)
-        half = torch.cat([F.pixel_unshuffle(pixels, STRIDE), _extend(fine, [side // 2 for side in size])], dim=1)
+        size = image.shape[-2:]
+        cells = to_cells(coarse, size)
+        fine, quarter = self.class_hints(image, cells)
+        return self.shown(image, most_likely(coarse, size), fine), quarter
+
+    def class_hints(self, image: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """What the shares of cells (N, K, h, w) say whatever their classes are, at 1/2 and at 1/4 of the resolution."""
+        fine = torch.cat([certainty(cells), agreement(cells, self.fine_offsets)], dim=1)
         # A little of the image's right or lower edge counts twice where its sides are no multiples of 4.
-        shares = F.avg_pool2d(pad_to_multiple(shares, 2), 2)
+        cells = F.avg_pool2d(pad_to_multiple(cells, 2), 2)
         small = F.avg_pool2d(pad_to_multiple(image, 4), 4)
-        found = [agreement(shares, self.offsets)] if self.offsets else []
-        found += [colour_hints(small, shares, self.windows)] if self.windows else []
-        quarter = _extend(torch.cat(found, dim=1), [side // 4 for side in size]) if found else small[:, :0]
-        return half, quarter
+        found = [agreement(cells, self.offsets)] if self.offsets else []
+        found += [colour_hints(small, cells, self.windows)] if self.windows else []
+        return fine, torch.cat(found, dim=1) if found else small[:, :0]
+
+    def shown(self, image: Tensor, labels: Tensor, fine: Tensor) -> Tensor:
+        """The image, the borders of labels and hints, at 1/2 of the resolution."""
+        pixels = pad_to_multiple(torch.cat([image - 0.5, label_borders(labels)], dim=1), STRIDE)
+        return torch.cat([F.pixel_unshuffle(pixels, STRIDE), fine], dim=1)
 
     def raw(self, half: Tensor, quarter: Tensor) -> Tensor:
-        """What the guidance network makes of hints."""
-        raw: Tensor = self.guidance(half, quarter)
+        """What the guidance network makes of hints; it may reach further to the right and down than they do."""
+        size = [-(-side // 16) * 16 for side in half.shape[-2:]]
+        raw: Tensor = self.guidance(_extend(half, size), _extend(quarter, [side // 2 for side in size]))
         return raw
 
     def guide(self, raw: Tensor) -> Guidance:
@@ -121,21 +125,17 @@ class TrustingNetwork(nn.Module):
         trust = trust.sigmoid().clamp_min(SMALLEST_TRUST)
         return Guidance(list(gates.unbind(dim=1)), trust, choice)
 
-    def refine(self, coarse: Tensor, guidance: Guidance) -> Tensor:
-        """Refined log-probabilities, given the guidance. (N, K, H, W)"""
-        cells = self._spread(coarse, guidance)
-        return self._chosen(coarse, cells, cells.sum(dim=1, keepdim=True), guidance).clamp_min(SMALLEST_SHARE).log()
+    def refine(self, coarse: Tensor, guidance: Guidance, size: Sequence[int]) -> Tensor:
+        """Refined log-probabilities of an image's `size`, given the guidance. (N, K, H, W)"""
+        cells = self.spread(to_cells(coarse, size), guidance)
+        return self._chosen(cells, resize(coarse, size), guidance).clamp_min(SMALLEST_SHARE).log()
 
     def labels(self, image: Tensor, coarse: Tensor) -> Tensor:
         """The most likely class of each pixel of what a call gives, in less time. (N, H, W)"""
-        if coarse.shape[-2:] != image.shape[-2:]:
-            coarse = F.interpolate(coarse, size=image.shape[-2:], mode="bilinear", align_corners=False)
+        size = image.shape[-2:]
         guidance = self.guide(self.raw(*self.hints(image, coarse)))
-        cells = self._spread(coarse, guidance)
-        cells = cells / cells.sum(dim=1, keepdim=True).clamp_min(SMALLEST_SHARE * SMALLEST_TRUST)
-        (height, width), (rows, columns) = coarse.shape[-2:], cells.shape[-2:]
-        chosen = choose_labels(cells, pad_to_multiple(coarse, STRIDE), guidance.choice[..., :rows, :columns])
-        return chosen[:, :height, :width]
+        cells = self.spread(to_cells(coarse, size), guidance)
+        return most_likely(coarse, size, cells, guidance.choice)
 
     def affinity_along(self, guidance: Guidance, size: tuple[int, int], pixel: tuple[int, int]) -> Tensor:
         """How much `pixel` (row, column) depends on each pixel of a coarse map of `size`: shares of one. (N, H, W)
@@ -145,27 +145,29 @@ class TrustingNetwork(nn.Module):
         row, column = pixel
         with torch.enable_grad():
             coarse = torch.ones_like(guidance.trust[:, :, :1, :1]).repeat(1, 1, *size).requires_grad_()
-            cells = self._spread(coarse, guidance)
-            heard = self._chosen(coarse, cells, cells.detach(), guidance)[..., row, column]
+            cells, received = self._spread_weighted(to_cells(coarse, size), guidance)
+            heard = self._chosen(cells / received.detach(), coarse, guidance)[..., row, column]
             (listening,) = torch.autograd.grad(heard.sum(), coarse)
         return listening[:, 0]
 
-    def _spread(self, coarse: Tensor, guidance: Guidance) -> Tensor:
-        """Shares times trust, propagated. (N, K, ceil(H / 2), ceil(W / 2))"""
-        x = F.avg_pool2d(pad_to_multiple(coarse, STRIDE), STRIDE)
-        rows, columns = x.shape[-2:]
-        x = x * guidance.trust[..., :rows, :columns]
+    def spread(self, cells: Tensor, guidance: Guidance) -> Tensor:
+        """The shares of cells after propagation. (N, K, h, w)"""
+        cells, received = self._spread_weighted(cells, guidance)
+        return cells / received
+
+    def _spread_weighted(self, cells: Tensor, guidance: Guidance) -> tuple[Tensor, Tensor]:
+        """Shares times trust, propagated, and the trust that came along. (N, K, h, w), (N, 1, h, w)"""
+        rows, columns = cells.shape[-2:]
+        x = cells * guidance.trust[..., :rows, :columns]
         for unit in range(self.units):
             gates = guidance.gates[unit % self.gate_sets][..., :rows, :columns]
             x = propagate(x, gates, normalize="stochastic", merge="mean")
-        return x
+        return x, x.sum(dim=1, keepdim=True).clamp_min(SMALLEST_SHARE * SMALLEST_TRUST)
 
-    def _chosen(self, coarse: Tensor, cells: Tensor, trust: Tensor, guidance: Guidance) -> Tensor:
-        """What pixels make of the cells around them and of themselves, given the trust that came there. (N, K, H, W)"""
-        (height, width), (rows, columns) = coarse.shape[-2:], cells.shape[-2:]
-        shares = cells / trust.clamp_min(SMALLEST_SHARE * SMALLEST_TRUST)
-        mixed = choose(shares, pad_to_multiple(coarse, STRIDE), guidance.choice[..., :rows, :columns])
-        return mixed[..., :height, :width]
+    def _chosen(self, cells: Tensor, whole: Tensor, guidance: Guidance) -> Tensor:
+        """What pixels make of the cells around them and of themselves. (N, K, H, W)"""
+        rows, columns = cells.shape[-2:]
+        return choose(cells, whole, guidance.choice[..., :rows, :columns])
 
     def _start(self) -> Tensor:
         """Added to what the guidance says, so that training starts near the coarse map as it is."""
@@ -197,9 +199,9 @@ class GuidanceNetwork(nn.Module):
         self.down = nn.ModuleList(
             nn.Sequential(*(Residual(width) for _ in range(depth))) for width, depth in zip(widths, depths, strict=True)
         )
-        self.narrow = nn.ModuleList(nn.Conv2d(after, before, 1) for before, after in itertools.pairwise(widths))
+        self.narrow = nn.ModuleList(Pointwise(after, before) for before, after in itertools.pairwise(widths))
         self.up = nn.ModuleList(Residual(width) for width in widths[:-1])
-        self.head = nn.Conv2d(widths[0], out_channels, 1)
+        self.head = Pointwise(widths[0], out_channels)
         nn.init.normal_(self.head.weight, std=1e-2)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -221,6 +223,18 @@ class GuidanceNetwork(nn.Module):
         return guidance
 
 
+class Pointwise(nn.Conv2d):
+    """A convolution of one pixel as the matrix product that it is: PyTorch takes a slow way on one thread."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As many channels as it was made for."""
+        product = F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
+        return product.permute(0, 3, 1, 2)
+
+
 class Residual(nn.Module):
     """Two convolutions whose sum with what goes in starts as what goes in."""
 
@@ -235,6 +249,22 @@ class Residual(nn.Module):
         """As many channels as it was given."""
         added: Tensor = self.second(F.relu(self.first(level(x))))
         return x + added
+
+
+def to_cells(coarse: Tensor, size: Sequence[int]) -> Tensor:
+    """The means over cells of two by two pixels of a coarse map enlarged to `size`. (N, K, ceil(H / 2), ceil(W / 2))"""
+    if tuple(coarse.shape[-2:]) == tuple(size):
+        return F.avg_pool2d(pad_to_multiple(coarse, STRIDE), STRIDE)
+    down, across = (_to_cells(source, target, coarse) for source, target in zip(coarse.shape[-2:], size, strict=True))
+    return down @ coarse @ across.mT
+
+
+def _to_cells(source: int, target: int, like: Tensor) -> Tensor:
+    """The matrix that enlarges `source` pixels to `target` and takes the means of pairs."""
+    unit = torch.eye(source, dtype=like.dtype, device=like.device)[None]
+    enlarged = F.interpolate(unit, size=target, mode="linear", align_corners=False)
+    odd = F.pad(enlarged, (0, target % STRIDE), mode="replicate") if target % STRIDE else enlarged
+    return F.avg_pool1d(odd, STRIDE)[0].mT
 
 
 def level(x: Tensor) -> Tensor:

@@ -1,0 +1,38 @@
+"""The most likely class of every pixel, of maps that are enlarged on the way and never kept."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spatialprop.ops.choosing.naive import choose
+
+_NONE = torch.finfo(torch.float32).min  # less likely than any class
+
+
+def most_likely(
+    coarse: Tensor, size: tuple[int, int], cells: Tensor | None = None, choice: Tensor | None = None
+) -> Tensor:
+    """The class of the largest value, the first one where they tie. (N, H, W), int32
+
+    Without `cells` the values are those of the coarse map, enlarged bilinearly; with them those of `choose`.
+
+    Args:
+        coarse: Maps (N, K, h', w') of any size.
+        size: H and W.
+        cells, choice: See `choose`.
+    """
+    if coarse.device.type == "cpu" and coarse.dtype == torch.float32:
+        from spatialprop.ops.choosing import cpu  # Numba takes half a second to import
+
+        return cpu.most_likely(coarse, size, cells, choice)
+    best = torch.full((len(coarse), *size), _NONE, device=coarse.device)
+    labels = torch.zeros((len(coarse), *size), dtype=torch.int32, device=coarse.device)
+    for k in range(coarse.shape[1]):  # class by class, since all of them at once may not fit into memory
+        values = coarse[:, k, None]
+        if values.shape[2:] != size:
+            values = F.interpolate(values, size=size, mode="bilinear", align_corners=False)
+        if cells is not None and choice is not None:
+            values = choose(cells[:, k, None], values, choice)
+        labels.masked_fill_(values[:, 0] > best, k)
+        best = torch.maximum(best, values[:, 0])
+    return labels
