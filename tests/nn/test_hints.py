@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from spatialprop.nn.hints import COLOUR_HINTS, agreement, certainty, colour_hints, label_borders
+from spatialprop.nn.hints import COLOUR_HINTS, agreement, around, around_own_label, colour_hints, colours, label_borders
 
 
 @pytest.fixture
@@ -19,6 +19,11 @@ def shares_of(labels, classes=3):
     return F.one_hot(labels, classes).permute(0, 3, 1, 2).float()
 
 
+def fits(image, shares, window=9):
+    seen = colours(image)
+    return colour_hints(image, around_own_label(seen, shares, window), around(seen, window))
+
+
 def shifted(labels, down, across):
     """The label at (row + down, column + across), that on the edge beyond it."""
     rows = (torch.arange(labels.shape[1]) + down).clamp(0, labels.shape[1] - 1)
@@ -31,11 +36,6 @@ def test_borders_lie_before_a_change(labels):
     assert beside.sum() == 12
     assert torch.equal(beside[4].nonzero().flatten(), torch.tensor([4, 10]))
     assert torch.equal(below[:, 7].nonzero().flatten(), torch.tensor([2, 8]))
-
-
-def test_certainty_counts_classes():
-    shares = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]).view(2, 3, 1, 1)
-    torch.testing.assert_close(certainty(shares).flatten(1), torch.tensor([[1.0, 0.0], [0.5, 0.5]]))
 
 
 @pytest.mark.parametrize("offset", [1, 3, 40])
@@ -57,21 +57,21 @@ def test_a_colour_of_the_other_side_fits_the_other_side():
     labels[..., 16:] = 1
     image = labels[:, None].float().expand(1, 3, 32, 32).clone()
     image[..., 10, 20] = 0  # looks like the left side, and is labelled as the right
-    fits = colour_hints(image, shares_of(labels, 2), [16])[0, -1]
-    assert fits[10, 20] < -0.5
-    assert fits[10, 22] > 0.5
+    found = fits(image, shares_of(labels, 2), 16)[0, -1]
+    assert found[10, 20] < -0.5
+    assert found[10, 22] > 0.5
 
 
 def test_nothing_depends_on_names_of_classes_or_on_absent_ones(labels):
     image = torch.rand(1, 3, 12, 16, generator=torch.Generator().manual_seed(0))
     shares = shares_of(labels)
     renamed = torch.cat([shares[:, [2, 0, 1]], torch.zeros_like(shares)], dim=1)
-    for hint in (certainty, lambda s: agreement(s, [2]), lambda s: colour_hints(image, s, [4, 9])):
+    for hint in (lambda s: agreement(s, [2]), lambda s: fits(image, s)):
         torch.testing.assert_close(hint(renamed), hint(shares))
 
 
 def test_one_class_and_tiny_images():
-    hints = colour_hints(torch.rand(1, 3, 1, 2), torch.ones(1, 1, 1, 2), [4, 9])
-    assert hints.shape == (1, 2 * COLOUR_HINTS, 1, 2)
+    hints = fits(torch.rand(1, 3, 1, 2), torch.ones(1, 1, 1, 2))
+    assert hints.shape == (1, COLOUR_HINTS, 1, 2)
     assert hints.isfinite().all()
     assert agreement(torch.ones(1, 1, 1, 2), [5]).eq(1).all()

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from spatialprop.nn.trusting import Guidance, TrustingNetwork, level, to_cells
 from spatialprop.ops.choosing import SUBPIXELS
-from spatialprop.nn.trusting import Guidance, TrustingNetwork, level
 
 SMALL = {"widths": (8, 8, 8, 8, 8), "depths": (0, 1, 0, 0, 0)}
 
@@ -36,6 +36,26 @@ def test_starts_near_the_coarse_map(network):
     labels[:, 20:50, 10:40] = 1
     coarse = F.one_hot(labels, 2).permute(0, 3, 1, 2).float()
     assert (network(some(64, 64)[0], coarse).argmax(dim=1) == labels).float().mean() > 0.99
+
+
+def test_what_a_map_says_sums_up_over_classes(network):
+    image, coarse = some(40, 48, 5)
+    cells = to_cells(coarse, (40, 48))
+    for whole, parts in zip(network.describe(image, [cells]), network.describe(image, cells.split(2, 1)), strict=True):
+        torch.testing.assert_close(parts, whole)
+
+
+def test_certainty_counts_classes(network):
+    shares = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]).view(2, 3, 1, 1).expand(2, 3, 4, 4)
+    fine, _ = network.describe(torch.rand(2, 3, 8, 8), [shares])
+    torch.testing.assert_close(fine[:, :2, 1, 2], torch.tensor([[1.0, 0.0], [0.5, 0.5]]))
+
+
+@pytest.mark.parametrize("size", [(16, 24), (17, 23), (1, 1)])
+def test_cells_are_means_of_the_enlarged_map(size):
+    coarse = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    enlarged = F.interpolate(coarse, size=size, mode="bilinear")
+    torch.testing.assert_close(to_cells(coarse, size), to_cells(enlarged, size))
 
 
 def test_classes_are_names_only(network):

@@ -1,14 +1,23 @@
 """A refinement that learns how far each pixel of the coarse map may be trusted."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spatialprop.nn.hints import COLOUR_HINTS, LABEL_BORDERS, agreement, certainty, colour_hints, label_borders
+from spatialprop.nn.hints import (
+    COLOUR_HINTS,
+    LABEL_BORDERS,
+    agreement,
+    around,
+    around_own_label,
+    colour_hints,
+    colours,
+    label_borders,
+)
 from spatialprop.nn.resize import pad_to_multiple, resize
 from spatialprop.ops import propagate
 from spatialprop.ops.choosing import CHOICES, STRIDE, SUBPIXELS, choose, most_likely
@@ -89,19 +98,37 @@ class TrustingNetwork(nn.Module):
     def hints(self, image: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
         """What the guidance is shown, at 1/2 and at 1/4 of the resolution, the image in front."""
         size = image.shape[-2:]
-        cells = to_cells(coarse, size)
-        fine, quarter = self.class_hints(image, cells)
+        fine, quarter = self.describe(image, [to_cells(coarse, size)])
         return self.shown(image, most_likely(coarse, size), fine), quarter
 
-    def class_hints(self, image: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
-        """What the shares of cells (N, K, h, w) say whatever their classes are, at 1/2 and at 1/4 of the resolution."""
-        fine = torch.cat([certainty(cells), agreement(cells, self.fine_offsets)], dim=1)
+    def describe(self, image: Tensor, cells: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+        """What a coarse map says, whatever its classes are and however many, at 1/2 and at 1/4 of the resolution.
+
+        At 1/2 that is the share of the most likely class, how many are about equally likely (1 - sum of squares: 0
+        where one is certain, 1 - 1/n where n are), and where the map agrees with itself; at 1/4 where it does farther
+        away, and how colours fit labels.
+
+        Args:
+            image: (N, 3, H, W)
+            cells: The shares of all classes (N, k, ceil(H / 2), ceil(W / 2)), some at a time.
+        """
         # A little of the image's right or lower edge counts twice where its sides are no multiples of 4.
-        cells = F.avg_pool2d(pad_to_multiple(cells, 2), 2)
-        small = F.avg_pool2d(pad_to_multiple(image, 4), 4)
-        found = [agreement(cells, self.offsets)] if self.offsets else []
-        found += [colour_hints(small, cells, self.windows)] if self.windows else []
-        return fine, torch.cat(found, dim=1) if found else small[:, :0]
+        small = F.avg_pool2d(pad_to_multiple(image, 2 * STRIDE), 2 * STRIDE)
+        seen = colours(small)
+        totals: list[Tensor] = []
+        largest: Tensor | None = None
+        for some in cells:
+            smaller = F.avg_pool2d(pad_to_multiple(some, 2), 2)
+            highest = some.amax(dim=1, keepdim=True)
+            largest = highest if largest is None else torch.maximum(largest, highest)
+            found = [some.square().sum(dim=1, keepdim=True), agreement(some, self.fine_offsets)]
+            found += [agreement(smaller, self.offsets)]
+            found += [around_own_label(seen, smaller, window) for window in self.windows]
+            totals = [a + b for a, b in zip(totals, found, strict=True)] if totals else found
+        assert largest is not None  # there is at least one class
+        squares, near, far, *own = totals
+        fits = [colour_hints(small, one, around(seen, window)) for one, window in zip(own, self.windows, strict=True)]
+        return torch.cat([largest, 1 - squares, near], dim=1), torch.cat([far, *fits], dim=1)
 
     def shown(self, image: Tensor, labels: Tensor, fine: Tensor) -> Tensor:
         """The image, the borders of labels and hints, at 1/2 of the resolution."""

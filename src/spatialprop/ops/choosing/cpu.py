@@ -1,5 +1,7 @@
 """The compiled form of `most_likely`: row by row, so that nothing of the image's size is kept but the labels."""
 
+import functools
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -13,16 +15,20 @@ _EACH = 1.5  # nanoseconds for one class of one pixel
 
 def most_likely(coarse: Tensor, size: tuple[int, int], cells: Tensor | None, choice: Tensor | None) -> Tensor:
     labels = torch.empty((len(coarse), *size), dtype=torch.int32)
-    rows, columns = (_between(source, target) for source, target in zip(coarse.shape[2:], size, strict=True))
+    rows, columns = (_between(source, target) for source, target in zip(coarse.shape[-2:], size, strict=True))
     for image in range(len(coarse)):
-        enlarged = (coarse[image].detach().numpy(), *rows, *columns)
-        found = labels[image].numpy()
-        nanoseconds = _EACH * coarse.shape[1] * found.size
+        given, found = coarse[image].detach().numpy(), labels[image].numpy()
         if cells is None or choice is None:
-            share(lambda first, last: _largest(found, *enlarged, first, last), size[0], nanoseconds)  # noqa: B023
+            arguments, classes = (found, given, *rows, *columns), len(given)
+            kernel = _largest
         else:
+            no_places, no_maps = np.empty((0, 0), np.int32), np.empty((0, 0, 0), np.float32)
+            source = (given, no_maps) if given.ndim == 2 else (no_places, given)
             chosen = cells[image].detach().numpy(), choice[image].detach().numpy()
-            share(lambda first, last: _choose(found, *enlarged, *chosen, first, last), size[0], 2 * nanoseconds)  # noqa: B023
+            arguments, classes = (found, *source, *rows, *columns, *chosen), 2 * cells.shape[1]
+            kernel = _choose
+        run = functools.partial(kernel, *arguments)
+        share(run, size[0], _EACH * classes * found.size)
     return labels
 
 
@@ -68,7 +74,7 @@ def _largest(labels, coarse, upper, lower, down, left, right, across, first, las
 
 
 @compiled
-def _choose(labels, coarse, upper, lower, down, left, right, across, cells, choice, first, last):
+def _choose(labels, places, coarse, upper, lower, down, left, right, across, cells, choice, first, last):
     classes, rows, columns = cells.shape
     width = labels.shape[1]
     line, own = np.empty(coarse.shape[2], np.float32), np.zeros(2 * columns, np.float32)
@@ -80,7 +86,11 @@ def _choose(labels, coarse, upper, lower, down, left, right, across, cells, choi
         best[:] = -np.inf
         winner[:] = 0
         for k in range(classes):
-            _enlarge_row(own[:width], line, coarse, k, upper[i], lower[i], down[i], left, right, across)
+            if len(places) > 0:
+                for j in range(width):
+                    own[j] = places[i, j] == k
+            else:
+                _enlarge_row(own[:width], line, coarse, k, upper[i], lower[i], down[i], left, right, across)
             _frame(above, cells[k, near])
             _frame(below, cells[k, far])
             for odd in range(2):

@@ -17,18 +17,18 @@ def most_likely(
     Without `cells` the values are those of the coarse map, enlarged bilinearly; with them those of `choose`.
 
     Args:
-        coarse: Maps (N, K, h', w') of any size.
+        coarse: Maps (N, K, h', w') of any size; with cells also (N, H, W), for each pixel the class that has it all.
         size: H and W.
         cells, choice: See `choose`.
     """
-    if coarse.device.type == "cpu" and coarse.dtype == torch.float32:
+    if coarse.device.type == "cpu" and coarse.dtype in (torch.float32, torch.int32):
         from spatialprop.ops.choosing import cpu  # Numba takes half a second to import
 
         return cpu.most_likely(coarse, size, cells, choice)
     best = torch.full((len(coarse), *size), _NONE, device=coarse.device)
     labels = torch.zeros((len(coarse), *size), dtype=torch.int32, device=coarse.device)
-    for k in range(coarse.shape[1]):  # class by class, since all of them at once may not fit into memory
-        values = coarse[:, k, None]
+    for k in range(coarse.shape[1] if cells is None else cells.shape[1]):  # all at once may not fit into memory
+        values = (coarse == k)[:, None].float() if coarse.dim() == 3 else coarse[:, k, None]
         if values.shape[2:] != size:
             values = F.interpolate(values, size=size, mode="bilinear", align_corners=False)
         if cells is not None and choice is not None:
