@@ -1,43 +1,8 @@
-"""The compiled form of `most_likely`: row by row, so that nothing of the image's size is kept but the labels."""
-
-import functools
+"""The CPU kernels of `most_likely`: one row of the result at a time."""
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from spatialprop.ops.machine.jit import compiled
-from spatialprop.ops.machine.threads import share
-
-_EACH = 1.5  # nanoseconds for one class of one pixel
-
-
-def most_likely(coarse: Tensor, size: tuple[int, int], cells: Tensor | None, choice: Tensor | None) -> Tensor:
-    labels = torch.empty((len(coarse), *size), dtype=torch.int32)
-    rows, columns = (_between(source, target) for source, target in zip(coarse.shape[-2:], size, strict=True))
-    for image in range(len(coarse)):
-        given, found = coarse[image].detach().numpy(), labels[image].numpy()
-        if cells is None or choice is None:
-            arguments, classes = (found, given, *rows, *columns), len(given)
-            kernel = _largest
-        else:
-            no_places, no_maps = np.empty((0, 0), np.int32), np.empty((0, 0, 0), np.float32)
-            source = (given, no_maps) if given.ndim == 2 else (no_places, given)
-            chosen = cells[image].detach().numpy(), choice[image].detach().numpy()
-            arguments, classes = (found, *source, *rows, *columns, *chosen), 2 * cells.shape[1]
-            kernel = _choose
-        run = functools.partial(kernel, *arguments)
-        share(run, size[0], _EACH * classes * found.size)
-    return labels
-
-
-def _between(source: int, target: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """For each of `target` pixels the two of `source` pixels that it lies between, and how far from the first."""
-    at = (np.arange(target, dtype=np.float32) + np.float32(0.5)) * np.float32(source / target) - np.float32(0.5)
-    at = np.maximum(at, np.float32(0))
-    first = np.minimum(at.astype(np.int64), source - 1)
-    return first, np.minimum(first + 1, source - 1), at - first.astype(np.float32)
 
 
 @compiled
@@ -56,7 +21,7 @@ def _enlarge_row(out, line, coarse, k, upper, lower, down, left, right, across):
 
 
 @compiled
-def _largest(labels, coarse, upper, lower, down, left, right, across, first, last):
+def largest(labels, coarse, upper, lower, down, left, right, across, first, last):
     classes, _, narrow = coarse.shape
     width = labels.shape[1]
     line = np.empty(narrow, np.float32)
@@ -74,7 +39,7 @@ def _largest(labels, coarse, upper, lower, down, left, right, across, first, las
 
 
 @compiled
-def _choose(labels, places, coarse, upper, lower, down, left, right, across, cells, choice, first, last):
+def choose(labels, places, coarse, upper, lower, down, left, right, across, cells, choice, first, last):
     classes, rows, columns = cells.shape
     width = labels.shape[1]
     line, own = np.empty(coarse.shape[2], np.float32), np.zeros(2 * columns, np.float32)
