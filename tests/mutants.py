@@ -610,7 +610,7 @@ MUTANTS = (
     ),
     Mutant(
         "refiner-soft", "labels are not softened before they are refined",
-        "return (certain + spread) / 2", "return certain",
+        "found.append((certain + spread) / 2)", "found.append(certain)",
         ("refiner/test_refiner.py",),
         "labels",
         "refiner",

@@ -49,16 +49,17 @@ class LabelMaps:
 
     def shares(self, places: Sequence[int]) -> Tensor:
         """The shares of some of the classes in `present`, at the resolution of the gates. (N, len(places), h, w)"""
-        return torch.cat([self._soften(self.places == place) for place in places], dim=1)
-
-    def _soften(self, mask: Tensor) -> Tensor:
-        certain = resize(mask[:, None].to(torch.float32), self.size)
-        whole = list(zip(mask.shape[1:], self.size, strict=True))
-        if self.rough is not None:
-            cells = [min(max(1, round(pixels / self.rough)), most) for pixels, most in whole]
-            return resize(resize(certain, cells), self.size)
-        spread = _blur(certain, [SOFTNESS * (cells / pixels) for pixels, cells in whole])
-        return (certain + spread) / 2
+        whole = list(zip(self.places.shape[1:], self.size, strict=True))
+        found = []
+        for place in places:
+            certain = resize((self.places == place)[:, None].to(torch.float32), self.size)
+            if self.rough is None:
+                spread = _blur(certain, [SOFTNESS * (cells / pixels) for pixels, cells in whole])
+                found.append((certain + spread) / 2)
+            else:
+                cells = [min(max(1, round(pixels / self.rough)), most) for pixels, most in whole]
+                found.append(resize(resize(certain, cells), self.size))
+        return torch.cat(found, dim=1)
 
 
 @dataclass(frozen=True)
