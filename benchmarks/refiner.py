@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from measure import HostStopwatch, alone, interleave, machine, markdown_table, peak_memory, summary
 from numpy.typing import NDArray
+from spatialprop.refiner.most_likely import most_likely
 
 from spatialprop import Refiner
 from spatialprop.files import write_file, write_json
 from spatialprop.nn import RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance
 from spatialprop.nn.refinement import hint_maps
-from spatialprop.refiner.most_likely import most_likely
 from spatialprop.refiner.tiles import TiledGates
 
 HERE = Path(__file__).parent

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from spatialprop.refiner.most_likely import GIVEN_LABEL_WEIGHT, most_likely
 from torch import nn
 from torch.nn import functional as F
 
@@ -16,7 +17,6 @@ from spatialprop.nn.refinement import hint_maps
 from spatialprop.nn.resize import resize
 from spatialprop.refiner import most_likely as most_likely_module
 from spatialprop.refiner.inputs import to_coarse
-from spatialprop.refiner.most_likely import GIVEN_LABEL_WEIGHT, most_likely
 from spatialprop.refiner.tiles import spans
 from tests.refiner.networks import photograph, probabilities, trained
 

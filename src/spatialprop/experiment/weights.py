@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from spatialprop.errors import InputError
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.files import write_file
+from spatialprop.nn.refinement import RefinementNetwork
 from spatialprop.refiner import describe, load_network
 from spatialprop.tasks import Task
 from spatialprop.tasks.optimization import restore
@@ -82,6 +83,11 @@ def start_guidance(task: Task, source: str) -> None:
         raise ValueError(
             f"guidance.checkpoint: {error} (spatialprop export RUN --to x.safetensors writes one)"
         ) from None
+    if not isinstance(known, RefinementNetwork):
+        raise ValueError(
+            f"guidance.checkpoint={source} belongs to a network of another kind, which the refiner alone uses; give "
+            f"weights that `spatialprop export RUN --to x.safetensors` wrote, or null"
+        )
     own, given = refinement.guidance.state_dict(), known.guidance.state_dict()
     same_gates = all(getattr(known.propagation, name) == getattr(refinement.propagation, name) for name in _GATES)
     taken = {name: value for name, value in given.items() if same_gates or not name.startswith(_HEAD)}

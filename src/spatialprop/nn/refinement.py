@@ -6,6 +6,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from spatialprop.nn.guidance import LightGuidance
+from spatialprop.nn.inference import Guidance
 from spatialprop.nn.propagation import SpatialPropagation
 from spatialprop.nn.resize import resize
 
@@ -98,6 +100,34 @@ class RefinementNetwork(nn.Module):
     def gates_from(self, shown: Tensor) -> list[Tensor]:
         """The gates that the guidance network predicts from what it is shown: an image with its hints, or features."""
         return self.propagation.gates(self.guidance(shown))
+
+    @property
+    def stride(self) -> int:
+        """Pixels of a cell of the gates, each way."""
+        return int(self.guidance.stride)  # type: ignore[arg-type]
+
+    @property
+    def coarsest_cell(self) -> int:
+        """Pixels that one value of the guidance's coarsest stage sums up, each way."""
+        return 1 << self.guidance.stages if isinstance(self.guidance, LightGuidance) else 32
+
+    @property
+    def reach(self) -> int:
+        """How many pixels away something still changes the gates."""
+        return 6 * self.coarsest_cell
+
+    def describe(self, image: Tensor, cells: Iterable[Tensor]) -> tuple[Tensor, ...]:
+        """What the guidance is shown of the coarse map, given the shares of its classes (N, k, h, w) by and by."""
+        return (hint_maps(cells, self.hints),) if self.hints else ()
+
+    def look(self, image: Tensor, labels: Tensor, *described: Tensor) -> Guidance:
+        """The gates of an image or of a tile, given what `describe` says of the coarse map there."""
+        shown = [image, *(resize(one.to(image.dtype), image.shape[-2:]) for one in described)]
+        return Guidance(tuple(self.gates_from(torch.cat(shown, dim=1))))
+
+    def spread(self, cells: Tensor, known: Tensor, guidance: Guidance) -> Tensor:
+        """The shares of some classes (N, k, h, w), propagated."""
+        return self.propagation.propagate(cells, guidance.gates)
 
     def refine(self, coarse: Tensor, gates: Sequence[Tensor]) -> Tensor:
         """Refined log-probabilities, given gates of any resolution. (N, K, H, W)"""

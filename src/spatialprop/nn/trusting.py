@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,25 +18,16 @@ from spatialprop.nn.hints import (
     colours,
     label_borders,
 )
+from spatialprop.nn.inference import Guidance, to_cells
+from spatialprop.nn.propagation import SpatialPropagation
 from spatialprop.nn.resize import pad_to_multiple, resize
-from spatialprop.ops import propagate
 from spatialprop.ops.choosing import CHOICES, STRIDE, SUBPIXELS, choose, most_likely
 
-DIRECTIONS = 4
-CONNECTION = 3
 SMALLEST_TRUST = 1e-3  # some of each pixel is always counted, so that there is always something to divide by
 SMALLEST_SHARE = 1e-5
 LEVEL_FLOOR = 1e-3  # what is weaker stays weak
 # Logits of bilinear enlarging: a pixel of a cell depends on 9, 3, 3 and 1 sixteenths of the four cells around it.
 _BILINEAR = [[1, 3, 3, 9], [3, 1, 9, 3], [3, 9, 1, 3], [9, 3, 3, 1]]
-
-
-class Guidance(NamedTuple):
-    """What the network says about an image and its coarse map, (h, w) being half the image's size, rounded up."""
-
-    gates: list[Tensor]  # before normalization, for each unit: (N, 4, 3, 1, h, w)
-    trust: Tensor  # (N, 1, h, w), from 0 to 1
-    choice: Tensor  # (N, 4, 5, h, w): for each pixel of a cell, how much it takes of its choices; they sum to one
 
 
 class TrustingNetwork(nn.Module):
@@ -66,9 +57,11 @@ class TrustingNetwork(nn.Module):
         True
     """
 
+    stride: ClassVar[int] = STRIDE
+
     def __init__(
         self,
-        widths: Sequence[int] = (32, 32, 48, 64, 96),
+        widths: Sequence[int] = (16, 32, 48, 64, 96),
         depths: Sequence[int] = (0, 1, 2, 2, 1),
         *,
         units: int = 2,
@@ -78,14 +71,18 @@ class TrustingNetwork(nn.Module):
         windows: Sequence[int] = (6, 24),
     ) -> None:
         super().__init__()
-        self.units = units
-        self.gate_sets = units if separate_gates else 1
+        self.widths, self.depths = tuple(widths), tuple(depths)
+        self.propagation = SpatialPropagation(
+            None, groups=1, normalization="stochastic", units=units, separate_gates=separate_gates, merge="mean"
+        )
+        self.coarsest_cell = STRIDE << (len(widths) - 1)
+        self.reach = 8 * self.coarsest_cell
         self.fine_offsets = tuple(fine_offsets)
         self.offsets = tuple(offsets)
         self.windows = tuple(windows)
         fine_hints = 2 + 4 * len(self.fine_offsets)
         hints = 4 * len(self.offsets) + COLOUR_HINTS * len(self.windows)
-        heads = self.gate_sets * DIRECTIONS * CONNECTION + 1 + SUBPIXELS * CHOICES
+        heads = self.propagation.guidance_channels + 1 + SUBPIXELS * CHOICES
         self.guidance = GuidanceNetwork((3 + LABEL_BORDERS) * SUBPIXELS + fine_hints, hints, heads, widths, depths)
         self.start: Tensor
         self.register_buffer("start", self._start(), persistent=False)
@@ -98,7 +95,7 @@ class TrustingNetwork(nn.Module):
     def hints(self, image: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
         """What the guidance is shown, at 1/2 and at 1/4 of the resolution, the image in front."""
         size = image.shape[-2:]
-        fine, quarter = self.describe(image, [to_cells(coarse, size)])
+        fine, quarter = self.describe(image, [to_cells(coarse, size, STRIDE)])
         return self.shown(image, most_likely(coarse, size), fine), quarter
 
     def describe(self, image: Tensor, cells: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
@@ -135,70 +132,59 @@ class TrustingNetwork(nn.Module):
         pixels = pad_to_multiple(torch.cat([image - 0.5, label_borders(labels)], dim=1), STRIDE)
         return torch.cat([F.pixel_unshuffle(pixels, STRIDE), fine], dim=1)
 
+    def look(self, image: Tensor, labels: Tensor, *described: Tensor) -> Guidance:
+        """The guidance of an image (N, 3, H, W), labels (N, H, W), and what `describe` says of the coarse map."""
+        fine, quarter = described
+        return self.guide(self.raw(self.shown(image, labels, fine), quarter))
+
     def raw(self, half: Tensor, quarter: Tensor) -> Tensor:
-        """What the guidance network makes of hints; it may reach further to the right and down than they do."""
-        size = [-(-side // 16) * 16 for side in half.shape[-2:]]
+        """What the guidance network makes of hints."""
+        cells, (rows, columns) = self.coarsest_cell // STRIDE, half.shape[-2:]
+        size = [-(-side // cells) * cells for side in (rows, columns)]
         raw: Tensor = self.guidance(_extend(half, size), _extend(quarter, [side // 2 for side in size]))
-        return raw
+        return raw[..., :rows, :columns]
 
     def guide(self, raw: Tensor) -> Guidance:
-        """Gates, trust and choice; they may reach further to the right and down than the image does."""
+        """Gates, trust and choice."""
         raw = raw + self.start.view(1, -1, 1, 1)
-        size = raw.shape[-2:]
-        count = self.gate_sets * DIRECTIONS * CONNECTION
-        gates, trust, choice = raw[:, :count], raw[:, count : count + 1], raw[:, count + 1 :]
-        gates = gates.reshape(len(raw), self.gate_sets, DIRECTIONS, CONNECTION, 1, *size)
-        choice = choice.reshape(len(raw), SUBPIXELS, CHOICES, *size).softmax(dim=2)
-        trust = trust.sigmoid().clamp_min(SMALLEST_TRUST)
-        return Guidance(list(gates.unbind(dim=1)), trust, choice)
+        sizes = [self.propagation.guidance_channels, 1, SUBPIXELS * CHOICES]
+        gates, trust, choice = torch.split(raw, sizes, dim=1)
+        choice = choice.reshape(len(raw), SUBPIXELS, CHOICES, *raw.shape[-2:]).softmax(dim=2)
+        return Guidance(tuple(self.propagation.gates(gates)), trust.sigmoid().clamp_min(SMALLEST_TRUST), choice)
 
     def refine(self, coarse: Tensor, guidance: Guidance, size: Sequence[int]) -> Tensor:
         """Refined log-probabilities of an image's `size`, given the guidance. (N, K, H, W)"""
-        cells = self.spread(to_cells(coarse, size), guidance)
+        cells = to_cells(coarse, size, STRIDE)
+        cells = self.spread(cells, cells.sum(dim=1, keepdim=True), guidance)
         return self._chosen(cells, resize(coarse, size), guidance).clamp_min(SMALLEST_SHARE).log()
 
-    def labels(self, image: Tensor, coarse: Tensor) -> Tensor:
-        """The most likely class of each pixel of what a call gives, in less time. (N, H, W)"""
-        size = image.shape[-2:]
-        guidance = self.guide(self.raw(*self.hints(image, coarse)))
-        cells = self.spread(to_cells(coarse, size), guidance)
-        return most_likely(coarse, size, cells, guidance.choice)
-
-    def affinity_along(self, guidance: Guidance, size: tuple[int, int], pixel: tuple[int, int]) -> Tensor:
+    def affinity_along(self, guidance: Guidance, size: Sequence[int], pixel: tuple[int, int]) -> Tensor:
         """How much `pixel` (row, column) depends on each pixel of a coarse map of `size`: shares of one. (N, H, W)
 
         The refined shares of the pixel are the sum of those of the coarse map, weighted by these.
         """
         row, column = pixel
         with torch.enable_grad():
-            coarse = torch.ones_like(guidance.trust[:, :, :1, :1]).repeat(1, 1, *size).requires_grad_()
-            cells, received = self._spread_weighted(to_cells(coarse, size), guidance)
-            heard = self._chosen(cells / received.detach(), coarse, guidance)[..., row, column]
+            coarse = torch.ones_like(guidance.gates[0][:, 0, :1, 0, :1, :1]).repeat(1, 1, *size).requires_grad_()
+            cells = to_cells(coarse, size, STRIDE)
+            heard = self._chosen(self.spread(cells, cells.detach(), guidance), coarse, guidance)[..., row, column]
             (listening,) = torch.autograd.grad(heard.sum(), coarse)
         return listening[:, 0]
 
-    def spread(self, cells: Tensor, guidance: Guidance) -> Tensor:
-        """The shares of cells after propagation. (N, K, h, w)"""
-        cells, received = self._spread_weighted(cells, guidance)
-        return cells / received
-
-    def _spread_weighted(self, cells: Tensor, guidance: Guidance) -> tuple[Tensor, Tensor]:
-        """Shares times trust, propagated, and the trust that came along. (N, K, h, w), (N, 1, h, w)"""
-        rows, columns = cells.shape[-2:]
-        x = cells * guidance.trust[..., :rows, :columns]
-        for unit in range(self.units):
-            gates = guidance.gates[unit % self.gate_sets][..., :rows, :columns]
-            x = propagate(x, gates, normalize="stochastic", merge="mean")
-        return x, x.sum(dim=1, keepdim=True).clamp_min(SMALLEST_SHARE * SMALLEST_TRUST)
+    def spread(self, cells: Tensor, known: Tensor, guidance: Guidance) -> Tensor:
+        """The shares of some classes after propagation, given the sum of all shares. (N, k, h, w)"""
+        assert guidance.trust is not None
+        x = self.propagation.propagate(torch.cat([known, cells], dim=1) * guidance.trust, guidance.gates)
+        return x[:, 1:] / x[:, :1].clamp_min(SMALLEST_SHARE * SMALLEST_TRUST)
 
     def _chosen(self, cells: Tensor, whole: Tensor, guidance: Guidance) -> Tensor:
         """What pixels make of the cells around them and of themselves. (N, K, H, W)"""
-        rows, columns = cells.shape[-2:]
-        return choose(cells, whole, guidance.choice[..., :rows, :columns])
+        assert guidance.choice is not None
+        return choose(cells, whole, guidance.choice)
 
     def _start(self) -> Tensor:
         """Added to what the guidance says, so that training starts near the coarse map as it is."""
-        gates = torch.full((self.gate_sets * DIRECTIONS * CONNECTION,), -1.5)
+        gates = torch.full((self.propagation.guidance_channels,), -1.5)
         bilinear = torch.tensor(_BILINEAR).float().div(16).log()
         own = torch.full((SUBPIXELS, 1), 0.0)  # as much as the cells together
         return torch.cat([gates, torch.tensor([1.0]), torch.cat([bilinear, own], dim=1).flatten()])
@@ -276,22 +262,6 @@ class Residual(nn.Module):
         """As many channels as it was given."""
         added: Tensor = self.second(F.relu(self.first(level(x))))
         return x + added
-
-
-def to_cells(coarse: Tensor, size: Sequence[int]) -> Tensor:
-    """The means over cells of two by two pixels of a coarse map enlarged to `size`. (N, K, ceil(H / 2), ceil(W / 2))"""
-    if tuple(coarse.shape[-2:]) == tuple(size):
-        return F.avg_pool2d(pad_to_multiple(coarse, STRIDE), STRIDE)
-    down, across = (_to_cells(source, target, coarse) for source, target in zip(coarse.shape[-2:], size, strict=True))
-    return down @ coarse @ across.mT
-
-
-def _to_cells(source: int, target: int, like: Tensor) -> Tensor:
-    """The matrix that enlarges `source` pixels to `target` and takes the means of pairs."""
-    unit = torch.eye(source, dtype=like.dtype, device=like.device)[None]
-    enlarged = F.interpolate(unit, size=target, mode="linear", align_corners=False)
-    odd = F.pad(enlarged, (0, target % STRIDE), mode="replicate") if target % STRIDE else enlarged
-    return F.avg_pool1d(odd, STRIDE)[0].mT
 
 
 def level(x: Tensor) -> Tensor:

@@ -6,11 +6,11 @@ The way of a file through `spatialprop refine photo.jpg mask.png`, where nothing
     maskfiles           read_image, read_coarse
     refiner.py          Refiner.open            an `Opened`, which knows the rest of the way
     inputs.py           to_image, to_coarse     what was given, checked, as tensors
-    opened.py           labels, probabilities   what is asked for, in chunks of classes:
-    coarse_maps.py      shares                    the coarse map at the resolution of the gates
-    opened.py           gates                     found once, tile by tile (tiles.py)
-    opened.py           refined                   propagated
-    most_likely.py      most_likely               enlarged, and the largest of them
+    opened.py           labels, probabilities   what is asked for:
+    coarse_maps.py      cells                     the coarse map's shares, at the resolution of the network's cells
+    tiles.py            look_in_tiles             what the network says about image and coarse map, found once
+    opened.py           _refined                  the shares after propagation
+    ops/choosing        most_likely, choose       brought to the image's size
     maskfiles           write                   as the file that the coarse map came from
 
 `weights.py` loads the network, and `export.py` writes it for other programs.
@@ -18,8 +18,19 @@ The way of a file through `spatialprop refine photo.jpg mask.png`, where nothing
 
 from spatialprop.errors import InputError
 from spatialprop.refiner.explain import explain
+from spatialprop.refiner.inputs import Rough
 from spatialprop.refiner.opened import Opened
 from spatialprop.refiner.refiner import Refiner
 from spatialprop.refiner.weights import describe, load_network, packaged, save_refiner
 
-__all__ = ["InputError", "Opened", "Refiner", "describe", "explain", "load_network", "packaged", "save_refiner"]
+__all__ = [
+    "InputError",
+    "Opened",
+    "Refiner",
+    "Rough",
+    "describe",
+    "explain",
+    "load_network",
+    "packaged",
+    "save_refiner",
+]

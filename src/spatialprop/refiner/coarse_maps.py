@@ -1,124 +1,77 @@
-"""Coarse maps of a batch of images, and the shares of their classes at the resolution of the gates."""
+"""A coarse map: probabilities at any resolution, or the labels of an image's pixels."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from spatialprop.nn.inference import to_cells
 from spatialprop.nn.resize import resize
-from spatialprop.refiner.most_likely import most_likely
+from spatialprop.ops.choosing import most_likely
 
-SOFTNESS = 2.0  # pixels, see docs/refiner.md
-
-
-@dataclass(frozen=True)
-class LabelMaps:
-    """Label maps of the images' size, with the labels that occur numbered from 0.
-
-    Labels are certain, and where everything is certain nothing would change: half of a class's share is spread over its
-    surroundings, by a Gaussian of `SOFTNESS` pixels. The label given stays the most likely one, and has a vote in the
-    end. Labels that are rough are averaged over cells as wide as `rough` instead, and have no vote.
-
-    Attributes:
-        places: For each pixel the place of its label in `present`, uint8 or int32. (N, H, W)
-        present: The labels that occur, in order.
-        classes: Number of classes K, of which some may be absent.
-        size: Height and width of the gates.
-        rough: By how many pixels the borders may be wrong, None if they are believed.
-    """
-
-    places: Tensor
-    present: Sequence[int]
-    classes: int
-    size: tuple[int, int]
-    rough: float | None
-
-    @property
-    def winners(self) -> Tensor:
-        """The place in `present` of each pixel's most likely class. (N, H, W)"""
-        return self.places
-
-    @property
-    def given(self) -> Tensor | None:
-        """The place in `present` of the label that has a vote, if any has. (N, H, W)"""
-        return self.places if self.rough is None else None
-
-    def shares(self, places: Sequence[int]) -> Tensor:
-        """The shares of some of the classes in `present`, at the resolution of the gates. (N, len(places), h, w)"""
-        whole = list(zip(self.places.shape[1:], self.size, strict=True))
-        found = []
-        for place in places:
-            certain = resize((self.places == place)[:, None].to(torch.float32), self.size)
-            if self.rough is None:
-                spread = _blur(certain, [SOFTNESS * (cells / pixels) for pixels, cells in whole])
-                found.append((certain + spread) / 2)
-            else:
-                cells = [min(max(1, round(pixels / self.rough)), most) for pixels, most in whole]
-                found.append(resize(resize(certain, cells), self.size))
-        return torch.cat(found, dim=1)
+MOST_AT_ONCE = 1 << 25  # numbers in memory, however many classes there are
 
 
 @dataclass(frozen=True)
-class ProbabilityMaps:
-    """Probabilities at any resolution, of which the gates see what enlarging and then averaging would give.
+class CoarseMap:
+    """The coarse map of one image.
 
     Attributes:
-        values: (N, K, h', w')
-        image_size: Height and width of the images.
-        size: Height and width of the gates.
-        mixed: Whether some of the batch, and not all, are certain everywhere.
+        values: Probabilities (1, K, h', w'), or for each pixel the place of its label, int32 (1, H, W).
+        present: The class of each map, or of each place.
+        classes: Number of classes, of which some may be absent.
+        known: The sum of the probabilities of all classes, of which some may have been left out. (1, 1, h', w')
+        believed: Whether the labels are right as they are.
     """
 
     values: Tensor
-    image_size: tuple[int, int]
-    size: tuple[int, int]
-    mixed: bool
-    given: ClassVar[None] = None
+    present: Sequence[int]
+    classes: int
+    known: Tensor | None = None
+    believed: bool = False
 
     @property
-    def classes(self) -> int:
-        return self.values.shape[1]
+    def are_labels(self) -> bool:
+        """Whether each pixel has one label, and no doubt about it."""
+        return self.values.dim() == 3
 
-    @property
-    def present(self) -> Sequence[int]:
-        return range(self.classes)
+    def labels(self, size: Sequence[int]) -> Tensor:
+        """The place of the most likely class of each pixel of an image of `size`. (1, H, W)"""
+        return self.values if self.are_labels else most_likely(self.values, size)
 
-    @property
-    def winners(self) -> Tensor:
-        """The most likely class of each cell. (N, h', w')"""
-        return most_likely(torch.split(self.values, 1, dim=1))
+    def restricted(self) -> "CoarseMap":
+        """The same without the classes that are nowhere the most likely one."""
+        if self.are_labels:
+            return self  # each of them is
+        winners = most_likely(self.values, self.values.shape[-2:])
+        places = torch.unique(winners).tolist()
+        if len(places) == len(self.present):
+            return self
+        known = self.values.sum(dim=1, keepdim=True)
+        return replace(self, values=self.values[:, places], present=[self.present[i] for i in places], known=known)
 
-    def shares(self, places: Sequence[int]) -> Tensor:
-        """The shares of some of the classes, at the resolution of the gates. (N, len(places), h, w)"""
-        first, last = places[0], places[-1] + 1
-        whole = len(places) == last - first  # then no copy is needed
-        shares = self.values[:, first:last] if whole else self.values[:, list(places)]
-        if tuple(shares.shape[2:]) == self.image_size:
-            return resize(shares, self.size)
-        down, across = self._resizing
-        return down @ shares @ across.mT
+    def in_doubt(self, pixels: float) -> "CoarseMap":
+        """The labels as probabilities of cells of so many pixels: about where borders lie, and no more than that."""
+        size = self.values.shape[-2:]
+        cells = [max(1, round(side / pixels)) for side in size]
+        maps = [resize((self.values == place)[:, None].to(torch.float32), cells) for place in range(len(self.present))]
+        return replace(self, values=torch.cat(maps, dim=1))
 
-    @cached_property
-    def _resizing(self) -> list[Tensor]:
-        """The matrices, for rows and for columns, that enlarge to the image's size and shrink that to the gates'."""
-        matrices = []
-        for source, through, target in zip(self.values.shape[2:], self.image_size, self.size, strict=True):
-            unit = torch.eye(source, device=self.values.device)[None, None]
-            matrices.append(resize(resize(unit, (through, source)), (target, source))[0, 0])
-        return matrices
+    def cells(self, size: Sequence[int], stride: int) -> Iterator[Tensor]:
+        """The shares of the classes present in the cells of an image of `size`, some at a time. (1, k, h, w)"""
+        at_once = max(1, MOST_AT_ONCE // (-(-size[0] // stride) * -(-size[1] // stride)))
+        for first in range(0, len(self.present), at_once):
+            places = range(first, min(first + at_once, len(self.present)))
+            if self.are_labels:
+                certain = ((self.values == place)[:, None].to(torch.float32) for place in places)
+                yield torch.cat([to_cells(one, size, stride) for one in certain], dim=1)
+            else:
+                yield to_cells(self.values[:, places.start : places.stop], size, stride)
 
-
-def _blur(maps: Tensor, deviations: Sequence[float]) -> Tensor:
-    """A Gaussian blur of (N, 1, H, W), whose edges are repeated."""
-    for axis, deviation in zip((2, 3), deviations, strict=True):
-        reach = max(1, round(2.5 * deviation))
-        along = torch.arange(-reach, reach + 1, device=maps.device)
-        kernel = torch.exp(-(along**2) / (2 * deviation**2))
-        shape = (1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)
-        padding = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
-        maps = F.conv2d(F.pad(maps, padding, mode="replicate"), (kernel / kernel.sum()).view(shape))
-    return maps
+    def known_in_cells(self, size: Sequence[int], stride: int) -> Tensor:
+        """How much of each cell is known, the sum of all shares: 1, or 0 where nothing is. (1, 1, h, w)"""
+        if self.are_labels:
+            return self.values.new_ones((1, 1, *(-(-side // stride) for side in size)), dtype=torch.float32)
+        known = self.values.sum(dim=1, keepdim=True) if self.known is None else self.known
+        return to_cells(known, size, stride)

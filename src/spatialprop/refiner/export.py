@@ -4,7 +4,7 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -14,9 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spatialprop.files import write_beside
-from spatialprop.nn.refinement import RefinementNetwork, as_probabilities, hint_maps, winning_classes
+from spatialprop.nn.inference import folded
+from spatialprop.nn.propagation import SpatialPropagation
+from spatialprop.nn.refinement import RefinementNetwork, as_probabilities, winning_classes
+from spatialprop.nn.trusting import TrustingNetwork
+from spatialprop.ops.choosing import choose
 from spatialprop.ops.propagation import naive
-from spatialprop.refiner.tiles import coarsest_cell, folded
 
 SUFFIXES = (".pt2", ".onnx")
 
@@ -29,50 +32,66 @@ class ExportedRefiner(nn.Module):
         standard: Scan with operators that ONNX knows, instead of this package's registered one.
     """
 
-    def __init__(self, network: RefinementNetwork, *, standard: bool) -> None:
+    def __init__(self, network: RefinementNetwork | TrustingNetwork, *, standard: bool) -> None:
         super().__init__()
-        self.guidance = folded(network.guidance).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        self.layer = network.propagation
-        self.hints = network.hints
-        self.stride = int(network.guidance.stride)  # type: ignore[arg-type]
-        self.cell = coarsest_cell(network.guidance)
-        self.standard = standard
+        self.network = folded(network)
+        self.network.guidance.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        if standard:
+            self.network.propagation = _StandardPropagation(network.propagation)  # type: ignore[assignment]
 
     def forward(self, image: Tensor, coarse: Tensor) -> Tensor:
         """Probabilities (1, K, H, W) for `image` (1, 3, H, W) from 0 to 1 and `coarse` (1, K, h, w).
 
         As by default in `Refiner`, no class comes out that is nowhere the most likely one in the coarse map.
         """
-        height, width = image.shape[-2:]
+        network, size = self.network, image.shape[-2:]
         allowed = winning_classes(coarse.argmax(dim=1), coarse.shape[1]).to(coarse.dtype)
-
+        whole = F.interpolate(coarse, size, mode="bilinear")
         # The network pads where it must, which a graph for all sizes cannot decide: here it is padded always.
         # Nothing negative is divided: ONNX rounds that towards zero.
-        rows, columns = ((side + self.cell - 1) // self.cell * self.cell for side in (height, width))
-        cells = ((height + self.stride - 1) // self.stride, (width + self.stride - 1) // self.stride)
-        whole = F.interpolate(coarse, (height, width), mode="bilinear")
-        x = F.interpolate(whole, cells, mode="bilinear", antialias=True) if self.stride > 1 else whole
-        shown = image
-        if self.hints:
-            hints = F.interpolate(hint_maps([x], self.hints), (height, width), mode="bilinear")
-            shown = torch.cat([image, hints], dim=1)
-        padded = F.pad(shown, (0, columns - width, 0, rows - height), mode="replicate")
-        # Not cut by slices: their strides depend on the size, which a graph for all sizes must not.
-        guidance = self.guidance(padded)
-        for axis, count in zip((2, 3), cells, strict=True):
-            guidance = guidance.index_select(axis, torch.arange(count, device=image.device))
-        gates = self.layer.gates(guidance)
-        if self.standard:
-            layer = self.layer
-            for unit in range(layer.units):
-                raw = gates[unit % len(gates)]
-                x = naive.propagate(x, raw, layer.directions, layer.merge, layer.normalization, _scan_loop)
+        cell, stride = network.coarsest_cell, network.stride
+        missing = [(side + cell - 1) // cell * cell - side for side in size]
+        image, padded = (F.pad(maps, (0, missing[1], 0, missing[0]), mode="replicate") for maps in (image, whole))
+        cells = F.avg_pool2d(padded, stride)
+        guidance = network.look(image, padded.argmax(dim=1), *network.describe(image, [cells]))
+        counts = [(side + stride - 1) // stride for side in size]
+        guidance = guidance.like([_first(maps, counts) for maps in guidance.tensors()])
+        cells = _first(cells, counts)
+        refined = network.spread(cells, cells.sum(dim=1, keepdim=True), guidance)
+        if guidance.choice is None:
+            refined = F.interpolate(refined, size, mode="bilinear")
         else:
-            x = self.layer.propagate(x, gates)
-        return as_probabilities(F.interpolate(x, (height, width), mode="bilinear"), allowed)
+            own = _first(padded, [stride * count for count in counts])
+            refined = _first(choose(refined, own, guidance.choice), size)
+        return as_probabilities(refined, allowed)
 
 
-def export(network: RefinementNetwork, path: Path) -> None:
+class _StandardPropagation(nn.Module):
+    """A propagation as operators that ONNX knows."""
+
+    def __init__(self, layer: SpatialPropagation) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def gates(self, guidance: Tensor) -> list[Tensor]:
+        return self.layer.gates(guidance)
+
+    def propagate(self, x: Tensor, gates: Sequence[Tensor]) -> Tensor:
+        layer = self.layer
+        for unit in range(layer.units):
+            raw = gates[unit % len(gates)]
+            x = naive.propagate(x, raw, layer.directions, layer.merge, layer.normalization, _scan_loop)
+        return x
+
+
+def _first(maps: Tensor, counts: Sequence[int]) -> Tensor:
+    """The first rows and columns; a slice's strides depend on the size, which a graph for all sizes must not."""
+    for axis, count in zip((-2, -1), counts, strict=True):
+        maps = maps.index_select(axis, torch.arange(count, device=maps.device))
+    return maps
+
+
+def export(network: RefinementNetwork | TrustingNetwork, path: Path) -> None:
     """Write an archive, whole or not at all; see `Refiner.export`."""
     if path.suffix not in SUFFIXES:
         raise ValueError(f"an archive is {' or '.join(SUFFIXES)}; got {path.name!r}")
@@ -83,7 +102,8 @@ def export(network: RefinementNetwork, path: Path) -> None:
             raise ImportError("writing ONNX needs two more packages: pip install onnx onnxscript") from None
     module = ExportedRefiner(copy.deepcopy(network).cpu(), standard=path.suffix == ".onnx").eval()
     # Odd sizes, so that nothing which happens to hold for round ones becomes part of the graph.
-    image = torch.rand(1, 3, 2 * module.cell + 5, 3 * module.cell + 7)
+    cell = module.network.coarsest_cell
+    image = torch.rand(1, 3, 2 * cell + 5, 3 * cell + 7)
     inputs = (image, torch.rand(1, 6, 11, 14).softmax(dim=1))
     auto = torch.export.Dim.AUTO
     shapes = ({2: auto, 3: auto}, {1: auto, 2: auto, 3: auto})

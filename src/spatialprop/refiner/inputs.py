@@ -1,8 +1,9 @@
 """Images, probabilities and label maps from callers, checked and turned into tensors."""
 
+from dataclasses import replace
 from numbers import Real
 from os import PathLike
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from spatialprop.errors import InputError
 from spatialprop.maskfiles import rgb
-from spatialprop.refiner.coarse_maps import LabelMaps, ProbabilityMaps
+from spatialprop.refiner.coarse_maps import CoarseMap
 
 ImageLike: TypeAlias = NDArray[Any] | Image.Image | Tensor
 CoarseLike: TypeAlias = NDArray[Any] | Tensor
+Rough: TypeAlias = float | Literal["auto"]
 
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.bool)
 _MOST_LABELS = 65536
@@ -66,20 +68,14 @@ def _advice(shape: tuple[int, ...]) -> str:
 
 
 def to_coarse(
-    coarse: CoarseLike,
-    images: Tensor,
-    batched: bool,
-    size: tuple[int, int],
-    classes: int | None = None,
-    rough: float | None = None,
-) -> LabelMaps | ProbabilityMaps:
-    """The coarse maps of `images` (N, 3, H, W), on their device.
+    coarse: CoarseLike, images: Tensor, batched: bool, classes: int | None = None, rough: Rough = "auto"
+) -> list[CoarseMap]:
+    """The coarse map of each of `images` (N, 3, H, W), on their device.
 
     Args:
         coarse: What the caller gave.
         images: As `to_image` returns them.
         batched: Whether they were given as a batch, as the coarse maps must be then.
-        size: Height and width of the gates.
         classes: Number of classes, if the caller named it.
         rough: By how many pixels the borders of labels may be wrong.
     """
@@ -98,26 +94,22 @@ def to_coarse(
     if classes is not None and classes < 1:
         raise InputError(f"classes must be at least 1; got {classes}")
     values = values.to(images.device) if batched else values.to(images.device)[None]
-    maps: LabelMaps | ProbabilityMaps
     if values.dim() == 3:
         if values.is_floating_point():
             raise InputError(
                 f"a label map must hold integers; got {values.dtype} {shape}: if these are probabilities of a "
                 f"foreground, give both classes: np.stack([1 - mask, mask])"
             )
-        maps = _label_maps(values, classes, size, rough)
+        maps = _label_maps(values, classes)
         _check_together(images, values)
     else:
         shares = _probabilities(values, classes)
         _check_together(images, shares)
-        certain = _are_certain(shares, images)
-        if all(certain):
-            maps = _label_maps(shares.argmax(dim=1), shares.shape[1], size, rough)
-        else:
-            maps = ProbabilityMaps(shares, (images.shape[-2], images.shape[-1]), size, mixed=any(certain))
-    if rough is not None:
-        _check_rough(rough, maps)
-    return maps
+        maps = [CoarseMap(one, range(shares.shape[1]), shares.shape[1]) for one in torch.split(shares, 1)]
+    if rough == "auto":
+        return maps
+    _check_rough(rough, maps[0])
+    return [one.in_doubt(rough) if rough else replace(one, believed=True) for one in maps]
 
 
 def _check_together(images: Tensor, values: Tensor) -> None:
@@ -136,19 +128,15 @@ def _check_together(images: Tensor, values: Tensor) -> None:
         raise InputError(f"coarse probabilities of {other[1]}x{other[0]}, an image of {size[1]}x{size[0]}{hint}")
 
 
-def _are_certain(shares: Tensor, images: Tensor) -> list[bool]:
-    """Find the maps of a batch that have the image's size and are all 0 or 1: they mean what labels do."""
-    if shares.shape[-2:] != images.shape[-2:]:
-        return [False] * len(shares)
-    # For most maps the first row alone decides it.
-    return [all(bool((part.amax(dim=0) == 1).all()) for part in (one[:, :1], one)) for one in shares]
-
-
-def _check_rough(rough: float, maps: LabelMaps | ProbabilityMaps) -> None:
+def _check_rough(rough: Rough, maps: CoarseMap) -> None:
     """Refuse `rough` where it is no number of pixels, or given for probabilities."""
-    if not isinstance(rough, Real) or isinstance(rough, bool) or not 1 <= float(rough) < torch.inf:
-        raise InputError(f"rough must be a number of pixels, at least 1; got {rough!r}")
-    if isinstance(maps, ProbabilityMaps):
+    number = isinstance(rough, Real) and not isinstance(rough, bool)
+    if not number or not (float(rough) == 0 or 1 <= float(rough) < torch.inf):
+        raise InputError(
+            f"rough must be 'auto', 0 to believe borders, or a number of pixels from 1 on by which they may be wrong; "
+            f"got {rough!r}"
+        )
+    if not maps.are_labels:
         raise InputError(
             f"rough applies to label maps and masks; got {maps.classes} maps of probabilities, which already say "
             f"where they are in doubt: leave rough out, or give the most likely classes as labels (of a grey picture, "
@@ -156,7 +144,7 @@ def _check_rough(rough: float, maps: LabelMaps | ProbabilityMaps) -> None:
         )
 
 
-def _label_maps(labels: Tensor, classes: int | None, size: tuple[int, int], rough: float | None) -> LabelMaps:
+def _label_maps(labels: Tensor, classes: int | None) -> list[CoarseMap]:
     if labels.dtype in (torch.bool, torch.uint16, torch.uint32):  # for which PyTorch lacks operators
         labels = labels.to(torch.int64 if labels.dtype == torch.uint32 else torch.int32)
     least, most = (int(value) for value in labels.aminmax())
@@ -167,14 +155,13 @@ def _label_maps(labels: Tensor, classes: int | None, size: tuple[int, int], roug
             f"a label map must hold classes from 0 to {limit - 1}; got {wrong}: "
             f"give void pixels a class of their own, or correct the number of classes"
         )
-    seen = torch.zeros(most + 1, dtype=torch.bool, device=labels.device)
-    index = labels.to(torch.int32)
-    seen[index.flatten()] = True
-    present = seen.nonzero().flatten().tolist()
-    place = torch.zeros(most + 1, dtype=torch.int32, device=labels.device)
-    place[present] = torch.arange(len(present), dtype=torch.int32, device=labels.device)
-    index = place.to(torch.uint8 if len(present) <= 256 else torch.int32)[index]
-    return LabelMaps(index, present, classes or most + 1, size, rough)
+    maps = []
+    for one in torch.split(labels.to(torch.int32), 1):
+        present = torch.unique(one).tolist()
+        place = torch.zeros(most + 1, dtype=torch.int32, device=labels.device)
+        place[present] = torch.arange(len(present), dtype=torch.int32, device=labels.device)
+        maps.append(CoarseMap(place[one], present, classes or most + 1))
+    return maps
 
 
 def _probabilities(values: Tensor, classes: int | None) -> Tensor:
@@ -194,10 +181,8 @@ def _probabilities(values: Tensor, classes: int | None) -> Tensor:
     else:
         raise InputError(f"coarse probabilities must be floats from 0 to 1, or uint8 x 255; got {values.dtype}")
     total = shares.sum(dim=1, keepdim=True)
-    if total.any():  # a cell of zeros knows nothing: every class is as likely
-        shares = torch.where(total == 0, 1 / shares.shape[1], shares)
-        total = shares.sum(dim=1, keepdim=True)
-    least, most = (float(value) for value in total.aminmax())
+    known = total != 0  # a cell of zeros says nothing
+    least, most = (float(value) for value in (total[known] if known.any() else total).aminmax())
     # Bytes are rounded or cut off class by class, before they may become floats: with many, much may be missing.
     lowest, highest = min(0.75, 1 - values.shape[1] / 255), max(1.25, min(1 + values.shape[1] / 510, 2.0))
     if not max(lowest, 0.0) < least <= most < highest:
@@ -208,7 +193,7 @@ def _probabilities(values: Tensor, classes: int | None) -> Tensor:
             + ("colours must be made into labels (H, W) first" if colours else "apply softmax over the classes")
             + ", or move classes to the front by np.moveaxis(coarse, -1, 0)"
         )
-    return shares if max(most - 1, 1 - least) < 1e-5 else shares / total
+    return shares if max(most - 1, 1 - least) < 1e-5 else shares / total.clamp_min(1e-6)
 
 
 def _refuse_path(given: object, what: str) -> None:
@@ -231,7 +216,7 @@ def _tensor(array: NDArray[Any], what: str) -> Tensor:
 
 
 def like(result: Tensor, given: CoarseLike, batched: bool) -> Any:
-    """Return the result as a tensor or an array, as the coarse map was given; labels in the type they had."""
+    """Return results (N, ...) as a tensor or an array, as the coarse map was given; labels in the type they had."""
     result = result if batched else result[0]
     labels = not result.is_floating_point()
     if isinstance(given, Tensor):

@@ -3,214 +3,199 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from spatialprop.errors import InputError
-from spatialprop.nn.refinement import SMALLEST_SHARE, hint_maps, jacobian_row, winning_classes
+from spatialprop.nn.inference import Guidance, Refining, to_cells
+from spatialprop.nn.refinement import SMALLEST_SHARE, jacobian_row
 from spatialprop.nn.resize import resize
-from spatialprop.refiner.coarse_maps import ProbabilityMaps
-from spatialprop.refiner.inputs import CoarseLike, ImageLike, like, to_coarse, to_image
-from spatialprop.refiner.most_likely import GIVEN_LABEL_WEIGHT, MOST_AT_ONCE, most_likely
-from spatialprop.refiner.tiles import TiledGates
-
-_EXCLUDED = torch.finfo(torch.float32).min / 4  # never wins; a quarter, so that interpolation cannot overflow
+from spatialprop.ops.choosing import choose, most_likely
+from spatialprop.refiner.coarse_maps import CoarseMap
+from spatialprop.refiner.inputs import CoarseLike, ImageLike, Rough, like, to_coarse, to_image
+from spatialprop.refiner.tiles import TILE, as_floats, look_in_tiles
 
 
 class Opened:
-    """An image and a coarse map whose gates are computed once, when first needed, and kept.
+    """An image and a coarse map whose guidance is computed once, when first needed, and kept.
 
     `Refiner.open` makes one. Results are arrays or tensors, as the coarse map was.
 
     Args:
-        find_gates: Of the network.
+        network: A network that knows no classes.
+        device: Where it computes.
         image, coarse, restrict, classes, rough: See `Refiner.__call__`.
-        gates: Those of the image, if they are known.
-        keep: Whether gates are kept; for one question their memory is better used otherwise.
+        tile: Side of the tiles in which larger images pass through the network.
 
     Example:
         >>> import numpy as np
         >>> from spatialprop import Refiner
-        >>> from spatialprop.nn import RefinementNetwork
-        >>> from spatialprop.nn.guidance import LightGuidance
-        >>> refiner = Refiner(RefinementNetwork(LightGuidance))
-        >>> opened = refiner.open(np.zeros((48, 64, 3), np.uint8), np.eye(48, 64, dtype=np.uint8))
+        >>> opened = Refiner.load().open(np.zeros((48, 64, 3), np.uint8), np.eye(48, 64, dtype=np.uint8))
         >>> opened.labels.shape, opened.probabilities.shape, opened.affinity((20, 30)).shape
         ((48, 64), (2, 48, 64), (48, 64))
     """
 
     def __init__(
         self,
-        find_gates: TiledGates,
+        network: Refining,
+        device: torch.device,
         image: ImageLike,
         coarse: CoarseLike,
         *,
         restrict: bool = True,
         classes: int | None = None,
-        rough: float | None = None,
-        gates: list[Tensor] | None = None,
-        keep: bool = True,
+        rough: Rough = "auto",
+        tile: int = TILE,
     ) -> None:
-        self._find_gates, self._gates, self._keep = find_gates, gates, keep
-        self._coarse = coarse
-        self._options: dict[str, Any] = {"restrict": restrict, "classes": classes, "rough": rough}
-        self._labels: Tensor | None = None
-        self._shares: Tensor | None = None  # of all classes
-        self._shares_of_present: Tensor | None = None
-        self.images, self._batched = to_image(image, find_gates.device)  # (N, 3, H, W)
-        with self._inference():
-            self._size = find_gates.size(self.images)
-            self._maps = to_coarse(coarse, self.images, self._batched, self._size, classes, rough)
-            # Which of the classes that have any share are worth propagating, and in which image each may come out.
-            self._places = list(range(len(self._maps.present)))
-            self._allowed: Tensor | None = None  # (N, len(places)); None: all in all
-            if restrict:
-                occurs = winning_classes(self._maps.winners, len(self._places))
-                self._places = occurs.any(dim=0).nonzero().flatten().tolist()
-                self._allowed = occurs[:, self._places] if len(occurs) > 1 else None
-            self._classes = [self._maps.present[place] for place in self._places]
-
-            self._each: list[Opened] = []
-            if isinstance(self._maps, ProbabilityMaps) and self._maps.mixed:  # each image as if it were alone
-                pairs = zip(torch.split(self.images, 1), torch.split(self._maps.values, 1), strict=True)
-                self._each = [Opened(find_gates, *pair, **self._options, keep=keep) for pair in pairs]
+        self._arguments: dict[str, Any] = {"restrict": restrict, "classes": classes, "rough": rough, "tile": tile}
+        self._network, self._device, self._coarse = network, device, coarse
+        self.images, self._batched = to_image(image, device)  # (N, 3, H, W)
+        with _inference(device):
+            maps = to_coarse(coarse, self.images, self._batched, classes, rough)
+            pairs = zip(torch.split(self.images, 1), maps, strict=True)
+            self._each = [
+                _OpenedImage(network, pixels, one.restricted() if restrict else one, tile) for pixels, one in pairs
+            ]
 
     @property
     def labels(self) -> Any:
-        """The refined label map. (H, W)
-
-        Where probabilities have been asked for before, the most likely of these.
-        """
-        with self._inference():
-            if self._labels is not None:
-                pass
-            elif self._each:
-                self._labels = torch.cat([one.labels for one in self._each])
-            elif self._shares is not None:
-                self._labels = self._shares.argmax(dim=1)
-            else:
-                if self._shares_of_present is not None:
-                    places = self._shares_of_present.argmax(dim=1)
-                elif len(self._classes) == 1:
-                    places = torch.zeros_like(self.images[:, 0], dtype=torch.int32)
-                else:
-                    places = most_likely(self.refined(), self.images.shape[-2:], self._maps.given)
-                self._labels = torch.tensor(self._classes, device=self.images.device)[places]
-            return like(self._labels, self._coarse, self._batched)
+        """The refined label map. (H, W)"""
+        with _inference(self._device):
+            return like(_joined([one.labels() for one in self._each]), self._coarse, self._batched)
 
     @property
     def probabilities(self) -> Any:
         """The refined probabilities of all classes, float32. (K, H, W)"""
-        with self._inference():
-            if self._shares is None:
-                if self._each:
-                    self._shares = torch.cat([one.probabilities for one in self._each])
-                else:
-                    self._shares = self._find_probabilities(self._classes, self._maps.classes)
-            return like(self._shares, self._coarse, self._batched)
+        with _inference(self._device):
+            return like(_joined([one.probabilities() for one in self._each]), self._coarse, self._batched)
 
     @property
     def present(self) -> tuple[Any, Any]:
         """The classes that may come out (k,) and the refined probabilities of these alone (k, H, W), of one image."""
-        self._check_single("the list of its classes")
-        with self._inference():
-            if self._shares_of_present is None:
-                count = len(self._classes)
-                self._shares_of_present = self._find_probabilities(range(count), count)
-            shares = self._shares_of_present[0]
-            classes = torch.tensor(self._classes, device=shares.device)
+        only = self._only("the list of its classes")
+        with _inference(self._device):
+            classes, shares = torch.tensor(only.coarse.present, device=self._device), only.shares()[0]
         return (classes, shares) if isinstance(self._coarse, Tensor) else (classes.cpu().numpy(), shares.cpu().numpy())
 
     def affinity(self, pixel: tuple[int, int]) -> Any:
         """How much each pixel of the coarse map adds to the class that wins at `pixel` (row, column). (H, W)
 
-        It is the row of the refined map's Jacobian, through the directions that win, with the gates as constants.
+        It is the row of the refined map's Jacobian, with the guidance as a constant.
         """
-        self._check_single("an affinity")
-        layer, size = self._find_gates.layer, self.images.shape[-2:]
-        row, column = _checked_pixel(pixel, *size)
-        with self._inference():
-            gates = self.gates()
-            highest, source = -torch.inf, torch.empty(0)
-            for shares in self.shares(self._places):
-                at_pixel = resize(layer.propagate(shares, gates), size)[0, :, row, column]
-                if at_pixel.max() > highest:
-                    highest, source = float(at_pixel.max()), shares[:, at_pixel.argmax(), None]
-            with torch.inference_mode(False):
-                source = source.clone()
-                gates = [one.clone() if one.is_inference() else one for one in gates]
-
-                def refine(change: Tensor) -> Tensor:
-                    # Bringing a map to the gates' resolution is linear, so a change of it is all that has to be known.
-                    return resize(layer.propagate(source + resize(change, source.shape[-2:]), gates), size)
-
-                found = jacobian_row(refine, torch.zeros(1, 1, *size, device=source.device), (row, column))
+        only = self._only("an affinity")
+        place = _checked_pixel(pixel, *self.images.shape[-2:])
+        with _inference(self._device):
+            found = only.affinity(place)
         return found if isinstance(self._coarse, Tensor) else found.cpu().numpy()
 
     def mend(self, coarse: CoarseLike) -> Any:
-        """The refined labels of another coarse map of the same image. (H, W)
-
-        It reuses the gates, unless the network looks at the coarse map too: then these depend on it.
-        """
+        """The refined labels of another coarse map of the same image. (H, W)"""
         image = self.images if self._batched else self.images[0]
-        with self._inference():
-            gates = None if self._find_gates.hints else self.gates()
-        return Opened(self._find_gates, image, coarse, **self._options, gates=gates).labels
+        return Opened(self._network, self._device, image, coarse, **self._arguments).labels
 
-    def gates(self) -> list[Tensor]:
-        """The gates, one set (N, D, K, 1, h, w) for all units or one for each."""
-        gates = self._gates
-        if gates is None:
-            names, everything = self._find_gates.hints, range(len(self._maps.present))
-            gates = self._find_gates(self.images, hint_maps(self.shares(everything), names) if names else None)
-        if self._keep:
-            self._gates = gates
-        return gates
+    def _only(self, what: str) -> _OpenedImage:
+        if len(self._each) != 1:
+            raise InputError(f"{what} belongs to one image; got a batch of {len(self._each)}: give image[0]")
+        return self._each[0]
 
-    def shares(self, places: Sequence[int]) -> Iterator[Tensor]:
-        """The coarse shares of some of the classes, some at a time, at the resolution of the gates. (N, k, h, w)"""
-        step = max(1, MOST_AT_ONCE // (len(self.images) * self._size[0] * self._size[1]))
-        for first in range(0, len(places), step):
-            yield self._maps.shares(places[first : first + step])
 
-    def refined(self) -> Iterator[Tensor]:
-        """The propagated maps of the classes that take part, some at a time, at the resolution of the gates."""
-        gates, first = self.gates(), 0
-        for shares in self.shares(self._places):
-            refined = self._find_gates.layer.propagate(shares, gates)
-            if self._allowed is not None:
-                refined.masked_fill_(~self._allowed[:, first : first + shares.shape[1], None, None], _EXCLUDED)
-            first += shares.shape[1]
-            yield refined
+class _OpenedImage:
+    """One image of a batch: the way from it and its coarse map to the results, each step taken when first needed."""
 
-    def _find_probabilities(self, rows: Sequence[int], count: int) -> Tensor:
-        """Refined probabilities in `count` maps: those of the class that takes part as number i in map `rows[i]`."""
-        size, given = self.images.shape[-2:], self._maps.given
-        result = torch.zeros(len(self.images), count, *size, device=self.images.device)
-        maps = (one for some in self.refined() for one in torch.split(some, 1, dim=1))
-        for place, (row, refined) in enumerate(zip(rows, maps, strict=True)):
-            shares = resize(refined, size)[:, 0].clamp_min_(SMALLEST_SHARE)
-            if given is not None:
-                shares += GIVEN_LABEL_WEIGHT * (given == place)
-            result[:, row] = shares
-            if self._allowed is not None:
-                result[~self._allowed[:, place], row] = 0
-        result /= result.sum(dim=1, keepdim=True)
-        return result
+    def __init__(self, network: Refining, image: Tensor, coarse: CoarseMap, tile: int) -> None:
+        self._network, self._image, self.coarse, self._tile = network, image, coarse, tile
+        self._size = image.shape[-2:]
 
-    def _check_single(self, what: str) -> None:
-        if len(self.images) != 1:
-            raise InputError(f"{what} belongs to one image; got a batch of {len(self.images)}: give image[0]")
+    @cached_property
+    def _guidance(self) -> Guidance:
+        cells = self.coarse.cells(self._size, self._network.stride)
+        described = self._network.describe(as_floats(self._image), cells)
+        return look_in_tiles(self._network, self._image, self.coarse.labels(self._size), described, self._tile)
 
-    @contextmanager
-    def _inference(self) -> Iterator[None]:
-        """Compute in float32 and without gradients, whatever the caller has set."""
-        with torch.no_grad(), torch.autocast(self.images.device.type, enabled=False):
-            yield
+    @cached_property
+    def _refined(self) -> Tensor:
+        """The refined shares of cells, of the classes that may come out. (1, k, h, w)"""
+        guidance, stride = self._guidance, self._network.stride
+        known = self.coarse.known_in_cells(self._size, stride)
+        return _joined(
+            [self._network.spread(some, known, guidance) for some in self.coarse.cells(self._size, stride)], dim=1
+        )
+
+    @cached_property
+    def _places(self) -> Tensor:
+        """The place in `present` of the most likely class of each pixel. (1, H, W)"""
+        if self.coarse.believed:
+            return self.coarse.values
+        if len(self.coarse.present) == 1:
+            return torch.zeros_like(self._image[:, 0], dtype=torch.int32)
+        if self._guidance.choice is None:
+            return most_likely(self._refined, self._size)
+        return most_likely(self.coarse.values, self._size, self._refined, self._guidance.choice)
+
+    def labels(self) -> Tensor:
+        """The most likely class of each pixel. (1, H, W)"""
+        return torch.tensor(self.coarse.present, device=self._image.device)[self._places]
+
+    def probabilities(self) -> Tensor:
+        """Those of all classes. (1, K, H, W)"""
+        shares = self.shares()
+        if list(self.coarse.present) == list(range(self.coarse.classes)):
+            return shares
+        found = shares.new_zeros((1, self.coarse.classes, *self._size))
+        found[:, list(self.coarse.present)] = shares
+        return found
+
+    def shares(self) -> Tensor:
+        """The probabilities of the classes that may come out. (1, k, H, W)"""
+        places = range(len(self.coarse.present))
+        if self.coarse.believed:
+            return torch.stack([self.coarse.values == place for place in places], dim=1).float()
+        found = torch.empty((1, len(places), *self._size), device=self._image.device)
+        for place in places:  # all classes at once would take several times the memory
+            own = self.coarse.values == place if self.coarse.are_labels else self.coarse.values[:, place]
+            cells = self._refined[:, place, None]
+            found[:, place] = self._pixels(cells, own[:, None].float())[:, 0]
+        found.clamp_min_(SMALLEST_SHARE)
+        return found.div_(found.sum(dim=1, keepdim=True))
+
+    def affinity(self, pixel: tuple[int, int]) -> Tensor:
+        """The row of the Jacobian that belongs to a pixel and to the class that wins there. (H, W)"""
+        row, column = pixel
+        stride, guidance = self._network.stride, self._guidance
+        with torch.inference_mode(False):
+            if guidance.tensors()[0].is_inference():
+                guidance = guidance.like([one.clone() for one in guidance.tensors()])
+            known = self.coarse.known_in_cells(self._size, stride).clone()
+            winner = int(self._places[0, row, column])
+            coarse = self.coarse.values
+            own = coarse == winner if self.coarse.are_labels else resize(coarse, self._size)[:, winner]
+
+            def refine(maps: Tensor) -> Tensor:
+                cells = to_cells(maps, self._size, stride)
+                return self._pixels(self._network.spread(cells, known, guidance), maps, guidance)
+
+            return jacobian_row(refine, own[:, None].float().clone(), pixel)
+
+    def _pixels(self, cells: Tensor, own: Tensor, guidance: Guidance | None = None) -> Tensor:
+        """The shares of pixels, given those of cells and of the coarse map, of any resolution. (1, k, H, W)"""
+        choice = (guidance or self._guidance).choice
+        return resize(cells, self._size) if choice is None else choose(cells, resize(own, self._size), choice)
+
+
+def _joined(parts: list[Tensor], dim: int = 0) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=dim)  # which would copy even a single one
+
+
+@contextmanager
+def _inference(device: torch.device) -> Iterator[None]:
+    """Compute in float32 and without gradients, whatever the caller has set."""
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        yield
 
 
 def _checked_pixel(pixel: tuple[int, int], height: int, width: int) -> tuple[int, int]:

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spatialprop.nn.inference import folded
 from spatialprop.nn.refinement import RefinementNetwork
-from spatialprop.refiner.inputs import CoarseLike, ImageLike, to_image
+from spatialprop.nn.trusting import TrustingNetwork
+from spatialprop.refiner.inputs import CoarseLike, ImageLike, Rough, to_image
 from spatialprop.refiner.opened import Opened
-from spatialprop.refiner.tiles import TILE, TiledGates
+from spatialprop.refiner.tiles import TILE
 from spatialprop.refiner.weights import load_network
 
 
@@ -43,14 +45,16 @@ class Refiner:
         ((48, 64), [0, 7])
     """
 
-    def __init__(self, network: RefinementNetwork, description: str = "", *, tile: int = TILE) -> None:
-        if network.before is not None:
+    def __init__(
+        self, network: RefinementNetwork | TrustingNetwork, description: str = "", *, tile: int = TILE
+    ) -> None:
+        if isinstance(network, RefinementNetwork) and network.before is not None:
             raise ValueError(
                 "this network has hidden maps, so it knows its classes; a refiner works for any: use hidden=None"
             )
         self.network = copy.deepcopy(network).eval()
         self.description = description
-        self._find_gates = TiledGates(self.network, tile)
+        self._folded, self._tile = folded(self.network), tile
 
     @classmethod
     def load(cls, weights: str | os.PathLike[str] = "light", *, device: str | torch.device = "cpu") -> Refiner:
@@ -61,7 +65,7 @@ class Refiner:
     @property
     def device(self) -> torch.device:
         """Where it computes."""
-        return self._find_gates.device
+        return next(self.network.parameters()).device
 
     def __call__(
         self,
@@ -70,7 +74,7 @@ class Refiner:
         *,
         restrict: bool = True,
         classes: int | None = None,
-        rough: float | None = None,
+        rough: Rough = "auto",
     ) -> Any:
         """Refine a coarse map into a label map. (H, W)
 
@@ -79,14 +83,13 @@ class Refiner:
             coarse: The map to refine.
             restrict: Let no class come out that was nowhere the most likely one in the coarse map.
             classes: Number of classes, if a label map shall be held to it.
-            rough: By about how many pixels the borders of a label map may be wrong. None believes a label map, and
-                changes it only where propagation is sure.
+            rough: By about how many pixels the borders of a label map may be wrong. By default the network sees that
+                for itself; 0 leaves a label map as it is.
 
         Returns:
             Labels in the type they had in a label map, else int64.
         """
-        opened = Opened(self._find_gates, image, coarse, restrict=restrict, classes=classes, rough=rough, keep=False)
-        return opened.labels
+        return self.open(image, coarse, restrict=restrict, classes=classes, rough=rough).labels
 
     def probabilities(
         self,
@@ -95,35 +98,30 @@ class Refiner:
         *,
         restrict: bool = True,
         classes: int | None = None,
-        rough: float | None = None,
+        rough: Rough = "auto",
     ) -> Any:
         """Refine a coarse map into probabilities, float32. (K, H, W)
 
         The arguments are those of a call. The K of a label map is `classes`, or its largest label plus one.
         """
-        opened = Opened(self._find_gates, image, coarse, restrict=restrict, classes=classes, rough=rough, keep=False)
-        return opened.probabilities
+        return self.open(image, coarse, restrict=restrict, classes=classes, rough=rough).probabilities
 
     def affinity(self, image: ImageLike, coarse: CoarseLike | None, pixel: tuple[int, int]) -> Any:
         """How much each pixel of the coarse map adds to the class that wins at one pixel. (H, W)
 
         That is the row of the Jacobian of the refined map that belongs to `pixel` and the class which comes out there,
-        through the directions that win and with the gates as they are.
+        with the guidance as it is.
 
         Args:
             image: The photograph.
-            coarse: The map to refine; None counts all directions alike, instead of those that win for a map.
+            coarse: The map to refine; None for one that says nothing.
             pixel: Row and column.
         """
-        if coarse is not None:
-            return Opened(self._find_gates, image, coarse, keep=False).affinity(pixel)
-        images, batched = to_image(image, self.device)
-        shape = (len(images), 2, *images.shape[-2:]) if batched else (2, *images.shape[-2:])
-        unsure = torch.full(shape, 0.5) if isinstance(image, Tensor) else np.full(shape, 0.5, np.float32)
-        gates = copy.copy(self._find_gates)
-        gates.layer = copy.copy(gates.layer)
-        gates.layer.merge = "mean"
-        return Opened(gates, image, unsure, keep=False).affinity(pixel)
+        if coarse is None:
+            images, batched = to_image(image, self.device)
+            shape = (len(images), 2, *images.shape[-2:]) if batched else (2, *images.shape[-2:])
+            coarse = torch.full(shape, 0.5) if isinstance(image, Tensor) else np.full(shape, 0.5, np.float32)
+        return self.open(image, coarse).affinity(pixel)
 
     def open(
         self,
@@ -132,13 +130,14 @@ class Refiner:
         *,
         restrict: bool = True,
         classes: int | None = None,
-        rough: float | None = None,
+        rough: Rough = "auto",
     ) -> Opened:
         """Open an image and a coarse map to ask for labels, probabilities and affinities without computing gates again.
 
         The arguments are those of a call.
         """
-        return Opened(self._find_gates, image, coarse, restrict=restrict, classes=classes, rough=rough)
+        network, device = self._folded, self.device
+        return Opened(network, device, image, coarse, restrict=restrict, classes=classes, rough=rough, tile=self._tile)
 
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write an archive that other programs run, for images and coarse maps of any size and number of classes.

@@ -1,17 +1,12 @@
-"""Gates for images of any size, found in tiles that overlap as far as the network sees."""
+"""Guidance for images of any size, found in tiles that overlap as far as the network sees."""
 
-import copy
-import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import Tensor
 
-from spatialprop.nn.guidance import LightGuidance
-from spatialprop.nn.refinement import RefinementNetwork
-from spatialprop.nn.resize import resize
+from spatialprop.nn.inference import Guidance, Refining
 
 TILE = 1024  # pixels; larger tiles take more memory, smaller ones do more of the work twice
 
@@ -36,81 +31,56 @@ def spans(length: int, tile: int, margin: int) -> Iterator[Span]:
             return
 
 
-class TiledGates:
-    """Finds the gates of images tile by tile; the result does not depend on the tiles.
+def look_in_tiles(
+    network: Refining, image: Tensor, labels: Tensor, described: Sequence[Tensor], tile: int = TILE
+) -> Guidance:
+    """The guidance of an image (N, 3, H, W), tile by tile; the result does not depend on the tiles.
 
     A tile starts where the network's coarsest cells start, and its margin is so wide that what lies beyond reaches none
     of the pixels kept. So there is nothing to blend.
 
     Args:
-        network: Whose guidance, hints and propagation.
+        network: Whose guidance.
+        image: Bytes, or floats from 0 to 1.
+        labels: The most likely class of each pixel in the coarse map. (N, H, W)
+        described: What the network's `describe` says of the coarse map, at any resolution that divides the image's.
         tile: Side of the tiles in pixels, without the margin.
-
-    Attributes:
-        hints: What the network is shown of the coarse map, see `hint_maps`.
-        layer: The propagation that the gates are for.
     """
-
-    def __init__(self, network: RefinementNetwork, tile: int = TILE) -> None:
-        guidance = network.guidance
-        cell = coarsest_cell(guidance)
-        self.stride = int(guidance.stride)  # type: ignore[arg-type]
-        self.margin = 6 * cell  # how far these networks see
-        self.tile = -(-tile // cell) * cell
-        self.layer = network.propagation
-        self.hints = network.hints
-        self._guidance = folded(guidance)
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return next(self._guidance.parameters()).device
-
-    def size(self, image: Tensor) -> tuple[int, int]:
-        """Height and width of the gates for an image."""
-        height, width = image.shape[-2:]
-        return -(-height // self.stride), -(-width // self.stride)
-
-    def __call__(self, image: Tensor, hints: Tensor | None) -> list[Tensor]:
-        """Sets of gates (N, D, K, 1, h, w) for an image (N, 3, H, W) and hints at the gates' resolution."""
-        height, width = image.shape[-2:]
-        enlarged = None if hints is None else resize(hints, (height, width))
-        if max(height, width) <= self.tile + self.margin:
-            return self.layer.gates(self._see(image, enlarged))
-        gates: list[Tensor] = []
-        for down in spans(height, self.tile, self.margin):
-            for across in spans(width, self.tile, self.margin):
-                window = (..., slice(down.start, down.stop), slice(across.start, across.stop))
-                guidance = self._see(image[window], None if enlarged is None else enlarged[window])
-                inner = guidance[..., self._cells(down, down.start), self._cells(across, across.start)]
-                for place, one in enumerate(self.layer.gates(inner)):
-                    if place == len(gates):
-                        gates.append(one.new_empty((*one.shape[:-2], *self.size(image))))
-                    gates[place][..., self._cells(down, 0), self._cells(across, 0)] = one
-        return gates
-
-    def _see(self, image: Tensor, hints: Tensor | None) -> Tensor:
-        pixels = image.to(torch.float32) / 255 if image.dtype == torch.uint8 else image
-        shown = pixels if hints is None else torch.cat([pixels, hints], dim=1)
-        guidance: Tensor = self._guidance(shown.contiguous(memory_format=torch.channels_last))
-        return guidance.contiguous()
-
-    def _cells(self, span: Span, origin: int) -> slice:
-        return slice((span.first - origin) // self.stride, -(-(span.last - origin) // self.stride))
+    height, width = image.shape[-2:]
+    margin = network.reach
+    tile = -(-tile // network.coarsest_cell) * network.coarsest_cell
+    if max(height, width) <= tile + margin:
+        return network.look(as_floats(image), labels, *described)
+    size = [-(-side // network.stride) for side in (height, width)]
+    parts: Guidance | None = None
+    whole: list[Tensor] = []
+    for down in spans(height, tile, margin):
+        for across in spans(width, tile, margin):
+            shown = [_cut(one, down, across, round(height / one.shape[-2])) for one in described]
+            window = (..., slice(down.start, down.stop), slice(across.start, across.stop))
+            parts = network.look(as_floats(image[window]), labels[window], *shown)
+            found = parts.tensors()
+            if not whole:
+                whole = [one.new_empty((*one.shape[:-2], *size)) for one in found]
+            for target, one in zip(whole, found, strict=True):
+                rows, columns = (_cells(span, 0, network.stride) for span in (down, across))
+                inner = tuple(_cells(span, span.start, network.stride) for span in (down, across))
+                target[..., rows, columns] = one[..., inner[0], inner[1]]
+    assert parts is not None  # an image has at least one pixel
+    return parts.like(whole)
 
 
-def coarsest_cell(guidance: nn.Module) -> int:
-    """Side in pixels of what a guidance network's coarsest stage sums up in one value."""
-    return 1 << guidance.stages if isinstance(guidance, LightGuidance) else 32
+def as_floats(image: Tensor) -> Tensor:
+    """An image of bytes or of floats as floats from 0 to 1."""
+    return image.to(torch.float32) / 255 if image.dtype == torch.uint8 else image
 
 
-def folded(guidance: nn.Module) -> nn.Module:
-    """Copy a network for inference: batch norm becomes part of the convolutions, channels lie last in memory."""
-    guidance = copy.deepcopy(guidance).eval().requires_grad_(False)
-    for layers in guidance.modules():
-        if isinstance(layers, nn.Sequential):
-            for place, (layer, following) in enumerate(itertools.pairwise(list(layers))):
-                if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
-                    layers[place] = fuse_conv_bn_eval(layer, following)
-                    layers[place + 1] = nn.Identity()
-    return guidance.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+def _cut(maps: Tensor, down: Span, across: Span, stride: int) -> Tensor:
+    """The part of maps of some stride that a tile reaches over."""
+    rows, columns = (slice(span.start // stride, -(-span.stop // stride)) for span in (down, across))
+    return maps[..., rows, columns]
+
+
+def _cells(span: Span, origin: int, stride: int) -> slice:
+    """What a tile keeps, in cells from `origin` on."""
+    return slice((span.first - origin) // stride, -(-(span.last - origin) // stride))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
@@ -15,10 +15,11 @@ from spatialprop.files import write_file
 from spatialprop.nn.guidance import LightGuidance, UNetGuidance
 from spatialprop.nn.propagation import CONNECTIONS
 from spatialprop.nn.refinement import HINTS, RefinementNetwork
+from spatialprop.nn.trusting import TrustingNetwork
 from spatialprop.ops import DIRECTIONS
 from spatialprop.ops.normalization import MODES
 
-FORMAT = 1
+FORMAT = 2  # files of format 1 are read too
 KEY = "spatialprop"  # of the header, beside which other programs may keep what they like
 LARGEST_FILE = 256 << 20  # bytes
 LARGEST_HEADER = 1 << 20
@@ -42,6 +43,17 @@ def _one_of(*choices: Any) -> _Rule:
     return _Rule(
         f"one of {', '.join(map(json.dumps, choices))}",
         lambda value: any(type(value) is type(choice) and value == choice for choice in choices),
+    )
+
+
+def _wholes(least: int, most: int, shortest: int, longest: int) -> _Rule:
+    return _Rule(
+        f"a list of {shortest} to {longest} whole numbers from {least} to {most}",
+        lambda value: (
+            isinstance(value, list)
+            and shortest <= len(value) <= longest
+            and all(type(one) is int and least <= one <= most for one in value)
+        ),
     )
 
 
@@ -71,16 +83,28 @@ _PROPAGATION: Mapping[str, _Rule] = {
 }
 
 
+_TRUSTING: Mapping[str, _Rule] = {
+    "widths": _wholes(1, 1024, 3, 8),
+    "depths": _wholes(0, 32, 3, 8),
+    "units": _whole(1, 8),
+    "separate_gates": _one_of(False, True),
+    "fine_offsets": _wholes(1, 64, 1, 8),
+    "offsets": _wholes(1, 64, 1, 8),
+    "windows": _wholes(2, 256, 1, 8),
+}
+Network: TypeAlias = RefinementNetwork | TrustingNetwork
+
+
 def packaged() -> list[str]:
     """Names of the weights that come with the package."""
     return sorted(path.stem for path in PACKAGE.glob(f"*{_SUFFIX}"))
 
 
-def save_refiner(network: RefinementNetwork, path: str | os.PathLike[str], description: str = "") -> None:
+def save_refiner(network: Network, path: str | os.PathLike[str], description: str = "") -> None:
     """Write a network that knows no classes as a file that `Refiner.load` takes.
 
     Args:
-        network: With `hidden=None` and a light or U-Net guidance.
+        network: A trusting one, or with `hidden=None` and a light or U-Net guidance.
         path: Where to, `.safetensors`.
         description: What it was trained on and how it scored, in words.
 
@@ -105,8 +129,13 @@ def save_refiner(network: RefinementNetwork, path: str | os.PathLike[str], descr
     write_file(path, save(tensors, metadata={KEY: json.dumps(header)}))
 
 
-def describe(network: RefinementNetwork) -> dict[str, Any]:
+def describe(network: Network) -> dict[str, Any]:
     """The settings that a network of the same shape is built from, as plain JSON."""
+    if isinstance(network, TrustingNetwork):
+        lists = ("widths", "depths", "fine_offsets", "offsets", "windows")
+        settings: dict[str, Any] = {name: list(getattr(network, name)) for name in lists}
+        layer = network.propagation
+        return settings | {"units": layer.units, "separate_gates": layer.separate_gates}
     if network.before is not None:
         raise ValueError(
             "this network has hidden maps, so it knows its classes; a refiner works for any: train with hidden=null"
@@ -136,8 +165,13 @@ def describe(network: RefinementNetwork) -> dict[str, Any]:
     }
 
 
-def build(settings: Any) -> RefinementNetwork:
+def build(settings: Any) -> Network:
     """A network from settings of unknown origin: every one of them is checked."""
+    if isinstance(settings, dict) and "guidance" not in settings:
+        _check(settings, _TRUSTING, "network")
+        if len(settings["widths"]) != len(settings["depths"]):
+            raise InputError("network.widths and network.depths must be of one length")
+        return TrustingNetwork(**settings)
     if not isinstance(settings, dict) or not isinstance(settings.get("guidance"), dict):
         raise InputError(f"network must be an object with an object `guidance`; got {_short(settings)}")
     propagation = {key: value for key, value in settings.items() if key != "guidance"}
@@ -154,7 +188,7 @@ def build(settings: Any) -> RefinementNetwork:
         raise InputError(f"network: {error}") from None
 
 
-def load_network(source: str | os.PathLike[str]) -> tuple[RefinementNetwork, str]:
+def load_network(source: str | os.PathLike[str]) -> tuple[Network, str]:
     """The network in a file, or that of a name, and its description."""
     path = find(source)
     try:
@@ -177,7 +211,7 @@ def find(source: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _read(path: Path) -> tuple[RefinementNetwork, str]:
+def _read(path: Path) -> tuple[Network, str]:
     from safetensors import SafetensorError, safe_open
 
     size = path.stat().st_size
@@ -218,8 +252,8 @@ def _header(text: str | None) -> dict[str, Any]:
         raise InputError(f"the metadata under {KEY!r} are not JSON") from None
     if not isinstance(header, dict) or type(header.get("format")) is not int:
         raise InputError(f"the metadata under {KEY!r} must be an object with a whole number `format`")
-    if header["format"] != FORMAT:
-        raise InputError(f"it is of format {header['format']}, this version reads {FORMAT}; update spatialprop")
+    if header["format"] not in (1, FORMAT):
+        raise InputError(f"it is of format {header['format']}, this version reads 1 to {FORMAT}; update spatialprop")
     if "network" not in header:
         raise InputError("the header lacks `network`")
     return header

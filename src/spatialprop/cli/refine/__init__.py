@@ -43,11 +43,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", type=int, metavar="K", help="refuse label maps with labels from K on")
     parser.add_argument(
         "--rough",
-        type=float,
+        type=_rough,
+        default="auto",
         metavar="PIXELS",
-        help="by about how much the borders of labels and masks may be wrong; by default they are trusted",
+        help="by about how much the borders of labels and masks may be wrong; by default the network sees that for "
+        "itself; 0 leaves them as they are",
     )
     add_reading(parser)
+
+
+def _rough(text: str) -> float | str:
+    if text == "auto":
+        return text
+    pixels = float(text)
+    if pixels != 0 and not 1 <= pixels < math.inf:
+        raise argparse.ArgumentTypeError(f"must be auto, 0, or a number of pixels from 1 on; got {text}")
+    return pixels
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
@@ -86,8 +97,6 @@ def usable(device: str) -> str:
 
 def run(options: argparse.Namespace) -> int:
     check_at_least_one(options, "workers", "classes", "most_pixels")
-    if options.rough is not None and not 1 <= options.rough < math.inf:
-        raise ValueError(f"--rough must be a number of pixels, at least 1; got {options.rough:g}")
     from spatialprop.cli.refine.jobs import OVERLAY, PROBABILITIES, SHEET, find_jobs, refuse_to_replace
     from spatialprop.cli.refine.work import Settings, refine_all
     from spatialprop.maskfiles import read_palette

@@ -19,7 +19,9 @@ from spatialprop.cli.stopping import ENDED
 from spatialprop.drawing import overlay, sheet
 from spatialprop.errors import InputError
 from spatialprop.maskfiles import CoarseFile, Palette, read_coarse, read_image, write_picture
-from spatialprop.refiner import Refiner
+from spatialprop.refiner import Refiner, Rough
+
+_HARDLY_ANY = 0.05  # percent of the pixels
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Settings:
     palette: Palette | None
     classes: int | None
     restrict: bool
-    rough: float | None
+    rough: Rough
     most_pixels: int
     extras: tuple[str, ...]  # endings of the files written beside each result
 
@@ -71,7 +73,10 @@ def refine_file(refiner: Refiner, job: Job, settings: Settings) -> Outcome:
         message = str(error) if isinstance(error, (InputError, OSError)) else f"{type(error).__name__}: {error}"
         named = any(str(path) in message for path in (job.image, job.coarse))
         return Outcome(job, problem=message if named else f"{job.coarse}: {message}")
-    changed = f"{100 * (before != after).mean():.1f} % of the pixels changed"
+    share = 100 * (before != after).mean()
+    changed = f"{share:.1f} % of the pixels changed"
+    if share < _HARDLY_ANY and settings.rough == "auto" and coarse.kind not in ("alpha", "probabilities"):
+        changed += "; the borders looked right: --rough PIXELS says that they are not"
     lost = _lost(coarse, before, after, settings)
     summary = [f"{coarse.kind}, {len(np.unique(before))} classes, {changed}", lost]
     return Outcome(job, result, ", ".join(filter(None, summary)), lost)
@@ -82,7 +87,7 @@ def _lost(coarse: CoarseFile, before: NDArray[Any], after: NDArray[Any], setting
     gone = np.setdiff1d(before, after)
     if not gone.size:
         return ""
-    advice = "" if settings.rough is None else "; --rough is too much for what is smaller"
+    advice = "" if settings.rough == "auto" else "; --rough is too much for what is smaller"
     return f"nothing is left of {', '.join(map(str, coarse.codes_of(gone[:8]).tolist()))}{advice}"
 
 

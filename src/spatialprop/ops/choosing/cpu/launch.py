@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spatialprop.ops.choosing.cpu import kernels
-from spatialprop.ops.machine.threads import share
+from spatialprop.ops.machine.threads import run_threaded
 
 _EACH = 1.5  # nanoseconds for one class of one pixel
 
@@ -30,7 +30,7 @@ def most_likely(coarse: Tensor, size: Sequence[int], cells: Tensor | None, choic
             arguments, classes = (found, *source, *rows, *columns, *chosen), 2 * cells.shape[1]
             kernel = kernels.choose
         run = functools.partial(kernel, *arguments)
-        share(run, size[0], _EACH * classes * found.size)
+        run_threaded(run, size[0], _EACH * classes * found.size)
     return labels
 
 
