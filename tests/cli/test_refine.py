@@ -77,7 +77,7 @@ def test_rough_masks_change_more(data, refine):
     assert changed("--rough", "16") > changed()
     code, _, problems = refine("photos/a.png", "masks/a.png", "--rough", "-2")
     assert code == 2
-    assert "--rough must be a number of pixels, at least 1; got -2" in problems
+    assert "must be auto, 0, or a number of pixels from 1 on; got -2" in problems
 
 
 def test_classes_that_get_lost_are_named(data, refine):

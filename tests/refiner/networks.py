@@ -10,6 +10,7 @@ from torch import nn
 from spatialprop.errors import InputError
 from spatialprop.nn import RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance
+from spatialprop.nn.trusting import TrustingNetwork
 
 
 def trained(guidance=None, *, seed=0, std=0.3, **options):
@@ -22,6 +23,23 @@ def trained(guidance=None, *, seed=0, std=0.3, **options):
                 layer.running_mean.normal_(std=0.1)
                 layer.running_var.uniform_(0.5, 2)
     return network.eval()
+
+
+def trusting(*, seed=0, std=0.5, **options):
+    small = {"widths": (8, 8, 8), "depths": (0, 1, 1), "offsets": (2, 5), "windows": (4, 8)}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = TrustingNetwork(**{**small, **options})
+        nn.init.normal_(network.guidance.head.weight, std=std)
+        for name, parameter in network.guidance.named_parameters():
+            if name.endswith("second.weight"):  # which training starts at nothing
+                nn.init.normal_(parameter, std=0.1)
+    return network.eval()
+
+
+def each_kind():
+    """A network of either kind, by its name."""
+    return {"trusting": trusting(), "by gates": trained(), "by gates and hints": trained(hints=("confidence",))}
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from spatialprop.refiner.most_likely import GIVEN_LABEL_WEIGHT, most_likely
 from torch import nn
 from torch.nn import functional as F
 
@@ -14,18 +13,16 @@ from spatialprop import Refiner
 from spatialprop.errors import InputError
 from spatialprop.nn.guidance import LightGuidance, UNetGuidance
 from spatialprop.nn.refinement import hint_maps
-from spatialprop.nn.resize import resize
-from spatialprop.refiner import most_likely as most_likely_module
 from spatialprop.refiner.inputs import to_coarse
 from spatialprop.refiner.tiles import spans
-from tests.refiner.networks import photograph, probabilities, trained
+from tests.refiner.networks import each_kind, photograph, probabilities, trained, trusting
 
 LIGHT = partial(LightGuidance, width=8, stages=3)
 
 
-@pytest.fixture(scope="module")
-def refiner():
-    return Refiner(trained())
+@pytest.fixture(scope="module", params=["trusting", "by gates"])
+def refiner(request):
+    return Refiner(each_kind()[request.param])
 
 
 def by_hand(network, image, coarse):
@@ -33,7 +30,8 @@ def by_hand(network, image, coarse):
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
     whole = F.interpolate(torch.from_numpy(coarse)[None], image.shape[:2], mode="bilinear")
     with torch.no_grad():
-        return network(pixels, whole)[0].exp().numpy()
+        refined = network(pixels, whole)[0].exp()
+    return (refined / refined.sum(dim=0)).numpy()
 
 
 @pytest.mark.parametrize("hints", [(), ("confidence", "entropy")])
@@ -43,6 +41,17 @@ def by_hand(network, image, coarse):
 def test_is_the_network(guidance, hints):
     network = trained(guidance, hints=hints)
     image, coarse = photograph(61, 45), probabilities(5, 8, 6)
+    check_is_the_network(network, image, coarse)
+
+
+@pytest.mark.parametrize("size", [(61, 45), (64, 72), (1, 1), (2, 7)])
+@pytest.mark.parametrize("options", [{}, {"separate_gates": False, "units": 3}, {"widths": (8,) * 5, "depths": (1,) * 5}])
+def test_is_the_trusting_network(size, options):
+    cells = [-(-side // 8) for side in size]
+    check_is_the_network(trusting(**options), photograph(*size), probabilities(5, *cells))
+
+
+def check_is_the_network(network, image, coarse):
     expected = by_hand(network, image, coarse)
     refiner = Refiner(network)
     np.testing.assert_allclose(refiner.probabilities(image, coarse, restrict=False), expected, atol=2e-5)
@@ -72,29 +81,30 @@ def test_classes_that_are_nowhere_the_most_likely_stay_away(refiner):
     assert 2 not in refiner(image, coarse)
     refined = refiner.probabilities(image, coarse)
     assert not refined[2].any()
-    np.testing.assert_allclose(refined, restricted(by_hand(refiner.network, image, coarse), coarse), atol=2e-5)
+    np.testing.assert_allclose(refined.sum(axis=0), 1, atol=1e-5)
     assert refiner.probabilities(image, coarse, restrict=False)[2].all()
 
 
-def test_hints_count_classes_that_do_not_take_part():
-    network = trained(hints=("entropy",), std=1)
-    image, coarse = photograph(48, 40), probabilities(6, 6, 5)
-    coarse[2] = coarse.min(axis=0) * 0.9
-    coarse /= coarse.sum(axis=0)
-    refined = Refiner(network).probabilities(image, coarse)
-    np.testing.assert_allclose(refined, restricted(by_hand(network, image, coarse), coarse), atol=2e-5)
-
-
-def test_cells_of_zeros_know_nothing(refiner):
-    stored = np.rint(probabilities(4, 6, 8) * 255).astype(np.uint8)
-    stored[:, 2, 3] = 0
-    unsure = stored.astype(np.float32) / stored.sum(axis=0).clip(min=1)
-    unsure[:, 2, 3] = 0.25
-    image = photograph(48, 64)
-    expected = refiner.probabilities(image, unsure)
+def test_cells_of_zeros_say_nothing_whichever_type_they_come_in(refiner):
+    image, stored = photograph(48, 64), np.rint(probabilities(4, 6, 8) * 255).astype(np.uint8)
+    whole = refiner.probabilities(image, stored)
+    stored[:, 2:4, 3:5] = 0
     shares = stored.astype(np.float32) / 255
-    for same in (stored, shares, torch.from_numpy(stored), torch.from_numpy(shares)):
+    expected = refiner.probabilities(image, shares)
+    assert np.abs(expected - whole)[:, 20:28, 28:36].max() > 0.01
+    np.testing.assert_allclose(expected.sum(axis=0), 1, atol=1e-5)
+    for same in (stored, torch.from_numpy(stored), torch.from_numpy(shares)):
         np.testing.assert_allclose(np.asarray(refiner.probabilities(image, same)), expected, atol=1e-5)
+
+
+def test_where_nothing_is_known_labels_come_from_around():
+    coarse = np.zeros((3, 40, 40), np.float32)
+    coarse[2] = 1
+    coarse[:, 10:30, 10:30] = 0
+    refiner = Refiner(trusting())
+    assert (refiner(photograph(40, 40), coarse) == 2).all()  # and not the first class, which nobody named
+    assert (refiner(photograph(40, 40), coarse, restrict=False) == 2).all()
+    np.testing.assert_allclose(refiner.probabilities(photograph(40, 40), coarse)[2], 1)
 
 
 def test_one_class_is_one_class(refiner):
@@ -113,57 +123,81 @@ def thin_structures(height=60, width=80):
     return labels
 
 
-def test_detail_finer_than_the_gates_survives_where_nothing_is_propagated():
-    network = trained()
-    nn.init.zeros_(network.guidance.head.weight)  # no gate opens
-    labels = thin_structures()
-    refiner = Refiner(network)
-    assert (refiner(photograph(*labels.shape), labels) == labels).all()
-    assert (refiner.probabilities(photograph(*labels.shape), labels).argmax(axis=0) == labels).all()
-
-
-def test_labels_change_where_propagation_is_sure_and_probabilities_say_the_same(monkeypatch):
-    refiner = Refiner(trained(std=2))
-    labels = thin_structures()
+def test_detail_finer_than_cells_survives_where_pixels_choose_themselves():
+    network = trusting(std=0)
+    network.start[-20:].view(4, 5)[:, 4] = 9  # after four cells the pixel's own share
+    labels, refiner = thin_structures(), Refiner(network)
     image = photograph(*labels.shape)
-    changed = []
-    for vote in (0.0, GIVEN_LABEL_WEIGHT, 9.0):
-        monkeypatch.setattr("spatialprop.refiner.most_likely.GIVEN_LABEL_WEIGHT", vote)
-        monkeypatch.setattr("spatialprop.refiner.opened.GIVEN_LABEL_WEIGHT", vote)
-        refined = refiner(image, labels)
-        assert (refiner.probabilities(image, labels).argmax(axis=0) == refined).all()
-        changed.append((refined != labels).mean())
-    assert changed[0] > changed[1] > changed[2] == 0
+    assert (refiner(image, labels) == labels).all()
+    assert (refiner.probabilities(image, labels).argmax(axis=0) == labels).all()
+    network.start[-20:].view(4, 5)[:, 4] = -9
+    assert (Refiner(network)(image, labels) != labels).any()
 
 
-def test_certain_probabilities_are_labels(refiner):
+def test_labels_are_refined_as_their_certain_probabilities_are(refiner):
     labels = thin_structures()
     image = photograph(*labels.shape)
     certain = np.eye(5)[labels].transpose(2, 0, 1)
-    assert (refiner(image, certain) == refiner(image, labels)).all()
-    np.testing.assert_array_equal(refiner.probabilities(image, certain)[:3], refiner.probabilities(image, labels))
-    doubted = certain.copy()
-    doubted[:2, 10, 10] = 0.5
-    assert (refiner.probabilities(image, doubted) != refiner.probabilities(image, certain)).any()
+    assert (refiner(image, labels) != labels).any()
+    assert (refiner(image, certain) == refiner(image, labels)).mean() > 0.999
+    np.testing.assert_allclose(
+        refiner.probabilities(image, certain)[:3], refiner.probabilities(image, labels), atol=1e-5
+    )
+    assert (refiner.probabilities(image, labels).argmax(axis=0) == refiner(image, labels)).mean() > 0.999
 
 
-@pytest.mark.parametrize(
-    ("guidance", "hints"),
-    [
-        (LIGHT, ("confidence",)),
-        (partial(LIGHT, stages=4, stride=1), ()),
-        (partial(UNetGuidance, width=2), ("confidence",)),
-    ],
-)
-def test_tiles_change_nothing(guidance, hints, monkeypatch):
-    network = trained(guidance, hints=hints)
+@pytest.mark.parametrize("size", [(40, 60), (39, 57)])
+def test_nothing_collects_along_edges_of_the_image(size):
+    """All pixels hear all neighbours alike; a blot in the middle then fades towards each edge, up to the last pixel."""
+    network = trusting(std=0)
+    network.start[:-21] = -1  # gates which leave something of each pixel
+    network.start[-20:].view(4, 5)[:, 4] = -99  # cells alone
+    labels = np.zeros(size, np.uint8)
+    labels[14:26, 20:36] = 1
+    shares = Refiner(network).probabilities(photograph(*size), labels)[1]
+    assert shares[0].max() > 1e-3  # it is heard as far as there
+    for turned in (shares, shares[::-1], shares.T, shares.T[::-1]):
+        assert (np.diff(turned[:6], axis=0) >= -1e-6).all()
+
+
+TILED = [
+    trained(hints=("confidence",)),
+    trained(partial(LIGHT, stages=4, stride=1)),
+    trained(partial(UNetGuidance, width=2), hints=("confidence",)),
+    trusting(),
+    trusting(widths=(8, 8, 8, 8), depths=(1, 1, 1, 1)),
+]
+
+
+@pytest.mark.parametrize("network", TILED, ids=["gates", "fine", "unet", "trusting", "trusting, deeper"])
+@pytest.mark.parametrize("labels", [False, True], ids=["", "labels"])
+def test_tiles_change_nothing(network, labels, monkeypatch):
     image, coarse = photograph(333, 501), probabilities(3, 42, 63)
+    coarse = np.kron(coarse.argmax(axis=0), np.ones((8, 8), np.int64))[:333, :501] if labels else coarse
     tiled, whole = Refiner(network, tile=32), Refiner(network, tile=1024)
     looks = []
-    see = tiled._find_gates._see
-    monkeypatch.setattr(tiled._find_gates, "_see", lambda seen, hints: looks.append(seen.shape) or see(seen, hints))
+    kind = type(network)
+    look = kind.look
+    monkeypatch.setattr(kind, "look", lambda self, seen, *rest: looks.append(seen.shape) or look(self, seen, *rest))
     np.testing.assert_allclose(tiled.probabilities(image, coarse), whole.probabilities(image, coarse), atol=1e-5)
     assert len(looks) > 3
+
+
+@pytest.mark.parametrize("network", TILED[3:], ids=["small", "deeper"])
+def test_nothing_beyond_its_reach_changes_the_guidance(network):
+    """The reach is that of the worst pixel of a coarsest cell, so that tiles may end there, and not much farther."""
+    size, reach = 8 * network.reach, network.reach
+    one = torch.rand(1, 3, 64, size, generator=torch.Generator().manual_seed(0))
+    other = one.clone()
+    other[..., : size // 2] = torch.rand(1, 3, 64, size // 2, generator=torch.Generator().manual_seed(1))
+    labels = torch.zeros(1, 64, size, dtype=torch.int32)
+    described = network.describe(one, [torch.rand(1, 2, 32, size // 2).softmax(dim=1)])
+    with torch.no_grad():
+        pairs = zip(*(network.look(image, labels, *described).tensors() for image in (one, other)), strict=True)
+    for before, after in pairs:
+        changed = (before != after).flatten(0, -2).any(dim=0)
+        assert changed.nonzero().max() * 2 < size // 2 + reach
+        assert changed[(size // 2 + reach // 3) // 2 :].any()
 
 
 @pytest.mark.parametrize("length", [1, 31, 32, 33, 100, 127, 1000])
@@ -178,9 +212,9 @@ def test_tiles_keep_every_pixel_once(length):
 def test_memory_for_many_classes_is_bounded(refiner, monkeypatch):
     image, coarse = photograph(40, 40), probabilities(9, 5, 5)
     expected = refiner.probabilities(image, coarse), refiner(image, coarse)
-    monkeypatch.setattr("spatialprop.refiner.opened.MOST_AT_ONCE", 20 * 20 * 2)
-    np.testing.assert_allclose(refiner.probabilities(image, coarse), expected[0], atol=1e-6)
-    assert (refiner(image, coarse) == expected[1]).all()
+    monkeypatch.setattr("spatialprop.refiner.coarse_maps.MOST_AT_ONCE", 20 * 20 * 2)
+    np.testing.assert_allclose(refiner.probabilities(image, coarse), expected[0], atol=1e-5)
+    assert (refiner(image, coarse) == expected[1]).mean() > 0.999
 
 
 # Kinds of input
@@ -301,56 +335,55 @@ def test_labels_keep_their_values(refiner):
     assert set(np.unique(refined)) <= {0, 7, 200}
 
 
-def test_softened_labels_stay_the_most_likely():
-    labels = np.zeros((64, 64), np.int64)
-    labels[10:40, 20:50] = 1
-    labels[45:47, 5:60] = 2  # as thin as a line
-    maps = to_coarse(labels, torch.zeros(1, 3, 64, 64), batched=False, size=(64, 64))
-    shares = maps.shares([0, 1, 2])
-    torch.testing.assert_close(shares.sum(dim=1), torch.ones(1, 64, 64))
-    assert (shares[0].argmax(dim=0).numpy() == labels).all()
-    assert 0.5 < shares[0, 2, 45, 30] < 0.8
-    assert shares[0, 1, 24, 35] > 0.98
-    assert 0.5 < shares[0, 1, 24, 20] < 0.85  # at its border
+def test_by_default_a_mask_is_refined(refiner):
+    image, labels = photograph(48, 48), np.kron(np.eye(6, dtype=np.uint8), np.ones((8, 8), np.uint8))
+    assert (refiner(image, labels) != labels).any()
+    np.testing.assert_array_equal(refiner(image, labels, rough="auto"), refiner(image, labels))
 
 
-def test_rough_labels_are_in_doubt_as_far_as_they_are_rough():
+@pytest.mark.parametrize("kind", [int, float, np.float32])
+def test_rough_0_believes_labels(refiner, kind):
+    image, labels = photograph(48, 47), np.kron(np.eye(6, dtype=np.uint8), np.ones((8, 8), np.uint8))[:, :47] * 5
+    np.testing.assert_array_equal(refiner(image, labels, rough=kind(0)), labels)
+    shares = refiner.probabilities(image, labels, rough=kind(0), classes=9)
+    np.testing.assert_array_equal(shares, np.eye(9, dtype=np.float32)[labels].transpose(2, 0, 1))
+
+
+def in_cells(labels, rough):
+    (coarse,) = to_coarse(labels, torch.zeros(1, 3, *labels.shape), batched=False, rough=rough)
+    assert not coarse.are_labels
+    return coarse.values
+
+
+def test_rough_labels_are_probabilities_of_cells_of_that_size():
     labels = np.zeros((64, 64), np.int64)
     labels[:, 32:] = 1
-
-    def in_doubt(rough):
-        maps = to_coarse(labels, torch.zeros(1, 3, 64, 64), batched=False, size=(32, 32), rough=rough)
-        shares = maps.shares([0, 1])
-        assert maps.given is None
-        assert (shares[0].argmax(dim=0).numpy() == labels[::2, ::2]).all()
-        return int((shares[0, 0, 16] < 0.99).logical_and(shares[0, 0, 16] > 0.01).sum())
-
-    assert in_doubt(1) < in_doubt(16) < in_doubt(40)
-    assert 12 < in_doubt(16) < 24  # gates of two pixels; all that lies within a cell and a half of the border
+    assert [in_cells(labels, rough).shape for rough in (1, 4, 7.9, 16, 1000)] == [
+        (1, 2, side, side) for side in (64, 16, 8, 4, 1)
+    ]
+    shares = in_cells(labels, 16)
+    torch.testing.assert_close(shares.sum(dim=1), torch.ones(1, 4, 4))
+    assert shares[0, 1, 2].tolist() == sorted(shares[0, 1, 2].tolist())
+    assert shares[0, 0, 2, 0] > 0.9 > shares[0, 0, 2, 1] > 0.5 > shares[0, 0, 2, 2]
 
 
-def test_rough_labels_are_averaged_over_cells_of_that_width():
-    # Cells as wide as a dark and a bright stripe together hold half of each; of other widths, more of one.
-    stripes = np.tile(np.arange(64) // 4 % 2, (64, 1))
-    maps = to_coarse(stripes, torch.zeros(1, 3, 64, 64), batched=False, size=(64, 64), rough=8)
-    shares = maps.shares([0, 1])
-    inner = shares[..., 12:-12]  # at the edges cells see no further stripes
-    torch.testing.assert_close(inner, torch.full_like(inner, 0.5))
+def test_rough_labels_keep_what_is_smaller_than_a_cell(refiner):
+    image, labels = photograph(64, 64), np.zeros((64, 64), np.uint8)
+    labels[20:24, 20:24] = 3
+    assert refiner.open(image, labels, rough=16).present[0].tolist() == [0, 3]
 
 
-def test_rough_labels_have_no_vote(refiner):
+def test_what_is_rougher_changes_more(refiner):
     image, labels = photograph(48, 48), np.kron(np.eye(6, dtype=np.uint8), np.ones((8, 8), np.uint8))
-    believed, rough = refiner(image, labels), refiner(image, labels, rough=16)
-    assert (rough != labels).sum() > 3 * (believed != labels).sum()
+    changed = [(refiner(image, labels, rough=rough) != labels).mean() for rough in (1, 16)]
+    assert changed[0] < changed[1]
     shares = refiner.probabilities(image, labels, rough=16)
-    assert (shares.argmax(axis=0) == rough).mean() > 0.99
-    certain = np.stack([labels == 0, labels == 1]).astype(np.float32)
-    assert (refiner(image, certain, rough=16) == rough).all(), "probabilities that are nowhere in doubt are labels"
+    assert (shares.argmax(axis=0) == refiner(image, labels, rough=16)).mean() > 0.99
 
 
-@pytest.mark.parametrize("rough", [0, 0.5, -3, float("nan"), float("inf"), "16", [4]])
-def test_roughness_is_a_number_of_pixels(refiner, rough):
-    with pytest.raises(InputError, match="rough must be a number of pixels, at least 1; got"):
+@pytest.mark.parametrize("rough", [0.5, -3, float("nan"), float("inf"), "16", [4], True, None])
+def test_roughness_is_auto_or_a_number_of_pixels(refiner, rough):
+    with pytest.raises(InputError, match="rough must be 'auto', 0 to believe borders, or a number of pixels from 1 on .*; got"):
         refiner(photograph(8, 8), np.eye(8, dtype=np.uint8), rough=rough)
 
 
@@ -370,6 +403,21 @@ def test_void_of_another_type_is_a_class_of_its_own(refiner):
 # Affinity
 
 
+@pytest.mark.parametrize("pixel", [(5, 9), (0, 0), (32, 25), (17, 11)])
+@pytest.mark.parametrize("labels", [False, True], ids=["", "labels"])
+def test_affinity_is_how_much_a_result_changes(pixel, labels):
+    """The refined share of the winner, as a function of its own shares alone, is linear: its slopes are the affinity."""
+    refiner, coarse = Refiner(trusting()), probabilities(4, 33, 26)
+    coarse = coarse.argmax(axis=0) if labels else coarse
+    opened = refiner.open(photograph(33, 26), coarse)
+    affinity = opened.affinity(pixel)
+    assert affinity.min() >= 0
+    np.testing.assert_allclose(affinity.sum(), 1, atol=1e-4)
+    winner = opened.labels[pixel]
+    own = (coarse == winner) if labels else coarse[winner]
+    np.testing.assert_allclose((affinity * own).sum(), opened.probabilities[winner][pixel], atol=1e-4)
+
+
 @pytest.mark.parametrize("hints", [(), ("confidence", "entropy")])
 def test_affinity_is_that_of_the_network(hints):
     network = trained(hints=hints)
@@ -386,7 +434,6 @@ def test_affinity_without_a_map_counts_directions_alike(refiner):
     affinity = refiner.affinity(photograph(20, 30), None, (7, 8))
     assert affinity.shape == (20, 30)
     np.testing.assert_allclose(affinity.sum(), 1, atol=1e-4)
-    assert refiner.network.propagation.merge == "max"
     tensor = refiner.affinity(torch.from_numpy(photograph(20, 30)).permute(2, 0, 1), None, (7, 8))
     np.testing.assert_allclose(tensor.numpy(), affinity, atol=1e-6)
 
@@ -483,60 +530,6 @@ def test_a_network_with_hidden_maps_is_no_refiner():
 
 
 # Parts
-
-
-def test_most_likely_is_argmax():
-    maps = torch.rand(2, 7, 9, 5)
-    assert (most_likely(maps.split(3, dim=1)) == maps.argmax(dim=1)).all()
-    ties = torch.tensor([0.5, 0.5, 0.2]).view(1, 3, 1, 1)
-    assert most_likely(ties.split(1, dim=1)).item() == 0
-
-
-@pytest.mark.parametrize(
-    ("shape", "sizes"),
-    [((33, 40), [(52, 41), (60, 95)]), ((9, 11), [(18, 22), (23, 25), (9, 11), (9, 30), (5, 7), (40, 6)])],
-    ids=["few borders", "many borders"],
-)
-@pytest.mark.parametrize("voted", [False, True], ids=["", "voted"])
-@pytest.mark.parametrize("parts", [1, 3])
-def test_most_likely_is_argmax_of_enlarged_maps(shape, sizes, voted, parts, monkeypatch):
-    decided = []
-    decide = most_likely_module._decide
-    monkeypatch.setattr(most_likely_module, "_decide", lambda *given: decided.append(len(given[0])) or decide(*given))
-    monkeypatch.setattr(most_likely_module, "MOST_AT_ONCE", 7 * 20)  # so that pixels come in several lots
-    torch.manual_seed(0)
-    maps = F.interpolate(torch.rand(2, 7, 2, 3), shape, mode="bilinear")
-    for size in sizes:
-        expected = resize(maps, size)
-        given = expected.argmax(dim=1).roll(3, dims=2) if voted else None
-        if given is not None:
-            expected = expected + GIVEN_LABEL_WEIGHT * F.one_hot(given, 7).movedim(-1, 1)
-        labels = most_likely(maps.tensor_split(parts, dim=1), size, given).long()
-        reached = expected.gather(1, labels[:, None])[:, 0]
-        torch.testing.assert_close(reached, expected.amax(dim=1), rtol=0, atol=1e-5)
-    if shape == (33, 40):
-        assert decided == ([2, 2] if parts == 1 else [])
-
-
-def test_most_likely_looks_only_where_neighbours_disagree(monkeypatch):
-    looked_at = []
-    sample = F.grid_sample
-
-    def counting(maps, at, **options):
-        looked_at.append(at.shape[2])
-        return sample(maps, at, **options)
-
-    monkeypatch.setattr(F, "grid_sample", counting)
-    halves = torch.zeros(1, 5, 8, 10)
-    halves[:, 3, :, :5], halves[:, 4, :, 5:] = 1, 1
-    for maps, size in ((halves, (16, 20)), (halves.mT, (20, 16))):
-        assert (most_likely([maps], size) == resize(maps, size).argmax(dim=1)).all()
-    assert looked_at == [16 * 2, 16 * 2]  # the two columns, or rows, between their borders
-
-
-def test_most_likely_of_a_map_that_is_alike_everywhere():
-    maps = torch.tensor([0.2, 0.5, 0.5, 0.1]).view(1, 4, 1, 1).expand(1, 4, 4, 5)
-    assert (most_likely([maps], (9, 9)) == 1).all()
 
 
 def test_hints_do_not_depend_on_absent_classes():

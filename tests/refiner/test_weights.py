@@ -11,15 +11,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from spatialprop import Refiner
 from spatialprop.nn.guidance import LightGuidance, UNetGuidance, VGG16Guidance
 from spatialprop.refiner import InputError, packaged, save_refiner
 from spatialprop.refiner.weights import build, describe, find
-from tests.refiner.networks import errors_that_name, photograph, probabilities, trained
+from tests.refiner.networks import errors_that_name, photograph, probabilities, trained, trusting
 
 SETTINGS = describe(trained())
+TRUSTING = describe(trusting())
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,8 @@ SETTINGS = describe(trained())
         trained(partial(LightGuidance, width=16, stages=4, stride=1), hints=("entropy", "confidence")),
         trained(partial(UNetGuidance, width=3), connection="one_way", normalization="tanh", units=3),
         trained(separate_gates=True, merge="mean", directions=["up", "left"], normalization="stochastic"),
+        trusting(),
+        trusting(widths=(8, 4, 8, 8), depths=(1, 0, 0, 2), units=1, separate_gates=False, fine_offsets=(2,)),
     ],
 )
 def test_saved_and_loaded_it_is_the_same(network, tmp_path):
@@ -41,6 +45,8 @@ def test_saved_and_loaded_it_is_the_same(network, tmp_path):
     expected = Refiner(network).probabilities(image, coarse)
     np.testing.assert_array_equal(loaded.probabilities(image, coarse), expected)
     assert list(path.parent.iterdir()) == [path]
+    with safe_open(path, "pt") as file:
+        assert json.loads(file.metadata()["spatialprop"])["format"] == 2
 
 
 def test_what_comes_along_loads():
@@ -113,6 +119,39 @@ def test_settings_outside_of_the_list_are_refused(settings, message):
         build(settings)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"widths": "wide"}, "network.widths must be a list of 3 to 8 whole numbers from 1 to 1024; got 'wide'"),
+        ({"widths": [8, 8]}, "network.widths must be"),
+        ({"widths": [8] * 9}, "network.widths must be"),
+        ({"widths": [8, 8, 1 << 20]}, "network.widths must be"),
+        ({"widths": [8, 8, 8.0]}, "network.widths must be"),
+        ({"depths": [0, 1, True]}, "network.depths must be"),
+        ({"depths": [0, 1, 33]}, "network.depths must be"),
+        ({"depths": [0, 1, 2, 1]}, "network.widths and network.depths must be of one length"),
+        ({"units": 9}, "network.units must be a whole number from 1 to 8; got 9"),
+        ({"separate_gates": 1}, "network.separate_gates must be"),
+        ({"fine_offsets": []}, "network.fine_offsets must be a list of 1 to 8 whole numbers from 1 to 64"),
+        ({"offsets": [0]}, "network.offsets must be"),
+        ({"offsets": [65]}, "network.offsets must be"),
+        ({"windows": [1]}, "network.windows must be a list of 1 to 8 whole numbers from 2 to 256"),
+        ({"windows": [257]}, "network.windows must be"),
+        ({"hidden": 32}, "network.hidden is not known"),
+        ({"_target_": "os.system"}, "network._target_ is not known"),
+    ],
+)
+def test_settings_of_a_trusting_network_are_refused_too(change, message):
+    with pytest.raises(InputError, match=message):
+        build({**TRUSTING, **change})
+
+
+@pytest.mark.parametrize("name", TRUSTING)
+def test_no_setting_of_a_trusting_network_is_left_out(name):
+    with pytest.raises(InputError, match=f"network.{name} is missing"):
+        build({other: value for other, value in TRUSTING.items() if other != name})
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 9) | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=8), children, max_size=3),
@@ -124,6 +163,15 @@ json_values = st.recursive(
 def test_any_setting_is_built_or_refused(name, value):
     try:
         network = build({**SETTINGS, name: value})
+    except InputError:
+        return
+    assert describe(network)[name] == value
+
+
+@given(st.sampled_from(sorted(TRUSTING)), json_values | st.lists(st.integers(-1, 9), min_size=3, max_size=4))
+def test_any_setting_of_a_trusting_network_is_built_or_refused(name, value):
+    try:
+        network = build({**TRUSTING, name: value})
     except InputError:
         return
     assert describe(network)[name] == value
@@ -153,7 +201,7 @@ def test_wrong_headers_are_named(written):
         ("9" * 5000, "are not JSON"),
         ("3", "must be an object with a whole number `format`"),
         ({"format": "1"}, "must be an object with a whole number `format`"),
-        ({"format": 2, "network": SETTINGS}, "of format 2, this version reads 1; update"),
+        ({"format": 3, "network": SETTINGS}, "of format 3, this version reads 1 to 2; update"),
         ({"format": 1}, "lacks `network`"),
         ({"format": 1, "network": changed({"hints": ["confidence"]})}, r"guidance.stem.0.weight is F32 .*needs \(8, 4"),
         ({"format": 1, "network": changed({"stages": 4}, True)}, "guidance.down.2.0.0.0.weight is missing"),

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from spatialprop.nn.resize import first
+
 LABEL_BORDERS = 2  # channels of `label_borders`
 COLOUR_HINTS = 7  # channels of `colour_hints` for each window
 _SMALLEST_SHARE = 1e-3  # of a window, below which nothing is known about its colours
@@ -59,9 +61,8 @@ def colours(image: Tensor) -> Tensor:
 
 def around(maps: Tensor, window: int) -> Tensor:
     """Means over windows that stand side by side from the upper left corner on, and between them what lies between."""
-    height, width = maps.shape[2:]
     means = F.avg_pool2d(maps, window, ceil_mode=True)
-    return F.interpolate(means, scale_factor=window, mode="bilinear", align_corners=False)[..., :height, :width]
+    return first(F.interpolate(means, scale_factor=window, mode="bilinear", align_corners=False), maps.shape[2:])
 
 
 def around_own_label(seen: Tensor, shares: Tensor, window: int) -> Tensor:
@@ -72,6 +73,9 @@ def around_own_label(seen: Tensor, shares: Tensor, window: int) -> Tensor:
         shares: Probabilities of some classes (N, k, H, W).
         window: Side of the windows in pixels.
     """
+    if torch.compiler.is_exporting():  # a graph for any number of classes has no loop over them
+        each = around((seen[:, None] * shares[:, :, None]).flatten(0, 1), window).unflatten(0, shares.shape[:2])
+        return (each * shares[:, :, None]).sum(dim=1)
     own = torch.zeros_like(seen)
     for k in range(shares.shape[1]):
         share = shares[:, k, None]

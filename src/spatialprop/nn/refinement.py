@@ -1,15 +1,15 @@
 """Coarse probabilities and an image in, refined probabilities out: hints, gates, refine, affinity."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from spatialprop.nn.guidance import LightGuidance
-from spatialprop.nn.inference import Guidance
+from spatialprop.nn.inference import Guidance, to_cells
 from spatialprop.nn.propagation import SpatialPropagation
-from spatialprop.nn.resize import resize
+from spatialprop.nn.resize import first, resize
 
 HINTS = ("confidence", "entropy")
 SMALLEST_SHARE = 1e-5  # signed gates may leave a class with less than nothing
@@ -90,12 +90,10 @@ class RefinementNetwork(nn.Module):
     def gates(self, image: Tensor, coarse: Tensor) -> list[Tensor]:
         """The gates of an image and, with hints, of its coarse map; one set for all units or one for each."""
         _check_sizes(image, coarse)
-        if self.hints:
-            stride = cast(int, self.guidance.stride)
-            size = [-(-side // stride) for side in image.shape[-2:]]
-            hints = hint_maps([resize(coarse.detach(), size)], self.hints)
-            image = torch.cat([image, resize(hints.to(image.dtype), image.shape[-2:])], dim=1)
-        return self.gates_from(image)
+        if not self.hints:
+            return self.gates_from(image)
+        described = self.describe(image, [to_cells(coarse.detach(), coarse.shape[-2:], self.stride)])
+        return self.gates_from(self._shown(image, described))
 
     def gates_from(self, shown: Tensor) -> list[Tensor]:
         """The gates that the guidance network predicts from what it is shown: an image with its hints, or features."""
@@ -122,8 +120,13 @@ class RefinementNetwork(nn.Module):
 
     def look(self, image: Tensor, labels: Tensor, *described: Tensor) -> Guidance:
         """The gates of an image or of a tile, given what `describe` says of the coarse map there."""
-        shown = [image, *(resize(one.to(image.dtype), image.shape[-2:]) for one in described)]
-        return Guidance(tuple(self.gates_from(torch.cat(shown, dim=1))))
+        return Guidance(tuple(self.gates_from(self._shown(image, described))))
+
+    def _shown(self, image: Tensor, described: Sequence[Tensor]) -> Tensor:
+        """An image or a tile, and what is said of the coarse map, enlarged alike for both."""
+        size = image.shape[-2:]
+        whole = [F.interpolate(one.to(image.dtype), scale_factor=self.stride, mode="bilinear") for one in described]
+        return torch.cat([image, *(first(one, size) for one in whole)], dim=1)
 
     def spread(self, cells: Tensor, known: Tensor, guidance: Guidance) -> Tensor:
         """The shares of some classes (N, k, h, w), propagated."""
@@ -158,9 +161,17 @@ class RefinementNetwork(nn.Module):
             )
         x = coarse if self.before is None else self.before(coarse)
         # Autocast leaves x with 8 bits, too few for probabilities and their logarithms.
-        x = self.propagation.propagate(resize(x.to(coarse.dtype), gates[0].shape[-2:]), gates)
+        x = self.propagation.propagate(self._in_cells(x.to(coarse.dtype), gates[0].shape[-2:]), gates)
         x = x if self.after is None else self.after(x)
         return resize(x.to(coarse.dtype), coarse.shape[-2:])
+
+
+    def _in_cells(self, x: Tensor, size: Sequence[int]) -> Tensor:
+        """Maps at the resolution of the gates; probabilities are means over cells, where gates have the guidance's."""
+        stride = getattr(self.guidance, "stride", 0) if self.before is None else 0
+        if stride and all(-(-side // stride) == cells for side, cells in zip(x.shape[-2:], size, strict=True)):
+            return to_cells(x, x.shape[-2:], stride)
+        return resize(x, size)
 
 
 def as_probabilities(scores: Tensor, allowed: Tensor | None = None) -> Tensor:

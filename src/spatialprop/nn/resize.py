@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,6 +23,19 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
         >>> pad_to_multiple(torch.zeros(1, 3, 30, 64), 32).shape
         torch.Size([1, 3, 32, 64])
     """
-    height, width = image.shape[-2:]
-    missing = (0, -width % multiple, 0, -height % multiple)
-    return F.pad(image, missing, mode="replicate") if any(missing) else image
+    return extend(image, [side + -side % multiple for side in image.shape[-2:]])
+
+
+def extend(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Repeat the last row and column of maps (N, C, H, W) until they have `size`."""
+    missing = (0, size[1] - maps.shape[-1], 0, size[0] - maps.shape[-2])
+    return F.pad(maps, missing, mode="replicate") if any(missing) else maps
+
+
+def first(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """The first rows and columns of maps."""
+    if not torch.compiler.is_exporting():
+        return maps[..., : size[0], : size[1]]
+    for axis, count in zip((-2, -1), size, strict=True):  # a slice's strides depend on the size, as a graph's must not
+        maps = maps.index_select(axis, torch.arange(count, device=maps.device))
+    return maps

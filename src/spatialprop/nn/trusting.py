@@ -20,7 +20,7 @@ from spatialprop.nn.hints import (
 )
 from spatialprop.nn.inference import Guidance, to_cells
 from spatialprop.nn.propagation import SpatialPropagation
-from spatialprop.nn.resize import pad_to_multiple, resize
+from spatialprop.nn.resize import extend, first, pad_to_multiple, resize
 from spatialprop.ops.choosing import CHOICES, STRIDE, SUBPIXELS, choose, most_likely
 
 SMALLEST_TRUST = 1e-3  # some of each pixel is always counted, so that there is always something to divide by
@@ -76,7 +76,7 @@ class TrustingNetwork(nn.Module):
             None, groups=1, normalization="stochastic", units=units, separate_gates=separate_gates, merge="mean"
         )
         self.coarsest_cell = STRIDE << (len(widths) - 1)
-        self.reach = 8 * self.coarsest_cell
+        self.reach = self._reach()
         self.fine_offsets = tuple(fine_offsets)
         self.offsets = tuple(offsets)
         self.windows = tuple(windows)
@@ -139,10 +139,9 @@ class TrustingNetwork(nn.Module):
 
     def raw(self, half: Tensor, quarter: Tensor) -> Tensor:
         """What the guidance network makes of hints."""
-        cells, (rows, columns) = self.coarsest_cell // STRIDE, half.shape[-2:]
-        size = [-(-side // cells) * cells for side in (rows, columns)]
-        raw: Tensor = self.guidance(_extend(half, size), _extend(quarter, [side // 2 for side in size]))
-        return raw[..., :rows, :columns]
+        cells, shape = self.coarsest_cell // STRIDE, half.shape[-2:]
+        size = [(side + cells - 1) // cells * cells for side in shape]
+        return first(self.guidance(extend(half, size), extend(quarter, [side // 2 for side in size])), shape)
 
     def guide(self, raw: Tensor) -> Guidance:
         """Gates, trust and choice."""
@@ -181,6 +180,14 @@ class TrustingNetwork(nn.Module):
         """What pixels make of the cells around them and of themselves. (N, K, H, W)"""
         assert guidance.choice is not None
         return choose(cells, whole, guidance.choice)
+
+    def _reach(self) -> int:
+        """Pixels that a value of the guidance sees to each side, up to the next border of coarsest cells."""
+        cells = [STRIDE << level for level in range(len(self.widths))]
+        pixels = STRIDE + cells[1] + STRIDE  # what the first convolutions see, and borders of labels
+        pixels += sum(2 * depth * cell for depth, cell in zip(self.depths, cells, strict=True))
+        pixels += sum(2 * near + far for near, far in itertools.pairwise(cells))  # the way up
+        return -(-pixels // self.coarsest_cell) * self.coarsest_cell
 
     def _start(self) -> Tensor:
         """Added to what the guidance says, so that training starts near the coarse map as it is."""
@@ -270,9 +277,3 @@ def level(x: Tensor) -> Tensor:
     Without, weights and with them activations grow until nothing is learned any more.
     """
     return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + LEVEL_FLOOR)
-
-
-def _extend(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Repeat the last row and column until the maps have `size`."""
-    missing = (0, size[1] - maps.shape[-1], 0, size[0] - maps.shape[-2])
-    return F.pad(maps, missing, mode="replicate") if any(missing) else maps

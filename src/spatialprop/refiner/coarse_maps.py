@@ -41,14 +41,12 @@ class CoarseMap:
         return self.values if self.are_labels else most_likely(self.values, size)
 
     def restricted(self) -> "CoarseMap":
-        """The same without the classes that are nowhere the most likely one."""
-        if self.are_labels:
-            return self  # each of them is
+        """Probabilities without the classes that are nowhere the most likely one."""
+        known = self.values.sum(dim=1, keepdim=True)
         winners = most_likely(self.values, self.values.shape[-2:])
-        places = torch.unique(winners).tolist()
+        places = torch.unique(winners[known[:, 0] > 0]).tolist()
         if len(places) == len(self.present):
             return self
-        known = self.values.sum(dim=1, keepdim=True)
         return replace(self, values=self.values[:, places], present=[self.present[i] for i in places], known=known)
 
     def in_doubt(self, pixels: float) -> "CoarseMap":

@@ -17,6 +17,7 @@ from spatialprop.files import write_beside
 from spatialprop.nn.inference import folded
 from spatialprop.nn.propagation import SpatialPropagation
 from spatialprop.nn.refinement import RefinementNetwork, as_probabilities, winning_classes
+from spatialprop.nn.resize import first
 from spatialprop.nn.trusting import TrustingNetwork
 from spatialprop.ops.choosing import choose
 from spatialprop.ops.propagation import naive
@@ -53,16 +54,16 @@ class ExportedRefiner(nn.Module):
         missing = [(side + cell - 1) // cell * cell - side for side in size]
         image, padded = (F.pad(maps, (0, missing[1], 0, missing[0]), mode="replicate") for maps in (image, whole))
         cells = F.avg_pool2d(padded, stride)
-        guidance = network.look(image, padded.argmax(dim=1), *network.describe(image, [cells]))
+        kept = cells * allowed[..., None, None]
+        guidance = network.look(image, padded.argmax(dim=1), *network.describe(image, [kept]))
         counts = [(side + stride - 1) // stride for side in size]
-        guidance = guidance.like([_first(maps, counts) for maps in guidance.tensors()])
-        cells = _first(cells, counts)
-        refined = network.spread(cells, cells.sum(dim=1, keepdim=True), guidance)
+        guidance = guidance.like([first(maps, counts) for maps in guidance.tensors()])
+        refined = network.spread(first(kept, counts), first(cells.sum(dim=1, keepdim=True), counts), guidance)
         if guidance.choice is None:
             refined = F.interpolate(refined, size, mode="bilinear")
         else:
-            own = _first(padded, [stride * count for count in counts])
-            refined = _first(choose(refined, own, guidance.choice), size)
+            own = first(padded, [stride * count for count in counts])
+            refined = first(choose(refined, own, guidance.choice), size)
         return as_probabilities(refined, allowed)
 
 
@@ -72,6 +73,7 @@ class _StandardPropagation(nn.Module):
     def __init__(self, layer: SpatialPropagation) -> None:
         super().__init__()
         self.layer = layer
+        self.guidance_channels = layer.guidance_channels
 
     def gates(self, guidance: Tensor) -> list[Tensor]:
         return self.layer.gates(guidance)
@@ -82,13 +84,6 @@ class _StandardPropagation(nn.Module):
             raw = gates[unit % len(gates)]
             x = naive.propagate(x, raw, layer.directions, layer.merge, layer.normalization, _scan_loop)
         return x
-
-
-def _first(maps: Tensor, counts: Sequence[int]) -> Tensor:
-    """The first rows and columns; a slice's strides depend on the size, which a graph for all sizes must not."""
-    for axis, count in zip((-2, -1), counts, strict=True):
-        maps = maps.index_select(axis, torch.arange(count, device=maps.device))
-    return maps
 
 
 def export(network: RefinementNetwork | TrustingNetwork, path: Path) -> None:

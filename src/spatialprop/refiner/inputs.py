@@ -68,7 +68,12 @@ def _advice(shape: tuple[int, ...]) -> str:
 
 
 def to_coarse(
-    coarse: CoarseLike, images: Tensor, batched: bool, classes: int | None = None, rough: Rough = "auto"
+    coarse: CoarseLike,
+    images: Tensor,
+    batched: bool,
+    classes: int | None = None,
+    rough: Rough = "auto",
+    restrict: bool = False,
 ) -> list[CoarseMap]:
     """The coarse map of each of `images` (N, 3, H, W), on their device.
 
@@ -78,6 +83,7 @@ def to_coarse(
         batched: Whether they were given as a batch, as the coarse maps must be then.
         classes: Number of classes, if the caller named it.
         rough: By how many pixels the borders of labels may be wrong.
+        restrict: Leave out the classes that are nowhere the most likely one.
     """
     _refuse_path(coarse, "a coarse map")
     if isinstance(coarse, Image.Image):
@@ -106,6 +112,7 @@ def to_coarse(
         shares = _probabilities(values, classes)
         _check_together(images, shares)
         maps = [CoarseMap(one, range(shares.shape[1]), shares.shape[1]) for one in torch.split(shares, 1)]
+        maps = [one.restricted() for one in maps] if restrict else maps
     if rough == "auto":
         return maps
     _check_rough(rough, maps[0])

@@ -56,11 +56,9 @@ class Opened:
         self._network, self._device, self._coarse = network, device, coarse
         self.images, self._batched = to_image(image, device)  # (N, 3, H, W)
         with _inference(device):
-            maps = to_coarse(coarse, self.images, self._batched, classes, rough)
+            maps = to_coarse(coarse, self.images, self._batched, classes, rough, restrict)
             pairs = zip(torch.split(self.images, 1), maps, strict=True)
-            self._each = [
-                _OpenedImage(network, pixels, one.restricted() if restrict else one, tile) for pixels, one in pairs
-            ]
+            self._each = [_OpenedImage(network, pixels, one, tile) for pixels, one in pairs]
 
     @property
     def labels(self) -> Any:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spatialprop.nn.resize import pad_to_multiple
+from spatialprop.nn.resize import first, pad_to_multiple
 
 
 class LightGuidance(nn.Module):
@@ -60,7 +60,6 @@ class LightGuidance(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Guidance at ceil(H / stride), ceil(W / stride) for `image` (N, in_channels, H, W), RGB from 0 to 1."""
-        height, width = image.shape[-2:]
         pixels = pad_to_multiple(image - 0.5, 2**self.stages)
         x = self.stem(pixels)  # half the resolution
         skips = []
@@ -72,8 +71,7 @@ class LightGuidance(nn.Module):
             x = up(x + skips.pop())
         if self.fine is not None:
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False) + self.fine(pixels)
-        guidance: Tensor = self.head(x)
-        return guidance[..., : -(-height // self.stride), : -(-width // self.stride)]
+        return first(self.head(x), [(side + self.stride - 1) // self.stride for side in image.shape[-2:]])
 
 
 def _block(before: int, after: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Sequential:
