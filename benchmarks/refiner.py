@@ -20,14 +20,12 @@ import numpy as np
 import torch
 from measure import HostStopwatch, alone, interleave, machine, markdown_table, peak_memory, summary
 from numpy.typing import NDArray
-from spatialprop.refiner.most_likely import most_likely
 
 from spatialprop import Refiner
 from spatialprop.files import write_file, write_json
-from spatialprop.nn import RefinementNetwork
-from spatialprop.nn.guidance import LightGuidance
-from spatialprop.nn.refinement import hint_maps
-from spatialprop.refiner.tiles import TiledGates
+from spatialprop.nn import TrustingNetwork
+from spatialprop.nn.inference import folded, to_cells
+from spatialprop.ops.choosing import most_likely
 
 HERE = Path(__file__).parent
 
@@ -44,24 +42,21 @@ def scene(side: int, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.float3
 
 
 def load(weights: str | None) -> Refiner:
-    return Refiner(RefinementNetwork(LightGuidance)) if weights is None else Refiner.load(weights)
+    return Refiner(TrustingNetwork()) if weights is None else Refiner.load(weights)
 
 
 def steps(refiner: Refiner, side: int, classes: int) -> dict[str, Callable[[int], object]]:
     """The whole, and its parts one by one."""
     image, coarse = scene(side, classes)
-    opened = refiner.open(image, coarse)
-    layer, find_gates = refiner.network.propagation, TiledGates(refiner.network)
-
-    def find_shares() -> list[torch.Tensor]:
-        return list(opened.shares(range(classes)))
-
-    def make_hints() -> torch.Tensor | None:
-        return hint_maps(find_shares(), find_gates.hints) if find_gates.hints else None
-
+    network, size = folded(refiner.network), (side, side)
+    pixels = refiner.open(image, coarse).images.to(torch.float32) / 255
+    maps = torch.from_numpy(coarse)[None]
     with torch.no_grad():
-        hints, gates, (shares, *_) = make_hints(), opened.gates(), find_shares()
-        refined = layer.propagate(shares, gates)
+        cells, labels = to_cells(maps, size, network.stride), most_likely(maps, size)
+        known, described = cells.sum(dim=1, keepdim=True), network.describe(pixels, [cells])
+        guidance = network.look(pixels, labels, *described)
+        refined = network.spread(cells, known, guidance)
+    chosen = (refined, size) if guidance.choice is None else (maps, size, refined, guidance.choice)
 
     def plain(run: Callable[[], object]) -> Callable[[int], object]:
         def timed(_turn: int) -> object:
@@ -73,13 +68,13 @@ def steps(refiner: Refiner, side: int, classes: int) -> dict[str, Callable[[int]
     pieces = {
         "end to end": lambda: refiner(image, coarse),
         "check the input": lambda: refiner.open(image, coarse),
-        "coarse map to the gates' size": find_shares,
-        "guidance and gates": lambda: find_gates(opened.images, hints),
-        "propagation": lambda: layer.propagate(shares, gates),
-        "enlarge and choose": lambda: most_likely([refined], (side, side)),
+        "coarse map in cells": lambda: to_cells(maps, size, network.stride),
+        "labels of the coarse map": lambda: most_likely(maps, size),
+        "hints": lambda: network.describe(pixels, [cells]),
+        "guidance": lambda: network.look(pixels, labels, *described),
+        "propagation": lambda: network.spread(cells, known, guidance),
+        "choose": lambda: most_likely(*chosen),
     }
-    if refiner.network.hints:
-        pieces["hints"] = make_hints
     return {name: plain(run) for name, run in pieces.items()}
 
 
@@ -119,9 +114,8 @@ def start_up() -> dict[str, float]:
     """Seconds of importing torch, and of what comes on top until a first mask is refined; kernels are on disk."""
     code = (
         "import time; a = time.perf_counter(); import torch; b = time.perf_counter()\n"
-        "from spatialprop import Refiner; from spatialprop.nn import RefinementNetwork\n"
-        "from spatialprop.nn.guidance import LightGuidance; import numpy as np\n"
-        "refiner = Refiner(RefinementNetwork(LightGuidance)); c = time.perf_counter()\n"
+        "from spatialprop import Refiner; from spatialprop.nn import TrustingNetwork; import numpy as np\n"
+        "refiner = Refiner(TrustingNetwork()); c = time.perf_counter()\n"
         "refiner(np.zeros((64, 64, 3), np.uint8), np.eye(64, dtype=np.uint8)); d = time.perf_counter()\n"
         "print(b - a, c - b, d - c)"
     )

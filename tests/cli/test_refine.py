@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFilter
 
 from spatialprop.cli import main
@@ -10,7 +11,7 @@ from spatialprop.cli.refine.jobs import find_jobs
 from spatialprop.drawing import class_colours, overlay
 from spatialprop.errors import InputError
 from spatialprop.refiner import Refiner, explain, save_refiner
-from tests.refiner.networks import photograph, probabilities, trained
+from tests.refiner.networks import photograph, probabilities, trained, trusting
 
 LABELS = np.zeros((24, 32), np.uint8)
 LABELS[4:20, 6:22] = 3
@@ -78,6 +79,31 @@ def test_rough_masks_change_more(data, refine):
     code, _, problems = refine("photos/a.png", "masks/a.png", "--rough", "-2")
     assert code == 2
     assert "must be auto, 0, or a number of pixels from 1 on; got -2" in problems
+
+
+HINT = "the borders looked right: --rough PIXELS says that they are not"
+
+
+def test_says_so_when_hardly_anything_changed(data, capsys):
+    network = trusting(std=0)
+    with torch.no_grad():
+        network.guidance.head.bias[-20:].view(4, 5)[:, 4] = 99  # each pixel keeps what it has
+    save_refiner(network, data / "still.safetensors")
+    for words, hinted in [((), True), (("--rough", "0"), False), (("--rough", "auto"), True)]:
+        assert main(["refine", "photos/a.png", "masks/a.png", "--weights", "still.safetensors", *words]) == 0
+        printed = capsys.readouterr().out
+        assert ", 0.0 % of the pixels changed" in printed
+        assert (HINT in printed) == hinted
+
+
+def test_says_how_much_changed(data, refine):
+    _, printed, _ = refine("photos/a.png", "masks/a.png", "--rough", "16")
+    share = 100 * (np.asarray(picture("masks/a_refined.png")) != LABELS).mean()
+    assert share > 1
+    assert f"{share:.1f} % of the pixels changed" in printed
+    assert HINT not in printed
+    refine("photos/a.png", "masks/a.png", "--rough", "0")
+    np.testing.assert_array_equal(np.asarray(picture("masks/a_refined.png")), LABELS)
 
 
 def test_classes_that_get_lost_are_named(data, refine):

@@ -15,6 +15,7 @@ from spatialprop.nn.guidance import LightGuidance
 from spatialprop.refiner import save_refiner
 from spatialprop.tasks import Joint, Parts, Refine, Segment
 from tests.experiment.tiny import QUIET, composed, tiny_here
+from tests.refiner.networks import trusting
 
 pytestmark = QUIET
 
@@ -103,6 +104,13 @@ def test_another_guidance_is_refused(given, weights):
 def test_a_task_without_guidance_is_refused(weights):
     with pytest.raises(ValueError, match="which this task has not"):
         start_guidance(task(Segment), str(weights[0]))
+
+
+def test_weights_of_the_other_kind_are_refused_by_name(tmp_path):
+    path = tmp_path / "trusting.safetensors"
+    save_refiner(trusting(), path)
+    with pytest.raises(ValueError, match=rf"guidance\.checkpoint={path} belongs to a network of another kind"):
+        start_guidance(task(), str(path))
 
 
 def test_weights_that_do_not_exist_are_named(tmp_path):

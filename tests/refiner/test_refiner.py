@@ -45,7 +45,9 @@ def test_is_the_network(guidance, hints):
 
 
 @pytest.mark.parametrize("size", [(61, 45), (64, 72), (1, 1), (2, 7)])
-@pytest.mark.parametrize("options", [{}, {"separate_gates": False, "units": 3}, {"widths": (8,) * 5, "depths": (1,) * 5}])
+@pytest.mark.parametrize(
+    "options", [{}, {"separate_gates": False, "units": 3}, {"widths": (8,) * 5, "depths": (1,) * 5}]
+)
 def test_is_the_trusting_network(size, options):
     cells = [-(-side // 8) for side in size]
     check_is_the_network(trusting(**options), photograph(*size), probabilities(5, *cells))
@@ -383,7 +385,9 @@ def test_what_is_rougher_changes_more(refiner):
 
 @pytest.mark.parametrize("rough", [0.5, -3, float("nan"), float("inf"), "16", [4], True, None])
 def test_roughness_is_auto_or_a_number_of_pixels(refiner, rough):
-    with pytest.raises(InputError, match="rough must be 'auto', 0 to believe borders, or a number of pixels from 1 on .*; got"):
+    with pytest.raises(
+        InputError, match="rough must be 'auto', 0 to believe borders, or a number of pixels from 1 on .*; got"
+    ):
         refiner(photograph(8, 8), np.eye(8, dtype=np.uint8), rough=rough)
 
 

@@ -165,7 +165,6 @@ class RefinementNetwork(nn.Module):
         x = x if self.after is None else self.after(x)
         return resize(x.to(coarse.dtype), coarse.shape[-2:])
 
-
     def _in_cells(self, x: Tensor, size: Sequence[int]) -> Tensor:
         """Maps at the resolution of the gates; probabilities are means over cells, where gates have the guidance's."""
         stride = getattr(self.guidance, "stride", 0) if self.before is None else 0
