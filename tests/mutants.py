@@ -351,8 +351,8 @@ MUTANTS = (
     ),
     Mutant(
         "nn-pad-side", "images are padded at the left and above",
-        "missing = (0, -width % multiple, 0, -height % multiple)",
-        "missing = (-width % multiple, 0, -height % multiple, 0)",
+        "missing = (0, size[1] - maps.shape[-1], 0, size[0] - maps.shape[-2])",
+        "missing = (size[1] - maps.shape[-1], 0, size[0] - maps.shape[-2], 0)",
         ("nn/guidance/test_guidance.py",),
         "padding",
     ),

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 from torch.nn import functional as F
 
 from spatialprop import Refiner
@@ -386,7 +385,7 @@ def test_what_is_rougher_changes_more(refiner):
 @pytest.mark.parametrize("rough", [0.5, -3, float("nan"), float("inf"), "16", [4], True, None])
 def test_roughness_is_auto_or_a_number_of_pixels(refiner, rough):
     with pytest.raises(
-        InputError, match="rough must be 'auto', 0 to believe borders, or a number of pixels from 1 on .*; got"
+        InputError, match=r"rough must be 'auto', 0 to believe borders, or a number of pixels from 1 on .*; got"
     ):
         refiner(photograph(8, 8), np.eye(8, dtype=np.uint8), rough=rough)
 
@@ -410,7 +409,7 @@ def test_void_of_another_type_is_a_class_of_its_own(refiner):
 @pytest.mark.parametrize("pixel", [(5, 9), (0, 0), (32, 25), (17, 11)])
 @pytest.mark.parametrize("labels", [False, True], ids=["", "labels"])
 def test_affinity_is_how_much_a_result_changes(pixel, labels):
-    """The refined share of the winner, as a function of its own shares alone, is linear: its slopes are the affinity."""
+    """A refined share is a linear function of its class's coarse shares, and its slopes are the affinity."""
     refiner, coarse = Refiner(trusting()), probabilities(4, 33, 26)
     coarse = coarse.argmax(axis=0) if labels else coarse
     opened = refiner.open(photograph(33, 26), coarse)
