@@ -87,7 +87,7 @@ def changed(change, guidance=False):
     [
         (None, "must be an object"),
         ([], "must be an object"),
-        ({}, "must be an object"),
+        ({}, "is missing; the settings are widths, depths"),
         (changed({"guidance": "light"}), "must be an object"),
         (changed({"units": 0}), "network.units must be a whole number from 1 to 8; got 0"),
         (changed({"units": True}), "units must be"),

@@ -74,8 +74,8 @@ def around_own_label(seen: Tensor, shares: Tensor, window: int) -> Tensor:
         window: Side of the windows in pixels.
     """
     if torch.compiler.is_exporting():  # a graph for any number of classes has no loop over them
-        each = around((seen[:, None] * shares[:, :, None]).flatten(0, 1), window).unflatten(0, shares.shape[:2])
-        return (each * shares[:, :, None]).sum(dim=1)
+        parts = seen[:, None] * shares[:, :, None]
+        return (around(parts.flatten(0, 1), window).reshape(parts.shape) * shares[:, :, None]).sum(dim=1)
     own = torch.zeros_like(seen)
     for k in range(shares.shape[1]):
         share = shares[:, k, None]
