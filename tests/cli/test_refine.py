@@ -69,16 +69,16 @@ def test_one_file(data, refine, weights):
         np.testing.assert_array_equal(np.asarray(result), expected)
 
 
-def test_rough_masks_change_more(data, refine):
+def test_rough_masks_change_more(data, refine, capsys):
     def changed(*words):
         code, printed, _ = refine("photos/a.png", "masks/a.png", *words)
         assert code == 0
         return float(printed.split(" %")[0].split()[-1])
 
     assert changed("--rough", "16") > changed()
-    code, _, problems = refine("photos/a.png", "masks/a.png", "--rough", "-2")
-    assert code == 2
-    assert "must be auto, 0, or a number of pixels from 1 on; got -2" in problems
+    with pytest.raises(SystemExit, match="2"):
+        refine("photos/a.png", "masks/a.png", "--rough", "-2")
+    assert "must be auto, 0, or a number of pixels from 1 on; got -2" in capsys.readouterr().err
 
 
 HINT = "the borders looked right: --rough PIXELS says that they are not"
