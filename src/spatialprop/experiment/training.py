@@ -33,7 +33,7 @@ from spatialprop.experiment.parts import (
 )
 from spatialprop.experiment.run_folder import RunFolder, point_latest_to
 from spatialprop.experiment.wandb_logging import log_results
-from spatialprop.experiment.weights import keep_weights, load_weights_of, start_guidance, start_segmenter
+from spatialprop.experiment.weights import fit, keep_weights, load_weights_of, start_guidance, start_segmenter
 from spatialprop.files import write_json
 from spatialprop.report import comparison_table, helen_tables, write_report
 from spatialprop.tasks import Task
@@ -88,7 +88,7 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
     )
     if outputs is not None:  # not earlier: the latest run may have been read, as in segmenter.checkpoint=outputs/latest
         point_latest_to(folder, outputs)
-    trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+    fit(trainer, task, data, checkpoint)
 
     best = run.checkpoints / "best.ckpt"
     if config.callbacks.weights == "best" and best.exists():
