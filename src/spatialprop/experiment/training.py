@@ -16,6 +16,7 @@ from spatialprop.data import Splits, write_label_set
 from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
 from spatialprop.experiment.guards import (
     check_settings,
+    load_config,
     refuse_folders_apart,
     refuse_foreign_code,
     refuse_processes_in_multirun,
@@ -62,7 +63,7 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
             start_guidance(task, config.guidance.checkpoint)
     if config.ckpt_path == "last" and run.config.exists():
         log.info("Resuming %s%s", folder, ", which had finished" if run.metrics.exists() else "")
-        _warn_of_changes(cast(DictConfig, OmegaConf.load(run.config)), config)
+        _warn_of_changes(load_config(run.config), config)
     run.write_config(config)
     write_label_set(splits.labels, run.data, images=len(splits.test))
     if task.takes_coarse:
