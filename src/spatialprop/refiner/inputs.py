@@ -23,7 +23,7 @@ _INTEGERS = (
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _MOST_LABELS = 65536
 _MOST_CLASSES = 4096  # each takes the time of a propagation
-_CERTAIN, _NEARLY_ALL = 1 - 1.5 / 255, 0.999  # what rounding to bytes leaves of 1, and in how much of a map
+_CERTAIN, _NEARLY_ALL = 1 - 1.5 / 255, 0.9999  # what rounding to bytes leaves of 1, and in how much of a map
 _SLACK = 1e-3  # above one, as rounding leaves it
 
 
