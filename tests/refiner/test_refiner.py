@@ -209,6 +209,28 @@ def test_weights_that_give_no_numbers_are_named(value, tmp_path):
         Refiner(network)(photograph(16, 16), np.eye(16, dtype=int))
 
 
+class Refining(torch.utils.data.Dataset):
+    def __init__(self, refiner):
+        self.refiner = refiner
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return self.refiner(photograph(64, 64, index), np.eye(64, dtype=np.uint8))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_dataloader_workers_refine_after_their_parent_has(refiner):
+    """PyTorch's threads do not survive a fork; it gives workers one thread, with which they do."""
+    torch.rand(4000, 400).matmul(torch.rand(400, 400)).sum()  # on several threads
+    expected = Refining(refiner)
+    workers = torch.utils.data.DataLoader(expected, num_workers=2, multiprocessing_context="fork", timeout=100)
+    for index, found in enumerate(workers):
+        assert (found[0].numpy() == expected[index]).all()
+
+
 def test_weights_of_a_file_that_give_no_numbers_are_named(tmp_path):
     network = trained(LIGHT)
     for parameter in network.parameters():
