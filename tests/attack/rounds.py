@@ -11,6 +11,7 @@ from typing import Any
 def attack(name: str, seconds: float, seed: int, out: Any) -> None:
     """Try for so many seconds, and tell of each try before and after it: it may end the process."""
     judged = import_module("tests.attack.judge").judged
+    import_module("spatialprop.ops").warmup()  # no try is to be charged with a compilation
     end = time.monotonic() + seconds
     for one in import_module(f"tests.attack.{name}").tries(Random(seed)):
         if time.monotonic() > end:
