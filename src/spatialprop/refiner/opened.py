@@ -20,7 +20,7 @@ from spatialprop.refiner.inputs import CoarseLike, ImageLike, like, to_coarse, t
 from spatialprop.refiner.most_likely import GIVEN_LABEL_WEIGHT, MOST_AT_ONCE, most_likely
 from spatialprop.refiner.tiles import TiledGates
 
-_BYTES = 40  # a pixel, at the peak of a refinement into labels
+_BYTES = 44  # a pixel, at the peak of a refinement into labels
 _SMALLER = "make image and map smaller, or refine parts that overlap"
 _EXCLUDED = torch.finfo(torch.float32).min / 4  # never wins; a quarter, so that interpolation cannot overflow
 
