@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.attack.rounds import counted
 
-GENERATORS = ("files", "calls", "archives", "runs", "servers", "lines")
+GENERATORS = ("files", "calls", "archives", "runs", "servers", "lines", "kills")
 RESULTS = Path(__file__).parents[2] / "results" / "attack"
 
 
