@@ -59,8 +59,9 @@ def test_a_broken_checkpoint_is_named_and_nobody_is_told_to_run_its_code(finishe
     assert not (tmp_path / "owned").exists()
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("suffix", [".ckpt", ".pth", ".safetensors"])
+@pytest.mark.parametrize(
+    ("damage", "suffix"), [*((damage, ".ckpt") for damage in DAMAGES), ("evil", ".pth"), ("text", ".safetensors")]
+)
 def test_a_broken_segmenter_is_named(finished, damage, suffix, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = tmp_path / f"given{suffix}"
