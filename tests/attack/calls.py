@@ -90,14 +90,15 @@ def fitting(rng: Random):
 def values(rng: Random, shape=None):
     """An array or a tensor."""
     shape = rng.choice(SHAPES) if shape is None else shape
-    plain = np.asarray(np.random.default_rng(rng.randrange(1 << 30)).random(shape)) * rng.choice((1, 1, 2, 5, 255))
+    plain = np.random.default_rng(rng.randrange(1 << 30)).random(shape) * rng.choice((1, 1, 2, 5, 255))
+    plain = np.asarray(plain)  # a number, where the shape is ()
     if rng.random() < 0.3 and plain.size:
         plain.flat[rng.randrange(plain.size)] = rng.choice(SPECIAL)
     if rng.random() < 0.3 and plain.ndim > 2:
         plain = plain / plain.sum(axis=0)
     with np.errstate(all="ignore"):
         if rng.random() < 0.5:
-            found = plain.astype(rng.choice(NUMPY))
+            found = np.asarray(np.asarray(plain).astype(rng.choice(NUMPY)))
             return found[::-1] if rng.random() < 0.2 and found.ndim else found
     found = torch.as_tensor(plain).to(torch.float32).to(rng.choice(TORCH))
     kind = rng.random()
