@@ -64,6 +64,13 @@ def test_a_file_that_does_not_fit_on_the_disk(served, tmp_path):
         fetch(address, tmp_path / "file", RIGHT, most=1 << 60)
 
 
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_what_comes_along_with_a_redirection_is_not_read(served, tmp_path, code):
+    target = served(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n" + CONTENT)
+    address = served(f"HTTP/1.1 {code} Found\r\nLocation: {target}\r\nContent-Length: {1 << 40}\r\n\r\n".encode())
+    assert fetch(address, tmp_path / "file", RIGHT).read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize(
     "head", [b"", b"\xff" * 99, b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 999 + b"\r\n", b"HTTP/1.1 "]
 )

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import io
 import logging
 import re
 import shutil
@@ -11,7 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes received and the bytes of the whole file, None if the server does not say."""
@@ -81,6 +82,18 @@ def fetch(
     return target
 
 
+class _Redirections(urllib.request.HTTPRedirectHandler):
+    """Follow redirections without reading what comes along with them: it may be any number of gigabytes."""
+
+    def http_error_302(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage
+    ) -> Any:
+        fp.close()
+        return super().http_error_302(req, io.BytesIO(), code, msg, headers)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+
 class _TooMuchError(Exception):
     """A server sends more than a file can have."""
 
@@ -92,7 +105,7 @@ def _append(address: str, part: Path, progress: Progress | None, most: int) -> N
     if present:
         request.add_header("Range", f"bytes={present}-")
     try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT)
+        response = urllib.request.build_opener(_Redirections).open(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code != 416 or not present:  # 416: nothing is missing; the hash decides whether the file is right
