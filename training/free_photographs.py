@@ -39,7 +39,7 @@ LEAST_CUTOUT = 48
 FREE = re.compile(
     r"(CC0(-1\.0)?|CC-BY-[234]\.[05]|CC-BY-SA-[234]\.[05]|public-domain|Expat|MIT|BSD-[23]-clause|Apache-2\.0)$", re.I
 )
-GPL = re.compile(r"L?GPL-[23](\.\d)?\+?$")
+GPL = re.compile(r"L?GPL-[23](\.\d)?(\+|-or-later|-only)?$")
 
 
 class Terms(NamedTuple):
@@ -100,7 +100,7 @@ SOURCES = (
     Source(
         "wordpress-theme-twentytwentyfive",
         photos=["*.webp"],
-        but=["services-*", "location*", "book-*", "delphinium*", "hero-podcast*", "category-*"],
+        but=["services-*", "location*", "book-*", "delphinium*", "hero-podcast*", "category-*", "link-in-bio-image*"],
         terms={"*": Terms("CC0-1.0", "named one by one there", _README)},
     ),
     Source(
@@ -142,7 +142,7 @@ SOURCES = (
             "*astronaut.png": Terms("public-domain", "NASA", _DOCSTRING),
             "*chelsea.png": Terms("CC0", "Stefan van der Walt", _DOCSTRING),
             "*coffee.png": Terms("CC0", "Rachel Michetti", _DOCSTRING),
-            "*rocket.jpg": Terms("CC0", "SpaceX", _DOCSTRING),
+            "*rocket.jpg": Terms("public-domain", "SpaceX", _DOCSTRING),
         },
         pip=["scikit-image==0.16.2", "--python-version", "3.7", "--platform", "manylinux1_x86_64", "--abi", "cp37m"],
     ),

@@ -59,7 +59,7 @@ MIXTURES = {
         _WITH_MASKS | {"pasted": 0.15}, soft=0.25, below=tuple(_WITH_MASKS), cutters=("objects", "clothes", "faces")
     ),
     "free": _FREE,  # every use is allowed
-    "gpl": _FREE._replace(cutouts=("free_cutouts", "free_gpl_cutouts")),
+    "gpl": _FREE._replace(below=("free_photos", "free_gpl_photos"), cutouts=("free_cutouts", "free_gpl_cutouts")),
 }
 
 
