@@ -56,8 +56,9 @@ def test_compiles_without_spilling(capability, dtype, connection, wide, packed):
     assert sorted(kernel.name for kernel in kernels) == sorted(kernels_of(SOURCE))
     for kernel in kernels:
         assert kernel.stack_bytes == kernel.spilled_bytes == 0
-        # Three blocks of 128 threads share a multiprocessor, or two.
-        assert kernel.registers <= 65536 // (256 if kernel.name == "propagate_backward" else 384)
+        # Three blocks of 128 threads share a multiprocessor in the forward pass, at least two everywhere.
+        three = kernel.name != "propagate_backward" and dtype != torch.float64
+        assert kernel.registers <= 65536 // (384 if three else 256)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
