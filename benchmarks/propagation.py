@@ -326,7 +326,7 @@ def compile_together(device: torch.device) -> None:
     import cupy
 
     kinds = [(dtype, connection, None) for dtype in DTYPES for connection in CONNECTIONS.values()]
-    modes = (("clamp", 3), ("unit", 3), ("unit", 1), ("stochastic", 3), ("tanh", 1))
+    modes = (("clamp", 3), ("unit", 3), ("stochastic", 3), ("tanh", 1))
     kinds += [(torch.float32, connection, mode) for mode, connection in modes]
 
     def build(kind: tuple[torch.dtype, int, str | None], piece: int) -> None:
