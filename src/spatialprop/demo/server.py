@@ -7,9 +7,9 @@ import time
 import webbrowser
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -198,7 +198,7 @@ def make_app(
             Route("/engine.js", engine),
             Mount("/", StaticFiles(directory=PAGE, html=True)),
         ],
-        exception_handlers={InputError: answer(400), LookupError: answer(404), _TooLarge: answer(413)},
+        exception_handlers={InputError: answer(400), LookupError: answer(404), _TooLargeError: answer(413)},
     )
 
 
@@ -239,10 +239,11 @@ def serve(
         if browser:
             threading.Timer(0.5, webbrowser.open, [address]).start()
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
-        uvicorn.Server(config).run(sockets=[listening])
+        with suppress(KeyboardInterrupt):  # which is how it is meant to end
+            uvicorn.Server(config).run(sockets=[listening])
 
 
-class _TooLarge(InputError):
+class _TooLargeError(InputError):
     """A request has more bytes than it may have."""
 
 
@@ -287,19 +288,17 @@ async def _body(request: "Request", most: int) -> bytes:
     """The body, refused as soon as it has more bytes than it may have."""
     claimed = request.headers.get("content-length", "")
     if claimed.isdigit() and int(claimed) > most:
-        raise _TooLarge(f"at most {most} bytes are taken here; got {claimed}")
+        raise _TooLargeError(f"at most {most} bytes are taken here; got {claimed}")
     parts, size = [], 0
     async for part in request.stream():
         parts.append(part)
         size += len(part)
         if size > most:
-            raise _TooLarge(f"at most {most} bytes are taken here; got more")
+            raise _TooLargeError(f"at most {most} bytes are taken here; got more")
     return b"".join(parts)
 
 
 def _need() -> None:
-    for package in ("starlette", "uvicorn"):
-        try:
-            import_module(package)
-        except ImportError:
-            raise ImportError(f"the page needs {package}: pip install 'spatialprop[serve]'") from None
+    missing = [package for package in ("starlette", "uvicorn") if find_spec(package) is None]
+    if missing:
+        raise ImportError(f"the page needs {' and '.join(missing)}: pip install 'spatialprop[serve]'")

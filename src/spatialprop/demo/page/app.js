@@ -86,11 +86,14 @@ function warn(error) {
   $("alert").hidden = false;
 }
 
+let underWay = "";
+
 function progress(what, share) {
   $("busy").hidden = !what;
   if (share === undefined) $("bar").removeAttribute("value");
   else $("bar").value = share;
-  say(what);
+  if (what || $("status").textContent === underWay) say(what); // and else something newer was said
+  underWay = what;
 }
 
 const attempt = (action) => async (...given) => {

@@ -46,7 +46,7 @@ function refuseTooLarge(name, width, height, mostPixels) {
 /** Width and height by the header of a PNG or JPEG, null if it does not say. */
 export function claimedSize(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (isPng(bytes) && bytes.length > 24) return [view.getUint32(16), view.getUint32(20)];
+  if (isPng(bytes) && bytes.length > 24 && chunkName(bytes, 8) === "IHDR") return [view.getUint32(16), view.getUint32(20)];
   if (bytes[0] !== 0xff || bytes[1] !== 0xd8) return null;
   for (let at = 2; at + 9 < bytes.length && bytes[at] === 0xff; ) {
     const marker = bytes[at + 1];
@@ -61,6 +61,8 @@ export function claimedSize(bytes) {
 function isPng(bytes) {
   return [0x89, 0x50, 0x4e, 0x47].every((byte, index) => bytes[index] === byte);
 }
+
+const chunkName = (bytes, at) => String.fromCharCode(...bytes.subarray(at + 4, at + 8));
 
 /**
  * Take a picture for a mask: each of its colours is a class.
@@ -145,7 +147,7 @@ function paletteOf(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let at = 8; at + 12 <= bytes.length; ) {
     const length = view.getUint32(at);
-    if (String.fromCharCode(...bytes.subarray(at + 4, at + 8)) === "PLTE") {
+    if (chunkName(bytes, at) === "PLTE") {
       const colours = [];
       for (let from = at + 8; from + 3 <= at + 8 + length; from += 3) colours.push([...bytes.subarray(from, from + 3)]);
       return colours;
