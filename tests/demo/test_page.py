@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WIDTH, HEIGHT = 160, 120
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +171,7 @@ def test_the_example_is_refined_and_compared(visit, address):
 def test_a_painted_mask_is_refined_undone_and_saved(visit, address):
     page = visit(address)
     choose(page, "photo", png(photo()), "disk.png")
-    said(page, f"disk.png, {WIDTH} × {HEIGHT} pixels")
+    said(page, "disk.png, 160 \N{MULTIPLICATION SIGN} 120 pixels")
     assert page.is_disabled("#undo")
     page.locator("#size").fill("36")
     stroke(page, (70, 50), (90, 55), (75, 70))
@@ -248,8 +249,8 @@ def test_affinities_glow(visit, with_server):
 @pytest.mark.parametrize(
     ("which", "content", "words"),
     [
-        ("photo", b"\x89PNG\r\n\x1a\n and nothing more of it", "cannot be read as a picture"),
-        ("photo", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (30000).to_bytes(4, "big") * 2 + bytes(9), "30000 × 30000 pixels; this"),
+        ("photo", SIGNATURE + b" and nothing more of it", "cannot be read as a picture"),
+        ("photo", SIGNATURE + b"\0\0\0\rIHDR" + (30000).to_bytes(4, "big") * 2 + bytes(9), "30000 pixels; this page"),
         ("mask", png(np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)), "more than 64 colours"),
         ("mask", png(np.zeros((HEIGHT, WIDTH), np.uint16)), "16 bits a channel"),
         ("mask", png(np.zeros((WIDTH, WIDTH), np.uint8)), "Both must show the same part of the scene"),
@@ -314,7 +315,7 @@ def test_everything_has_a_name(visit, with_server):
     page = visit(with_server)
     page.click("#example")
     refined(page)
-    nameless = page.evaluate("""() => [...document.querySelectorAll("button, input:not([hidden]), [role=slider], canvas")]
+    nameless = page.evaluate("""() => [...document.querySelectorAll("button, input:not([hidden]), canvas, #divider")]
         .filter((one) => !(one.ariaLabel || one.title || one.textContent.trim() || one.labels?.length))
         .map((one) => one.outerHTML)""")
     assert nameless == []

@@ -73,7 +73,7 @@ class Sessions:
             if len(labels) != height * width:
                 raise InputError(f"the mask must have {height * width} labels, one byte a pixel; got {len(labels)}")
             coarse = np.frombuffer(labels, np.uint8).reshape(height, width)
-            image.opened = self.refiner.open(image.pixels, coarse, **({"rough": rough} if rough else {}))
+            image.opened = self.refiner.open(image.pixels, coarse, rough=rough or None)
             return bytes(np.ascontiguousarray(image.opened.labels).data)
 
     def affinity(self, name: str, pixel: tuple[int, int]) -> bytes:
