@@ -50,7 +50,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
             tag = hashlib.sha1(content).hexdigest()
             self.answer(content, ETag=f'"{tag}"', X_Repo_Commit=found[0], Accept_Ranges="bytes")
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -66,7 +66,10 @@ class Hub(http.server.BaseHTTPRequestHandler):
             assert "library_name: spatialprop" in json.loads(body)["content"]
             self.answer(json.dumps({"errors": [], "warnings": []}).encode())
         elif "/preupload/" in path:
-            files = [{"path": one["path"], "uploadMode": "regular", "shouldIgnore": False} for one in json.loads(body)["files"]]
+            files = [
+                {"path": one["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for one in json.loads(body)["files"]
+            ]
             self.answer(json.dumps({"files": files}).encode())
         elif "/commit/" in path:
             lines = [json.loads(line) for line in body.splitlines()]

@@ -1,10 +1,9 @@
 """`spatialprop refine` on annotations of a data set, and on rasters larger than memory."""
 
 import argparse
-import sys
+import json
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from spatialprop.cli.refine.reports import Report, Reporter
 from spatialprop.cli.refine.shards import Shard
 from spatialprop.errors import InputError
+from spatialprop.files import write_file
 from spatialprop.formats import RefineMask, read_coco, refine_coco, refine_raster, refine_yolo
 from spatialprop.maskfiles import IMAGE_SUFFIXES
 from spatialprop.refiner import Refiner
@@ -38,8 +38,6 @@ def run(options: argparse.Namespace, shard: Shard, reporter: Reporter) -> int:
 
 
 def _coco(options: argparse.Namespace, shard: Shard, reporter: Reporter) -> int:
-    from spatialprop.files import write_file
-
     folder, output = Path(options.image), Path(options.output)
     if not folder.is_dir() or options.coarse is not None:
         raise ValueError("--coco takes the folder of the images and nothing else: --coco annotations.json images/")
@@ -47,7 +45,7 @@ def _coco(options: argparse.Namespace, shard: Shard, reporter: Reporter) -> int:
         raise ValueError(f"-o must be another .json file; got {output}")
     content = read_coco(options.coco)
     # A shard's file holds its own images and annotations only, so that all shards' files together hold each once.
-    content["images"] = shard.of(sorted(content["images"], key=lambda image: str(image["file_name"])), shard.whole)
+    content["images"] = shard.of(content["images"])
     kept = {image["id"] for image in content["images"]}
     content["annotations"] = [one for one in content["annotations"] if one["image_id"] in kept]
     if options.dry_run:
@@ -63,8 +61,6 @@ def _coco(options: argparse.Namespace, shard: Shard, reporter: Reporter) -> int:
         said = f"{outcome.refined} objects refined, {outcome.kept} as they were"
         reporter.add(_report(outcome.name, None, said, outcome, start, outcome.problem))
         start = time.perf_counter()
-    import json
-
     write_file(output, json.dumps(content))
     return reporter.end(f"{output} holds {len(content['annotations'])} annotations")
 

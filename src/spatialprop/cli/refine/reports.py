@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 
 class Report(NamedTuple):
@@ -47,22 +47,24 @@ class Reporter:
     Args:
         as_json: Print a line of JSON for each file, and nothing else to stdout.
         several: Whether there are several files, of which only the remarkable ones are named.
+        stream: Where to print, by default stdout.
     """
 
-    def __init__(self, as_json: bool, several: bool = True) -> None:
+    def __init__(self, as_json: bool, several: bool = True, stream: TextIO | None = None) -> None:
         self.as_json = as_json
         self.several = several
+        self._stream = stream
         self.refined = self.failed = self.planned = 0
 
     def add(self, report: Report) -> None:
         self.failed += bool(report.problem)
         self.refined += not report.problem
         if self.as_json:
-            print(report.line(), flush=True)
+            print(report.line(), file=self._stream, flush=True)
         elif report.problem:
             print_above_bar(report.problem)
         elif not self.several:
-            print(f"{report.result}: {report.said}")
+            print(f"{report.result}: {report.said}", file=self._stream)
         elif report.warning:
             print_above_bar(f"{report.result}: {report.warning}")
 
@@ -71,11 +73,12 @@ class Reporter:
         self.planned += not problem
         self.failed += bool(problem)
         if self.as_json:
-            print(json.dumps({"source": source, "error": problem} if problem else {"source": source, "would": result}))
+            found = {"source": source, "error": problem} if problem else {"source": source, "would": result}
+            print(json.dumps(found), file=self._stream)
         elif problem:
             print(problem, file=sys.stderr)
         else:
-            print(f"{source} -> {result}")
+            print(f"{source} -> {result}", file=self._stream)
 
     def end(self, said: str = "", present: int = 0) -> int:
         """Sum up, and return the exit code."""
@@ -84,7 +87,7 @@ class Reporter:
             if self.planned:
                 counts = f"{self.planned} would be refined, {present} are there already, {self.failed} cannot be"
             if self.several:
-                print(counts + (f"; {said}" if said else ""))
+                print(counts + (f"; {said}" if said else ""), file=self._stream)
         return 1 if self.failed else 0
 
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -46,10 +47,13 @@ class Outcome:
     summary: str = ""
     lost: str = ""
     problem: str = ""
+    changed: float = 0.0  # share of the pixels
+    milliseconds: float = 0.0
 
 
 def refine_file(refiner: Refiner, job: Job, settings: Settings) -> Outcome:
     """Read, refine and write one file."""
+    start = time.perf_counter()
     image = read_image(job.image, settings.most_pixels)
     coarse = read_coarse(job.coarse, settings.kind, settings.palette, settings.most_pixels)
     result = job.result(coarse.suffix(job.coarse))
@@ -66,10 +70,12 @@ def refine_file(refiner: Refiner, job: Job, settings: Settings) -> Outcome:
     if SHEET in settings.extras:
         write_picture(job.beside(SHEET), sheet(image, before, after, coarse.colours()))
     coarse.write(result, opened)
-    changed = f"{100 * (before != after).mean():.1f} % of the pixels changed"
+    share = float((before != after).mean())
+    changed = f"{100 * share:.1f} % of the pixels changed"
     lost = _lost(coarse, before, after, settings)
     summary = [f"{coarse.kind}, {len(np.unique(before))} classes, {changed}", lost]
-    return Outcome(job, result, ", ".join(filter(None, summary)), lost)
+    took = 1000 * (time.perf_counter() - start)
+    return Outcome(job, result, ", ".join(filter(None, summary)), lost, changed=share, milliseconds=took)
 
 
 def _lost(coarse: CoarseFile, before: NDArray[Any], after: NDArray[Any], settings: Settings) -> str:
