@@ -153,4 +153,4 @@ def test_every_file_is_in_one_shard(folder, weights, capsys):
     assert lines(capsys) == [{"source": "masks/1.png", "would": "out/1.png"}]
     (folder / "photos" / "3.png").write_bytes(b"")
     assert main(command) == 1
-    assert [one for one in lines(capsys) if "error" in one][0]["source"] == "masks/3.png"
+    assert next(one for one in lines(capsys) if "error" in one)["source"] == "masks/3.png"

@@ -102,11 +102,9 @@ def _raster(options: argparse.Namespace, shard: Shard, reporter: Reporter) -> in
     if options.dry_run:
         reporter.would(str(mask), str(output))
         return reporter.end()
-    start, outcome = time.perf_counter(), None
+    start = time.perf_counter()
     windows = refine_raster(image, mask, output, _refine(options))
-    for outcome in windows if options.json else _with_bar(windows):
-        pass
-    assert outcome is not None  # a raster has at least one window
+    *_, outcome = windows if options.json else _with_bar(windows)  # a raster has at least one window
     said = f"{outcome.refined} of {outcome.windows} windows refined"
     reporter.add(_report(str(mask), output, said, outcome, start))
     return reporter.end()
