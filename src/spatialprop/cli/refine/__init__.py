@@ -140,7 +140,8 @@ def _run(options: argparse.Namespace, paths: "Paths", shard: Shard, device: str)
     from spatialprop.refiner.weights import find
 
     assert paths.coarse is not None
-    jobs, problems = (shard.of(part) for part in find_jobs(paths.image, paths.coarse, paths.output))
+    found, missing = find_jobs(paths.image, paths.coarse, paths.output)
+    jobs, problems = shard.of(found), shard.of(missing)
     asked = {PROBABILITIES: options.probabilities, OVERLAY: options.overlay, SHEET: options.sheet}
     settings = Settings(
         weights=str(find(options.weights)),

@@ -8,10 +8,10 @@ _Item = TypeVar("_Item")
 
 
 class Shard(NamedTuple):
-    """Part `number` of `count`, counted from one; 0 of 0 is everything."""
+    """Part `number` of `total`, counted from one; 0 of 0 is everything."""
 
     number: int = 0
-    count: int = 0
+    total: int = 0
 
     def of(self, items: Sequence[_Item]) -> list[_Item]:
         """The items of this shard: each item is in exactly one, whichever the run.
@@ -20,7 +20,7 @@ class Shard(NamedTuple):
             >>> [Shard(number, 3).of("abcdefg") for number in (1, 2, 3)]
             [['a', 'd', 'g'], ['b', 'e'], ['c', 'f']]
         """
-        return list(items[self.number - 1 :: self.count]) if self.count else list(items)
+        return list(items[self.number - 1 :: self.total]) if self.total else list(items)
 
 
 def read_shard(text: str | None) -> Shard:
@@ -28,7 +28,7 @@ def read_shard(text: str | None) -> Shard:
 
     Example:
         >>> read_shard("3/64")
-        Shard(number=3, count=64)
+        Shard(number=3, total=64)
     """
     if text is None:
         return Shard()
