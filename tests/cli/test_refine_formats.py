@@ -154,3 +154,34 @@ def test_every_file_is_in_one_shard(folder, weights, capsys):
     (folder / "photos" / "3.png").write_bytes(b"")
     assert main(command) == 1
     assert next(one for one in lines(capsys) if "error" in one)["source"] == "masks/3.png"
+
+
+def test_voc_objects_get_the_pixels_that_nobody_labelled(folder, weights):
+    palette = np.random.default_rng(0).integers(0, 256, 768).tolist()
+    objects = np.zeros((HEIGHT, WIDTH), np.uint8)
+    objects[10:50, 15:65] = 255
+    objects[14:46, 19:40] = 3
+    objects[14:46, 44:61] = 7
+    picture = Image.fromarray(objects)
+    picture.putpalette(palette)
+    picture.save(folder / "objects.png")
+    assert (
+        main(["refine", "photos/0.png", "objects.png", "-o", "out.png", "--unknown", "255", "--weights", weights]) == 0
+    )
+    with Image.open(folder / "out.png") as refined:
+        assert refined.getpalette() == palette
+        labels = np.asarray(refined)
+    assert set(np.unique(labels)) == {0, 3, 7}
+    command = ["refine", "photos/0.png", "objects.png", "-o", "p.npz", "--unknown", "255", "--probabilities"]
+    assert main([*command, "--weights", weights]) == 0
+    with np.load(folder / "p_probabilities.npz") as stored:
+        assert stored["classes"].tolist() == [0, 3, 7]
+        np.testing.assert_array_equal(stored["classes"][stored["probs"].argmax(axis=0)], labels)
+
+
+def test_unknown_and_rough_exclude_each_other(folder, capsys):
+    assert main(["refine", "photos", "masks", "--unknown", "255", "--rough", "4"]) == 2
+    assert "leave --rough out" in capsys.readouterr().err
+    Image.fromarray(np.full((HEIGHT, WIDTH), 5, np.uint8)).save(folder / "masks" / "0.png")
+    assert main(["refine", "photos/0.png", "masks/0.png", "--unknown", "5"]) == 1
+    assert "all of its pixels are unknown (5)" in capsys.readouterr().err

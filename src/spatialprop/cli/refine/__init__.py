@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   spatialprop refine photos/ masks/ -o refined/ --workers 4
   spatialprop refine 'photos/*.jpg' 'masks/*_mask.png' -o refined/ --sheet
   spatialprop refine photo.jpg - -o - < mask.png > refined.png
+  spatialprop refine JPEGImages/ SegmentationObject/ --unknown 255 -o refined/     PASCAL VOC's objects
   spatialprop refine --coco instances.json photos/ -o refined.json
   spatialprop refine --yolo photos/ labels/ -o refined/
   spatialprop refine --raster city.tif roofs.tif -o refined.tif
@@ -72,6 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="by about how much the borders of labels and masks may be wrong; by default they are trusted",
     )
+    parser.add_argument(
+        "--unknown",
+        type=int,
+        metavar="LABEL",
+        help="of label maps, the label of pixels that have none: 255 of PASCAL VOC",
+    )
     add_reading(parser)
 
 
@@ -117,6 +124,8 @@ def run(options: argparse.Namespace) -> int:
     check_at_least_one(options, "workers", "classes", "most_pixels")
     if options.rough is not None and not 1 <= options.rough < math.inf:
         raise ValueError(f"--rough must be a number of pixels, at least 1; got {options.rough:g}")
+    if options.unknown is not None and (options.rough is not None or not 0 <= options.unknown <= 65535):
+        raise ValueError("--unknown must be a label from 0 to 65535, and says itself what is rough: leave --rough out")
     shard, device = read_shard(options.shard), usable(options.device)
     try:
         with sigterm_raises(), piped(options) as paths:
@@ -151,6 +160,7 @@ def _run(options: argparse.Namespace, paths: "Paths", shard: Shard, device: str)
         classes=options.classes,
         restrict=not options.no_restrict,
         rough=options.rough,
+        unknown=options.unknown,
         most_pixels=options.most_pixels,
         extras=tuple(ending for ending, wanted in asked.items() if wanted),
     )

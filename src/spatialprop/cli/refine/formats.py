@@ -26,6 +26,8 @@ def run(options: argparse.Namespace, shard: Shard, reporter: Reporter) -> int:
     for name in _NOT_FOR_THESE:
         if getattr(options, name):
             raise ValueError(f"--{name.replace('_', '-')} is for masks in files of their own; leave it out here")
+    if options.unknown is not None:
+        raise ValueError("--unknown is for label maps in files of their own; a raster's missing data stays as it is")
     if options.workers > 1:
         raise ValueError("--workers is for masks in files of their own; share this work out by --shard 1/2, 2/2, ...")
     if options.output is None:

@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from spatialprop.cli.refine.jobs import OVERLAY, PROBABILITIES, SHEET, Job
+from spatialprop.cli.refine.unknown import open_with_unknown
 from spatialprop.cli.stopping import ENDED
 from spatialprop.drawing import overlay, sheet
 from spatialprop.errors import InputError
-from spatialprop.maskfiles import CoarseFile, Palette, read_coarse, read_image, write_picture
+from spatialprop.maskfiles import CoarseFile, Labels, Palette, Refined, read_coarse, read_image, write_picture
 from spatialprop.refiner import Refiner
 
 
@@ -34,6 +35,7 @@ class Settings:
     classes: int | None
     restrict: bool
     rough: float | None
+    unknown: int | None
     most_pixels: int
     extras: tuple[str, ...]  # endings of the files written beside each result
 
@@ -60,7 +62,11 @@ def refine_file(refiner: Refiner, job: Job, settings: Settings) -> Outcome:
         result = job.beside(job.suffix or coarse.suffix(job.coarse))
         coarse.check(result, image.shape[:2])
         options = coarse.refining(settings.restrict, settings.classes)
-        opened = refiner.open(image, coarse.values, rough=settings.rough, **options)
+        opened: Refined
+        if settings.unknown is not None and isinstance(coarse, Labels):
+            opened = open_with_unknown(refiner, image, coarse.values, settings.unknown, settings.restrict)
+        else:
+            opened = refiner.open(image, coarse.values, rough=settings.rough, **options)
         result.parent.mkdir(parents=True, exist_ok=True)
         # The result is written last, so that an existing result means a complete set of files.
         if PROBABILITIES in settings.extras:
