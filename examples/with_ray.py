@@ -4,8 +4,8 @@
     python examples/with_ray.py pack photos/ masks/ masks.parquet      # or make such files yourself
     python examples/with_ray.py refine masks.parquet refined.parquet --actors 2
 
-The rows have the columns `name`, `image` and `mask`, the last two as encoded pictures; refinement adds `refined`, a PNG,
-and `milliseconds`. Files and folders of Parquet are read from and written to wherever Ray Data can: a disk, s3://,
+The rows have the columns `name`, `image` and `mask`, the last two as encoded pictures; refinement adds `refined`, a
+PNG, and `milliseconds`. Files and folders of Parquet are read from and written to wherever Ray Data can: a disk, s3://,
 gs://. Each actor loads the refiner once. A cluster is found by RAY_ADDRESS; without one Ray starts here.
 """
 
