@@ -22,6 +22,7 @@ def cluster(monkeypatch):
     pytest.importorskip("ray", reason="pip install 'spatialprop[ray]'")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")  # a machine that runs tests may be slow
     import ray
     from ray.cluster_utils import Cluster
 
@@ -30,13 +31,15 @@ def cluster(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        for _ in range(2):
-            nodes.add_node(num_cpus=2)
-        nodes.wait_for_nodes()
-        ray.init(address=nodes.address, runtime_env={"env_vars": {"PYTHONPATH": paths}}, log_to_driver=False)
-        yield nodes
-        ray.shutdown()
-        nodes.shutdown()
+        try:
+            for _ in range(2):
+                nodes.add_node(num_cpus=2)
+            nodes.wait_for_nodes(timeout=300)
+            ray.init(address=nodes.address, runtime_env={"env_vars": {"PYTHONPATH": paths}}, log_to_driver=False)
+            yield nodes
+        finally:
+            ray.shutdown()
+            nodes.shutdown()
 
 
 def test_two_workers_refine_a_data_set(cluster, tmp_path):
