@@ -22,7 +22,6 @@ def cluster(monkeypatch):
     pytest.importorskip("ray", reason="pip install 'spatialprop[ray]'")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")  # a machine that runs tests may be slow
     import ray
     from ray.cluster_utils import Cluster
 

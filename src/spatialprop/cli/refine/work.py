@@ -91,7 +91,7 @@ def refine_file(refiner: Refiner, job: Job, settings: Settings) -> Outcome:
 
 def _lost(coarse: CoarseFile, before: NDArray[Any], after: NDArray[Any], settings: Settings) -> str:
     """Name the classes that have vanished."""
-    gone = np.setdiff1d(before, after)
+    gone = np.setdiff1d(before if settings.unknown is None else before[before != settings.unknown], after)
     if not gone.size:
         return ""
     advice = "" if settings.rough is None else "; --rough is too much for what is smaller"
