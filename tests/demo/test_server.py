@@ -69,7 +69,9 @@ def test_the_page_comes_with_its_engine_and_a_policy(client):
 @pytest.mark.parametrize(
     ("headers", "code"),
     [
-        ({"Host": "evil.example"}, 400),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "localhost.evil.example:8000"}, 403),
+        ({"Host": "localhost:9"}, 200),
         ({"Origin": "http://evil.example"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Origin": "http://localhost:8000", "Sec-Fetch-Site": "same-origin"}, 200),

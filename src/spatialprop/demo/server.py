@@ -1,12 +1,13 @@
 """The page's server: the refiner behind a few addresses, for one person on this machine."""
 
 import asyncio
+import re
 import socket
 import threading
 import time
 import webbrowser
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -112,7 +113,6 @@ def make_app(
     _need()
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.responses import FileResponse, JSONResponse, Response
     from starlette.routing import Mount, Route
     from starlette.staticfiles import StaticFiles
@@ -185,10 +185,7 @@ def make_app(
 
     return Starlette(
         lifespan=lifespan,
-        middleware=[
-            Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
-            Middleware(_SameOrigin),
-        ],
+        middleware=[Middleware(_OwnPageOnly, hosts=hosts)],
         routes=[
             Route("/api/about", facts),
             Route("/api/ready", wait),
@@ -247,24 +244,26 @@ class _TooLargeError(InputError):
     """A request has more bytes than it may have."""
 
 
-class _SameOrigin:
-    """Refuse what pages of other sites ask for, and say in every answer how a browser should guard the page."""
+class _OwnPageOnly:
+    """Refuse what pages of other sites ask for, and say in every answer how a browser should guard the page.
 
-    def __init__(self, app: Any) -> None:
+    A site may bring a browser to ask under the site's own name, by an entry of that name with this machine's address:
+    so the name counts too.
+    """
+
+    def __init__(self, app: Any, hosts: Sequence[str]) -> None:
         self.app = app
+        self.hosts = hosts
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        origin = headers.get("origin")
-        foreign = origin is not None and origin.split("://")[-1] != headers.get("host")
-        followed = scope["method"] == "GET" and headers.get("sec-fetch-mode") == "navigate"  # a link to the page
-        if foreign or (headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not followed):
+        if problem := self._problem(scope["method"], headers):
             from starlette.responses import PlainTextResponse
 
-            refusal = PlainTextResponse("only the page itself may ask", 403)
+            refusal = PlainTextResponse(problem, 403)
             await refusal(scope, receive, send)
             return
 
@@ -275,6 +274,26 @@ class _SameOrigin:
             await send(message)
 
         await self.app(scope, receive, guarded)
+
+    def _problem(self, method: str, headers: Mapping[str, str]) -> str:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if "*" not in self.hosts and _without_port(host) not in self.hosts:
+            return f"this page is not called {host}"
+        followed = method == "GET" and headers.get("sec-fetch-mode") == "navigate"  # a link to the page
+        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not followed:
+            return "only the page itself may ask"
+        return "" if origin is None or origin.split("://")[-1] == host else "only the page itself may ask"
+
+
+def _without_port(host: str) -> str:
+    """The name in a Host header.
+
+    Example:
+        >>> _without_port("127.0.0.1:8000"), _without_port("[::1]:8000"), _without_port("localhost")
+        ('127.0.0.1', '::1', 'localhost')
+    """
+    name = re.sub(r":[0-9]*$", "", host)
+    return name.removeprefix("[").removesuffix("]")
 
 
 def _number(request: "Request", name: str, least: int, most: int) -> int:
