@@ -64,7 +64,9 @@ class Refiner:
             device: Where it computes.
         """
         network, description = load_network(weights)
-        return cls(network.to(device), description)
+        refiner = cls(network.to(device), description)
+        refiner._find_gates.name = os.fspath(weights)
+        return refiner
 
     @property
     def device(self) -> torch.device:

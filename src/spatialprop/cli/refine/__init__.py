@@ -150,7 +150,7 @@ def _run(options: argparse.Namespace, paths: "Paths", shard: Shard, device: str)
 
     assert paths.coarse is not None
     found, missing = find_jobs(paths.image, paths.coarse, paths.output)
-    jobs, problems = shard.of(found), shard.of(missing)
+    jobs, problems = shard.of(found), dict(shard.of(list(missing.items())))
     asked = {PROBABILITIES: options.probabilities, OVERLAY: options.overlay, SHEET: options.sheet}
     settings = Settings(
         weights=str(find(options.weights)),
@@ -164,12 +164,12 @@ def _run(options: argparse.Namespace, paths: "Paths", shard: Shard, device: str)
         most_pixels=options.most_pixels,
         extras=tuple(ending for ending, wanted in asked.items() if wanted),
     )
-    refuse_to_replace(jobs, settings.extras)
+    refuse_to_replace(jobs, settings.extras, [*missing, *([options.palette] if options.palette else [])])
     left = [job for job in jobs if not (options.skip_existing and job.exists(settings.extras))]
     several = len(jobs) + len(problems) > 1 or not left
     reporter = Reporter(options.json, several, sys.stderr if paths.piped else sys.stdout)
-    for problem in problems:
-        reporter.add(Report(problem.partition(":")[0], problem=problem))
+    for path, problem in problems.items():
+        reporter.add(Report(str(path), problem=f"{path}: {problem}"))
     if options.dry_run:
         for job in left:
             reporter.would(str(job.coarse), str(job.beside(job.suffix or CoarseFile.suffix(job.coarse))))
