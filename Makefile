@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow test-all test-floors attack lint docs wheel benchmark clean
+.PHONY: help train test test-slow test-all test-floors attack lint docs demo wheel benchmark clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ lint: .venv/dev.ready ## ruff and mypy
 
 docs: .venv/docs.ready ## build the documentation into site/, strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+demo: .venv/dev.ready ## build the page that refines masks without a server into build/page (needs npm)
+	$(BIN)/python -m spatialprop.demo.build build/page
 
 wheel: .venv/dev.ready ## build the wheel and the source distribution into dist/
 	$(BIN)/python -m build --outdir dist .

@@ -20,6 +20,7 @@ COMMANDS = {
     "export": "make weights, or an archive for other programs, of a trained refinement",
     "refine": "refine the borders of a segmentation",
     "report": "draw the figures and the page of a run, or sum up a multirun",
+    "serve": "open the page on which masks are painted, refined and explained",
     "train": "train, test and report an experiment: spatialprop train [overrides]; more by --help",
     "warmup": "compile all kernels now, so that no later run has to wait",
 }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -54,7 +56,13 @@ class Refiner:
 
     @classmethod
     def load(cls, weights: str | os.PathLike[str] = "light", *, device: str | torch.device = "cpu") -> Refiner:
-        """Load the refiner of a packaged name, or of a .safetensors file, on a device."""
+        """Load a refiner on a device.
+
+        Args:
+            weights: A packaged name, a .safetensors file, or "hf:owner/name" on the Hugging Face hub, a version of
+                which "hf:owner/name@revision" pins. Whichever it is, nothing but safetensors is read.
+            device: Where it computes.
+        """
         network, description = load_network(weights)
         refiner = cls(network.to(device), description)
         refiner._find_gates.name = os.fspath(weights)
@@ -155,3 +163,26 @@ class Refiner:
         from spatialprop.refiner.export import export
 
         export(self.network, Path(path))
+
+    def push_to_hub(
+        self, name: str, *, private: bool = False, revision: str | None = None, message: str = "Upload a refiner"
+    ) -> str:
+        """Upload the weights and a model card to the Hugging Face hub, for `Refiner.load("hf:owner/name")`.
+
+        Args:
+            name: The repository, owner/name; it is made if there is none.
+            private: Whether a new repository is private.
+            revision: The branch, by default main.
+            message: Of the commit.
+
+        Returns:
+            The commit's address.
+        """
+        from spatialprop import hub
+        from spatialprop.refiner.weights import describe, save_refiner
+
+        with TemporaryDirectory() as scratch:
+            path = Path(scratch, hub.FILE)
+            save_refiner(self.network, path, self.description)
+            card = hub.card(name, self.description, json.dumps(describe(self.network), indent=2))
+            return hub.push(path.read_bytes(), card, name, private=private, revision=revision, message=message)

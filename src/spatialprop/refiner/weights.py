@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from spatialprop import hub
 from spatialprop.errors import InputError
 from spatialprop.files import write_file
 from spatialprop.nn.guidance import LightGuidance, UNetGuidance
@@ -168,6 +169,8 @@ def find(source: str | os.PathLike[str]) -> Path:
     text = os.fspath(source)
     if text in packaged():
         return PACKAGE / f"{text}{_SUFFIX}"
+    if text.startswith(hub.PREFIX):
+        return hub.fetch(text)
     path = Path(text)
     if path.suffix != _SUFFIX:
         known = ", ".join(packaged()) or "none"

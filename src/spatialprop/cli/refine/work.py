@@ -18,10 +18,11 @@ import torch
 from numpy.typing import NDArray
 
 from spatialprop.cli.refine.jobs import OVERLAY, PROBABILITIES, SHEET, Job
+from spatialprop.cli.refine.unknown import open_with_unknown
 from spatialprop.cli.stopping import ENDED
 from spatialprop.drawing import overlay, sheet
 from spatialprop.errors import InputError
-from spatialprop.maskfiles import CoarseFile, Palette, read_coarse, read_image, write_picture
+from spatialprop.maskfiles import CoarseFile, Labels, Palette, Refined, read_coarse, read_image, write_picture
 from spatialprop.refiner import Refiner
 
 _PATIENCE = 10  # seconds that a worker has to delete what is half-written
@@ -38,6 +39,7 @@ class Settings:
     classes: int | None
     restrict: bool
     rough: float | None
+    unknown: int | None
     most_pixels: int
     extras: tuple[str, ...]  # endings of the files written beside each result
 
@@ -51,17 +53,24 @@ class Outcome:
     summary: str = ""
     lost: str = ""
     problem: str = ""
+    changed: float = 0.0  # share of the pixels
+    milliseconds: float = 0.0
 
 
 def refine_file(refiner: Refiner, job: Job, settings: Settings) -> Outcome:
     """Read, refine and write one file, or say what went wrong."""
+    start = time.perf_counter()
     try:
         image = read_image(job.image, settings.most_pixels)
         coarse = read_coarse(job.coarse, settings.kind, settings.palette, settings.most_pixels)
         result = job.beside(job.suffix or coarse.suffix(job.coarse))
         coarse.check(result, image.shape[:2])
         options = coarse.refining(settings.restrict, settings.classes)
-        opened = refiner.open(image, coarse.values, rough=settings.rough, **options)
+        opened: Refined
+        if settings.unknown is not None and isinstance(coarse, Labels):
+            opened = open_with_unknown(refiner, image, coarse.values, settings.unknown, settings.restrict)
+        else:
+            opened = refiner.open(image, coarse.values, rough=settings.rough, **options)
         result.parent.mkdir(parents=True, exist_ok=True)
         # The result is written last, so that an existing result means a complete set of files.
         if PROBABILITIES in settings.extras:
@@ -76,15 +85,17 @@ def refine_file(refiner: Refiner, job: Job, settings: Settings) -> Outcome:
         message = str(error) if isinstance(error, (InputError, OSError)) else f"{type(error).__name__}: {error}"
         named = any(str(path) in message for path in (job.image, job.coarse))
         return Outcome(job, problem=message if named else f"{job.coarse}: {message}")
-    changed = f"{100 * (before != after).mean():.1f} % of the pixels changed"
+    share = float((before != after).mean())
+    changed = f"{100 * share:.1f} % of the pixels changed"
     lost = _lost(coarse, before, after, settings)
     summary = [f"{coarse.kind}, {len(np.unique(before))} classes, {changed}", lost]
-    return Outcome(job, result, ", ".join(filter(None, summary)), lost)
+    took = 1000 * (time.perf_counter() - start)
+    return Outcome(job, result, ", ".join(filter(None, summary)), lost, changed=share, milliseconds=took)
 
 
 def _lost(coarse: CoarseFile, before: NDArray[Any], after: NDArray[Any], settings: Settings) -> str:
     """Name the classes that have vanished."""
-    gone = np.setdiff1d(before, after)
+    gone = np.setdiff1d(before if settings.unknown is None else before[before != settings.unknown], after)
     if not gone.size:
         return ""
     advice = "" if settings.rough is None else "; --rough is too much for what is smaller"
