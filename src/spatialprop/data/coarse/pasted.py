@@ -46,7 +46,7 @@ def paste(
         if rng.random() < 0.25:  # what is thin has one colour, mostly
             seen = seen.mean(axis=(0, 1)) + rng.uniform(0, 0.4) * (seen - seen.mean(axis=(0, 1)))
         if rng.random() < 0.25:  # light from one side
-            across = rng.normal(0, 1, 2) @ np.stack(np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]).reshape(2, -1)
+            across = rng.normal(0, 1, 2) @ np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].reshape(2, -1)
             seen *= np.exp(rng.uniform(0, 0.5) * across.astype(np.float32)).reshape(height, width, 1)
         inside = mask >= 128
         if inside.any() and np.abs(seen - image)[inside].mean() < 8:  # nobody could see its border
@@ -203,8 +203,8 @@ def _figures(height: int, width: int, rng: np.random.Generator) -> Mask:
 
 
 def _line(mask: Mask, first: NDArray[np.float64], second: NDArray[np.float64], thickness: int) -> None:
-    ends = (tuple(np.rint(end * 16).astype(int).tolist()) for end in (first, second))
-    cv2.line(mask, *ends, 255, thickness, cv2.LINE_AA, shift=4)
+    start, end = (np.rint(point * 16).astype(int).tolist() for point in (first, second))
+    cv2.line(mask, start, end, 255, thickness, cv2.LINE_AA, shift=4)
 
 
 def _limb(mask: Mask, first: NDArray[np.float64], second: NDArray[np.float64], wide: float, narrow: float) -> None:
