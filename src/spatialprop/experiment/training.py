@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import WandbLogger
 
 from spatialprop.callbacks import SaveExamples, SaveFailures, SaveRanked
 from spatialprop.data import Splits, write_label_set
-from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
+from spatialprop.experiment.coarse import prepare_segmenter, with_coarse
 from spatialprop.experiment.guards import (
     check_settings,
     refuse_folders_apart,
@@ -23,6 +23,7 @@ from spatialprop.experiment.guards import (
 )
 from spatialprop.experiment.parts import (
     keep_checkpoints,
+    keeps_maps,
     make_baselines,
     make_data,
     make_loggers,
@@ -36,7 +37,7 @@ from spatialprop.experiment.wandb_logging import log_results
 from spatialprop.experiment.weights import keep_weights, load_weights_of, start_guidance, start_segmenter
 from spatialprop.files import write_json
 from spatialprop.report import comparison_table, helen_tables, write_report
-from spatialprop.tasks import Task
+from spatialprop.tasks import Refine, Task
 from spatialprop.tasks.optimization import restore
 
 log = logging.getLogger(__name__)
@@ -65,17 +66,17 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
         _warn_of_changes(cast(DictConfig, OmegaConf.load(run.config)), config)
     run.write_config(config)
     write_label_set(splits.labels, run.data, images=len(splits.test))
-    if task.takes_coarse:
+    if isinstance(task, Refine):
         pl.seed_everything(config.seed, workers=True, verbose=False)  # the same segmenter for all networks
-        network = frozen_segmenter(config, splits, run)
+        prepare_segmenter(config, task.segmenter, splits, run)
         splits = Splits(
             *(
-                with_coarse(config, examples, network, run.coarse / name)
+                with_coarse(config, examples, task.segmenter, run.coarse / name)
                 for name, examples in zip(splits._fields, splits, strict=True)
             )
         )
         pl.seed_everything(config.seed, workers=True, verbose=False)  # wherever the maps came from
-    data = make_data(config, splits, with_coarse=task.takes_coarse)
+    data = make_data(config, splits, with_coarse=task.takes_coarse and keeps_maps(config))
     trainer = make_trainer(
         config,
         logger=make_loggers(config, run.path),
@@ -90,9 +91,8 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
         point_latest_to(folder, outputs)
     trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
 
-    best = run.checkpoints / "best.ckpt"
-    if config.callbacks.weights == "best" and best.exists():
-        restore(task.network, load_weights_of(best))
+    if config.callbacks.weights == "best" and run.best.exists():
+        restore(task.network, load_weights_of(run.best))
     keep_weights(task.network, run.network)
     trainer.test(task, data, verbose=False)
     metrics = task.results
@@ -142,8 +142,7 @@ def _checkpoint(config: DictConfig, run: RunFolder) -> Path | None:
         if not path.is_file():
             raise FileNotFoundError(f"ckpt_path = {path} does not exist; give a .ckpt file, or ckpt_path=last")
         return path
-    last = run.checkpoints / "last.ckpt"
-    return last if last.exists() else None  # none if it was stopped while fitting its segmenter
+    return run.last if run.last.exists() else None  # none if it was stopped while fitting its segmenter
 
 
 def _refuse_another_network(task: Task, checkpoint: Path) -> None:
