@@ -96,6 +96,7 @@ def write_program(
 ) -> None:
     """Write what a module computes from `inputs` as an archive, whole or not at all."""
     check_program(path)
+    torch.compiler.reset()  # what it knows of an earlier export's sizes would become part of this one's scans
     with _quiet(), torch.no_grad():
         program = torch.export.export(module, tuple(inputs.values()), dynamic_shapes=dynamic_shapes)
         buffer = io.BytesIO()
