@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -16,11 +17,12 @@ from pytorch_lightning.callbacks import Callback
 from spatialprop.callbacks import SaveExamples, SaveFailures, SavePredictions, SaveRanked
 from spatialprop.data import LabelSet, write_label_set
 from spatialprop.experiment.coarse import prepare_segmenter, with_coarse
+from spatialprop.experiment.origin import origin
 from spatialprop.experiment.parts import keeps_maps, make_baselines, make_data, make_splits, make_trainer, task_class
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.trained import read_config, trained_task
 from spatialprop.files import write_json
-from spatialprop.report import comparison_table, helen_tables, universal_tables, write_report, write_universal
+from spatialprop.report import ORIGIN, comparison_table, helen_tables, universal_tables, write_report, write_universal
 from spatialprop.tasks import Parts, Refine, Task, Universal
 
 log = logging.getLogger(__name__)
@@ -110,6 +112,7 @@ def _evaluate(
         make: The task, given the classes of the data.
         into: Gets the results.
     """
+    started = datetime.now()
     splits = make_splits(config)
     task = make(splits.labels)
     if isinstance(task, Refine | Universal):
@@ -129,7 +132,7 @@ def _evaluate(
         into.path.mkdir(parents=True, exist_ok=True)
         into.write_config(config)
         write_label_set(splits.labels, into.data, images=len(splits.test))
-        write_json(into.metrics, task.results)
+        write_json(into.metrics, {**task.results, ORIGIN: origin(started)})
         write_report(into.path)
     return task.results
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from spatialprop.experiment.guards import (
     refuse_processes_in_multirun,
     refuse_unnamed_multirun,
 )
+from spatialprop.experiment.origin import origin
 from spatialprop.experiment.parts import (
     keep_checkpoints,
     keeps_maps,
@@ -36,7 +38,7 @@ from spatialprop.experiment.run_folder import RunFolder, point_latest_to
 from spatialprop.experiment.wandb_logging import log_results
 from spatialprop.experiment.weights import keep_weights, load_weights_of, start_guidance, start_segmenter
 from spatialprop.files import write_json
-from spatialprop.report import comparison_table, helen_tables, write_report
+from spatialprop.report import ORIGIN, comparison_table, helen_tables, write_report
 from spatialprop.tasks import Refine, Task
 from spatialprop.tasks.optimization import restore
 
@@ -45,6 +47,7 @@ log = logging.getLogger(__name__)
 
 def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict[str, Any]:
     """Train what the config describes, test it, and leave everything in `folder`, where `outputs/latest` will lead."""
+    started = datetime.now()
     refuse_processes_in_multirun(config)
     check_settings(config)
     run = RunFolder(folder)
@@ -97,7 +100,7 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
     trainer.test(task, data, verbose=False)
     metrics = task.results
     if trainer.is_global_zero:
-        write_json(run.metrics, metrics)
+        write_json(run.metrics, {**metrics, ORIGIN: origin(started)})
         write_report(run.path)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
