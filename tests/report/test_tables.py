@@ -46,3 +46,13 @@ def test_signs_that_mean_something_are_escaped():
         "sweep.html", "t", about=[], tables={"T": (table, "")}, figures=[], links=[], links_title=""
     )
     assert table.text().splitlines()[2] == r"| <b>\|& x |"
+
+
+def test_a_terminal_gets_a_drawn_table(monkeypatch):
+    table = comparison_table({"coarse": {"mIoU": 0.7}, "[red]": {"mIoU": 0.8}})
+    assert table.for_console() == table.text()
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    drawn = table.for_console()
+    assert "│" in drawn
+    assert "[red]" in drawn
+    assert "80.0" in drawn

@@ -1,12 +1,17 @@
 """The coarse maps that a refinement starts from: the frozen segmenter, fitted or loaded, and its maps that are kept."""
 
+import hashlib
+import json
 import logging
 from pathlib import Path
 
 import numpy as np
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import load_file
 from torch import nn
 from torch.optim import AdamW
 from tqdm import tqdm
@@ -64,16 +69,35 @@ def prepare_segmenter(config: DictConfig, network: nn.Module | None, splits: Spl
     """Give the frozen segmenter of a task, if any, its weights: of the run's folder, of elsewhere, or fitted now."""
     if network is None:
         return
-    known = frozen_weights(run)
+    known, shared = frozen_weights(run), _shared_with_other_jobs(config)
     if known is not None:
         restore(network, known)
-    elif config.segmenter.checkpoint is None and config.segmenter.fit is not None:
-        _fit(config, network, splits, run)
-    else:
+    elif config.segmenter.checkpoint is not None or config.segmenter.fit is None:
         _load(config, network)
+    elif shared is not None and shared.exists():
+        log.info("Taking the coarse segmenter that an earlier job of this multirun has fitted: %s", shared)
+        restore(network, load_file(shared))
+    else:
+        _fit(config, network, splits, run)
+        if shared is not None:
+            keep_weights(network, shared)
     if not run.segmenter.exists():
         keep_weights(network, run.segmenter)
     freeze(network)
+
+
+def _shared_with_other_jobs(config: DictConfig) -> Path | None:
+    """Where the jobs of a multirun keep a segmenter that all of them would fit alike; None outside of a multirun."""
+    if not (HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN):
+        return None
+    settings = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(settings, dict)
+    decisive = {key: settings.get(key) for key in ("data", "seed", "limit", "augment", "loader")}
+    decisive["segmenter"] = {key: settings["segmenter"][key] for key in ("network", "fit")}
+    length = ("max_epochs", "max_steps", "check_val_every_n_epoch", "log_every_n_steps", "profiler")  # of its own fit
+    decisive["trainer"] = {key: value for key, value in settings["trainer"].items() if key not in length}
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+    return Path(HydraConfig.get().sweep.dir) / "segmenters" / f"{digest}.safetensors"
 
 
 def loaded_segmenter(config: DictConfig, labels: LabelSet) -> nn.Module:

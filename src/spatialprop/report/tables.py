@@ -1,6 +1,7 @@
 """Scores as tables, for the console and for a page."""
 
 import math
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
@@ -51,6 +52,24 @@ class Table:
             for width, label in zip(widths, is_label, strict=True)
         ]
         return "\n".join([line(cells[0]), f"|{'|'.join(rule)}|", *map(line, cells[1:])])
+
+    def for_console(self) -> str:
+        """As `rich` draws it where standard output is a terminal, and as text where it is not."""
+        if not sys.stdout.isatty():
+            return self.text()
+        from rich.console import Console
+        from rich.table import Table as Drawn
+        from rich.text import Text
+
+        drawn = Drawn(header_style="bold")
+        for index, title in enumerate(self.heading):
+            drawn.add_column(Text(title), justify="left" if index < self.labels else "right")
+        for number, row in enumerate(self.rows):
+            drawn.add_row(*(Text(cell, "bold" if (number, at) in self.best else "") for at, cell in enumerate(row)))
+        console = Console()
+        with console.capture() as captured:
+            console.print(drawn)
+        return captured.get().rstrip("\n")
 
     def with_best(self, headings: Collection[str], method: str = "method", group: str | None = None) -> "Table":
         """The same with the highest cell of each of these columns in bold, within each `group` if one is named.
