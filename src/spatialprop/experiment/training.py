@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import WandbLogger
 
 from spatialprop.callbacks import SaveExamples, SaveFailures, SaveRanked
@@ -35,7 +36,7 @@ from spatialprop.experiment.parts import (
     make_trainer,
 )
 from spatialprop.experiment.run_folder import RunFolder, point_latest_to
-from spatialprop.experiment.wandb_logging import log_results
+from spatialprop.experiment.wandb_logging import LogImages, LoginError, log_results
 from spatialprop.experiment.weights import keep_weights, load_weights_of, start_guidance, start_segmenter
 from spatialprop.files import write_json
 from spatialprop.report import ORIGIN, comparison_table, helen_tables, write_report
@@ -69,6 +70,7 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
         _warn_of_changes(cast(DictConfig, OmegaConf.load(run.config)), config)
     run.write_config(config)
     write_label_set(splits.labels, run.data, images=len(splits.test))
+    loggers = make_loggers(config, run.path)
     if isinstance(task, Refine):
         pl.seed_everything(config.seed, workers=True, verbose=False)  # the same segmenter for all networks
         prepare_segmenter(config, task.segmenter, splits, run)
@@ -82,9 +84,11 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
     data = make_data(config, splits, with_coarse=task.takes_coarse and keeps_maps(config))
     trainer = make_trainer(
         config,
-        logger=make_loggers(config, run.path),
+        logger=loggers,
         callbacks=[
             *keep_checkpoints(config, run.checkpoints, monitor=task.monitor),
+            LearningRateMonitor("step"),
+            *([LogImages(splits.labels)] if config.logger.kind == "wandb" else []),
             SaveExamples(run.examples, config.callbacks.examples, config.callbacks.background),
             SaveFailures(run.failures, config.callbacks.examples),
             SaveRanked(run.ranked, config.callbacks.ranked, splits.labels),
@@ -119,6 +123,8 @@ def run_job(config: DictConfig) -> float:
     alone = HydraConfig.get().mode == RunMode.RUN
     try:
         metrics = train(config, folder, Path("outputs") if alone else None)
+    except LoginError as error:
+        raise SystemExit(str(error)) from None  # for every job of a multirun
     except Exception:
         if not alone:
             log.exception("This job failed")  # Hydra only reports the first that fails
