@@ -8,7 +8,7 @@ from PIL import Image
 
 from spatialprop.errors import InputError
 from spatialprop.maskfiles import Labels, Palette, Probabilities, read_coarse
-from spatialprop.maskfiles.kinds import ArrayLayout
+from spatialprop.maskfiles.layouts import ArrayLayout
 from tests.maskfiles.refined import Unchanged
 from tests.refiner.networks import probabilities
 

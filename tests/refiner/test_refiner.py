@@ -14,9 +14,9 @@ from spatialprop.errors import InputError
 from spatialprop.nn.guidance import LightGuidance, UNetGuidance
 from spatialprop.nn.refinement import hint_maps
 from spatialprop.nn.resize import resize
-from spatialprop.refiner import coarse_maps as maps_module
-from spatialprop.refiner.coarse_maps import GIVEN_LABEL_WEIGHT, CoarseMaps, most_likely
+from spatialprop.refiner import most_likely as most_likely_module
 from spatialprop.refiner.inputs import to_coarse
+from spatialprop.refiner.most_likely import GIVEN_LABEL_WEIGHT, most_likely
 from spatialprop.refiner.tiles import spans
 from tests.refiner.networks import photograph, probabilities, trained
 
@@ -128,7 +128,7 @@ def test_labels_change_where_propagation_is_sure_and_probabilities_say_the_same(
     image = photograph(*labels.shape)
     changed = []
     for vote in (0.0, GIVEN_LABEL_WEIGHT, 9.0):
-        monkeypatch.setattr("spatialprop.refiner.coarse_maps.GIVEN_LABEL_WEIGHT", vote)
+        monkeypatch.setattr("spatialprop.refiner.most_likely.GIVEN_LABEL_WEIGHT", vote)
         monkeypatch.setattr("spatialprop.refiner.opened.GIVEN_LABEL_WEIGHT", vote)
         refined = refiner(image, labels)
         assert (refiner.probabilities(image, labels).argmax(axis=0) == refined).all()
@@ -178,7 +178,7 @@ def test_tiles_keep_every_pixel_once(length):
 def test_memory_for_many_classes_is_bounded(refiner, monkeypatch):
     image, coarse = photograph(40, 40), probabilities(9, 5, 5)
     expected = refiner.probabilities(image, coarse), refiner(image, coarse)
-    monkeypatch.setattr("spatialprop.refiner.coarse_maps._MOST_AT_ONCE", 20 * 20 * 2)
+    monkeypatch.setattr("spatialprop.refiner.opened.MOST_AT_ONCE", 20 * 20 * 2)
     np.testing.assert_allclose(refiner.probabilities(image, coarse), expected[0], atol=1e-6)
     assert (refiner(image, coarse) == expected[1]).all()
 
@@ -305,9 +305,8 @@ def test_softened_labels_stay_the_most_likely():
     labels = np.zeros((64, 64), np.int64)
     labels[10:40, 20:50] = 1
     labels[45:47, 5:60] = 2  # as thin as a line
-    given = to_coarse(labels, False, None, torch.device("cpu"))
-    (_, shares), *more = CoarseMaps(given, (64, 64), (64, 64), restrict=True).chunks()
-    assert not more
+    maps = to_coarse(labels, torch.zeros(1, 3, 64, 64), batched=False, size=(64, 64))
+    shares = maps.shares([0, 1, 2])
     torch.testing.assert_close(shares.sum(dim=1), torch.ones(1, 64, 64))
     assert (shares[0].argmax(dim=0).numpy() == labels).all()
     assert 0.5 < shares[0, 2, 45, 30] < 0.8
@@ -318,11 +317,10 @@ def test_softened_labels_stay_the_most_likely():
 def test_rough_labels_are_in_doubt_as_far_as_they_are_rough():
     labels = np.zeros((64, 64), np.int64)
     labels[:, 32:] = 1
-    given = to_coarse(labels, False, None, torch.device("cpu"))
 
     def in_doubt(rough):
-        maps = CoarseMaps(given, (64, 64), (32, 32), restrict=True, rough=rough)
-        ((_, shares),) = maps.chunks()
+        maps = to_coarse(labels, torch.zeros(1, 3, 64, 64), batched=False, size=(32, 32), rough=rough)
+        shares = maps.shares([0, 1])
         assert maps.given is None
         assert (shares[0].argmax(dim=0).numpy() == labels[::2, ::2]).all()
         return int((shares[0, 0, 16] < 0.99).logical_and(shares[0, 0, 16] > 0.01).sum())
@@ -334,8 +332,8 @@ def test_rough_labels_are_in_doubt_as_far_as_they_are_rough():
 def test_rough_labels_are_averaged_over_cells_of_that_width():
     # Cells as wide as a dark and a bright stripe together hold half of each; of other widths, more of one.
     stripes = np.tile(np.arange(64) // 4 % 2, (64, 1))
-    given = to_coarse(stripes, False, None, torch.device("cpu"))
-    ((_, shares),) = CoarseMaps(given, (64, 64), (64, 64), restrict=True, rough=8).chunks()
+    maps = to_coarse(stripes, torch.zeros(1, 3, 64, 64), batched=False, size=(64, 64), rough=8)
+    shares = maps.shares([0, 1])
     inner = shares[..., 12:-12]  # at the edges cells see no further stripes
     torch.testing.assert_close(inner, torch.full_like(inner, 0.5))
 
@@ -503,9 +501,9 @@ def test_most_likely_is_argmax():
 @pytest.mark.parametrize("parts", [1, 3])
 def test_most_likely_is_argmax_of_enlarged_maps(shape, sizes, voted, parts, monkeypatch):
     decided = []
-    decide = maps_module._decide
-    monkeypatch.setattr(maps_module, "_decide", lambda *given: decided.append(len(given[0])) or decide(*given))
-    monkeypatch.setattr(maps_module, "_MOST_AT_ONCE", 7 * 20)  # so that pixels come in several lots
+    decide = most_likely_module._decide
+    monkeypatch.setattr(most_likely_module, "_decide", lambda *given: decided.append(len(given[0])) or decide(*given))
+    monkeypatch.setattr(most_likely_module, "MOST_AT_ONCE", 7 * 20)  # so that pixels come in several lots
     torch.manual_seed(0)
     maps = F.interpolate(torch.rand(2, 7, 2, 3), shape, mode="bilinear")
     for size in sizes:

@@ -27,60 +27,47 @@ _SUFFIX = ".safetensors"
 _DTYPES = {"F32", "F16", "BF16", "I64"}  # the last one for what batch norm counts
 
 
-class _Whole(NamedTuple):
-    """A whole number within bounds."""
+class _Rule(NamedTuple):
+    """What a setting must be, in words and as a test of any value that JSON has."""
 
-    least: int
-    most: int
-
-    def allows(self, value: Any) -> bool:
-        return type(value) is int and self.least <= value <= self.most
-
-    def __str__(self) -> str:
-        return f"a whole number from {self.least} to {self.most}"
+    words: str
+    allows: Callable[[Any], bool]
 
 
-class _OneOf(NamedTuple):
-    choices: tuple[Any, ...]
-
-    def allows(self, value: Any) -> bool:
-        return any(type(value) is type(choice) and value == choice for choice in self.choices)
-
-    def __str__(self) -> str:
-        return f"one of {', '.join(map(json.dumps, self.choices))}"
+def _whole(least: int, most: int) -> _Rule:
+    return _Rule(f"a whole number from {least} to {most}", lambda value: type(value) is int and least <= value <= most)
 
 
-class _Names(NamedTuple):
-    """A list of distinct names."""
+def _one_of(*choices: Any) -> _Rule:
+    return _Rule(
+        f"one of {', '.join(map(json.dumps, choices))}",
+        lambda value: any(type(value) is type(choice) and value == choice for choice in choices),
+    )
 
-    choices: tuple[str, ...]
-    least: int
 
-    def allows(self, value: Any) -> bool:
-        return (
+def _distinct(names: tuple[str, ...], least: int) -> _Rule:
+    return _Rule(
+        f"a list of distinct names out of {', '.join(names)}, at least {least}",
+        lambda value: (
             isinstance(value, list)
-            and all(isinstance(name, str) and name in self.choices for name in value)
-            and self.least <= len(value) == len(set(value))
-        )
-
-    def __str__(self) -> str:
-        return f"a list of distinct names out of {', '.join(self.choices)}, at least {self.least}"
+            and all(isinstance(name, str) and name in names for name in value)
+            and least <= len(value) == len(set(value))
+        ),
+    )
 
 
-_Rules = Mapping[str, _Whole | _OneOf | _Names]
-
-_GUIDANCE: dict[str, tuple[Callable[..., nn.Module], _Rules]] = {
-    "light": (LightGuidance, {"width": _Whole(8, 256), "stages": _Whole(3, 7), "stride": _OneOf((1, 2, 4))}),
-    "unet": (UNetGuidance, {"width": _Whole(1, 128)}),
+_GUIDANCE: dict[str, tuple[Callable[..., nn.Module], Mapping[str, _Rule]]] = {
+    "light": (LightGuidance, {"width": _whole(8, 256), "stages": _whole(3, 7), "stride": _one_of(1, 2, 4)}),
+    "unet": (UNetGuidance, {"width": _whole(1, 128)}),
 }
-_PROPAGATION: _Rules = {
-    "connection": _OneOf(tuple(CONNECTIONS)),
-    "normalization": _OneOf(MODES),
-    "units": _Whole(1, 8),
-    "separate_gates": _OneOf((False, True)),
-    "merge": _OneOf(("max", "mean")),
-    "directions": _Names(DIRECTIONS, 1),
-    "hints": _Names(HINTS, 0),
+_PROPAGATION: Mapping[str, _Rule] = {
+    "connection": _one_of(*CONNECTIONS),
+    "normalization": _one_of(*MODES),
+    "units": _whole(1, 8),
+    "separate_gates": _one_of(False, True),
+    "merge": _one_of("max", "mean"),
+    "directions": _distinct(DIRECTIONS, 1),
+    "hints": _distinct(HINTS, 0),
 }
 
 
@@ -238,13 +225,13 @@ def _header(text: str | None) -> dict[str, Any]:
     return header
 
 
-def _check(settings: Mapping[str, Any], rules: _Rules, where: str) -> None:
+def _check(settings: Mapping[str, Any], rules: Mapping[str, _Rule], where: str) -> None:
     for name in sorted(settings.keys() ^ rules.keys(), key=str):
         problem = "is missing" if name in rules else "is not known"
         raise InputError(f"{where}.{name} {problem}; the settings are {', '.join(rules)}")
     for name, rule in rules.items():
         if not rule.allows(settings[name]):
-            raise InputError(f"{where}.{name} must be {rule}; got {_short(settings[name])}")
+            raise InputError(f"{where}.{name} must be {rule.words}; got {_short(settings[name])}")
 
 
 def _check_names(names: list[str], own: Mapping[str, Tensor]) -> None:

@@ -29,9 +29,6 @@ class Job(NamedTuple):
     stem: Path
     suffix: str | None = None
 
-    def result(self, default_suffix: str) -> Path:
-        return self.beside(self.suffix or default_suffix)
-
     def beside(self, ending: str) -> Path:
         """A file that belongs to the result, such as `<stem>_overlay.png`."""
         return self.stem.with_name(self.stem.name + ending)

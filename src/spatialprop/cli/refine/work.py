@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,23 +49,28 @@ class Outcome:
 
 
 def refine_file(refiner: Refiner, job: Job, settings: Settings) -> Outcome:
-    """Read, refine and write one file."""
-    image = read_image(job.image, settings.most_pixels)
-    coarse = read_coarse(job.coarse, settings.kind, settings.palette, settings.most_pixels)
-    result = job.result(coarse.suffix(job.coarse))
-    coarse.check(result, image.shape[:2])
-    options = coarse.refining(settings.restrict, settings.classes)
-    opened = refiner.open(image, coarse.values, rough=settings.rough, **options)
-    result.parent.mkdir(parents=True, exist_ok=True)
-    # The result is written last, so that an existing result means a complete set of files.
-    if PROBABILITIES in settings.extras:
-        coarse.write_probabilities(job.beside(PROBABILITIES), opened)
-    before, after = coarse.labels(image.shape[:2]), coarse.labels_of(opened, result)
-    if OVERLAY in settings.extras:
-        write_picture(job.beside(OVERLAY), overlay(image, after, coarse.colours()))
-    if SHEET in settings.extras:
-        write_picture(job.beside(SHEET), sheet(image, before, after, coarse.colours()))
-    coarse.write(result, opened)
+    """Read, refine and write one file, or say what went wrong."""
+    try:
+        image = read_image(job.image, settings.most_pixels)
+        coarse = read_coarse(job.coarse, settings.kind, settings.palette, settings.most_pixels)
+        result = job.beside(job.suffix or coarse.suffix(job.coarse))
+        coarse.check(result, image.shape[:2])
+        options = coarse.refining(settings.restrict, settings.classes)
+        opened = refiner.open(image, coarse.values, rough=settings.rough, **options)
+        result.parent.mkdir(parents=True, exist_ok=True)
+        # The result is written last, so that an existing result means a complete set of files.
+        if PROBABILITIES in settings.extras:
+            coarse.write_probabilities(job.beside(PROBABILITIES), opened)
+        before, after = coarse.labels(image.shape[:2]), coarse.labels_of(opened, result)
+        if OVERLAY in settings.extras:
+            write_picture(job.beside(OVERLAY), overlay(image, after, coarse.colours()))
+        if SHEET in settings.extras:
+            write_picture(job.beside(SHEET), sheet(image, before, after, coarse.colours()))
+        coarse.write(result, opened)
+    except Exception as error:
+        message = str(error) if isinstance(error, (InputError, OSError)) else f"{type(error).__name__}: {error}"
+        named = any(str(path) in message for path in (job.image, job.coarse))
+        return Outcome(job, problem=message if named else f"{job.coarse}: {message}")
     changed = f"{100 * (before != after).mean():.1f} % of the pixels changed"
     lost = _lost(coarse, before, after, settings)
     summary = [f"{coarse.kind}, {len(np.unique(before))} classes, {changed}", lost]
@@ -86,7 +91,7 @@ def refine_all(jobs: Sequence[Job], settings: Settings, workers: int) -> Generat
     if workers == 1:
         refiner = Refiner.load(settings.weights, device=settings.device)
         for job in jobs:
-            yield _attempt(refiner, job, settings)
+            yield refine_file(refiner, job, settings)
         return
     Refiner.load(settings.weights)  # so that bad weights are reported once, not by every worker
     # Not forked: neither threads nor a GPU survive that.
@@ -96,33 +101,18 @@ def refine_all(jobs: Sequence[Job], settings: Settings, workers: int) -> Generat
     try:
         futures = {pool.submit(_in_worker, job): job for job in jobs}
         for future in as_completed(futures):
-            yield _result(future, futures[future])
+            job = futures[future]
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                reason = "its worker was killed, perhaps for want of memory; try fewer --workers"
+                yield Outcome(job, problem=f"{job.coarse}: {reason}")
     except BaseException:  # SIGTERM reaches this process alone; the workers would go on
         for worker in set(multiprocessing.active_children()) - others:
             worker.terminate()
         raise
     finally:  # after Ctrl-C nothing more is handed to the workers; `with pool` would finish all files
         pool.shutdown(cancel_futures=True)
-
-
-def _result(future: "Future[Outcome]", job: Job) -> Outcome:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        return Outcome(
-            job, problem=f"{job.coarse}: its worker was killed, perhaps for want of memory; try fewer --workers"
-        )
-
-
-def _attempt(refiner: Refiner, job: Job, settings: Settings) -> Outcome:
-    try:
-        return refine_file(refiner, job, settings)
-    except (InputError, OSError) as error:
-        message = str(error)
-    except Exception as error:
-        message = f"{type(error).__name__}: {error}"
-    named = any(str(path) in message for path in (job.image, job.coarse))
-    return Outcome(job, problem=message if named else f"{job.coarse}: {message}")
 
 
 _worker: tuple[Refiner, Settings] | None = None
@@ -142,6 +132,6 @@ def _end(*_: Any) -> NoReturn:
 def _in_worker(job: Job) -> Outcome:
     assert _worker is not None
     try:
-        return _attempt(_worker[0], job, _worker[1])
+        return refine_file(_worker[0], job, _worker[1])
     except SystemExit:
         os._exit(ENDED)  # the pool would take it for a result and hand over the next file
