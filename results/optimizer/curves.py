@@ -1,11 +1,11 @@
 """Draw curves.png: how far the paper's optimizer gets at several rates, on a proxy that two CPU cores can train.
 
-    for lr in 1e-4 4e-2 4e-1 1.6; do
+    for lr in 1e-4 4e-2 4e-1 1.6e-0; do
       python train.py segmenter.checkpoint=SEGMENTER guidance=unet guidance.network.width=8 guidance.hidden=8 \
         patches.size=64 optimizer=sgd optimizer.lr=$lr scheduler=constant trainer.gradient_clip_val=null \
         augment.flip=0 augment.colour=0 trainer.max_epochs=-1 trainer.max_steps=240 trainer.check_val_every_n_epoch=1 \
         segmenter.cache=none data.test=12 baselines=[] hydra.run.dir=runs/sgd_$lr
-    done                        again with optimizer=adamw as runs/adamw, and lr 4e-2 with 600 steps as runs/long_4e-2
+    done                        again with optimizer=adamw as runs/adamw, and 600 steps at 1e-2 and 4e-2 as runs/long_...
     python results/optimizer/curves.py runs
 
 SEGMENTER is a run of `python train.py`, for its coarse model. Beside the picture, curves.json holds what it shows.
@@ -22,7 +22,8 @@ import matplotlib.pyplot as plt
 HERE = Path(__file__).parent
 NAMES = {
     "sgd_1e-4": "SGD, 1e-4 (the paper's, literally)",
-    "long_4e-2": "SGD, 4e-2 (paper_scaled)",
+    "long_1e-2": "SGD, 1e-2 (paper_scaled)",
+    "long_4e-2": "SGD, 4e-2",
     "adamw": "AdamW, 2e-3",
     "sgd_4e-1": "SGD, 4e-1 (loss summed over 64 x 64)",
     "sgd_1.6e-0": "SGD, 1.6 (loss summed over 128 x 128)",

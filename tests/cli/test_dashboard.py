@@ -17,7 +17,8 @@ def test_the_page_shows_what_runs_log():
     curves, scores, pictures, axes = set(), set(), set(), []
     for section in page.sections:
         for panel in section.panels:
-            curves |= {str(name) for name in getattr(panel, "y", [])}
+            if isinstance(lines := getattr(panel, "y", None), list):
+                curves |= set(map(str, lines))
             scores |= {metric.name for metric in getattr(panel, "metrics", [])}
             pictures |= set(getattr(panel, "media_keys", []))
             axes += getattr(panel, "columns", [])
