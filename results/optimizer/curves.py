@@ -5,7 +5,7 @@
         patches.size=64 optimizer=sgd optimizer.lr=$lr scheduler=constant trainer.gradient_clip_val=null \
         augment.flip=0 augment.colour=0 trainer.max_epochs=-1 trainer.max_steps=240 trainer.check_val_every_n_epoch=1 \
         segmenter.cache=none data.test=12 baselines=[] hydra.run.dir=runs/sgd_$lr
-    done                        again with optimizer=adamw as runs/adamw, and 600 steps at 1e-2 and 4e-2 as runs/long_...
+    done      again with optimizer=adamw as runs/adamw, and with 600 steps at 1e-2 and 4e-2 as runs/long_<rate>
     python results/optimizer/curves.py runs
 
 SEGMENTER is a run of `python train.py`, for its coarse model. Beside the picture, curves.json holds what it shows.
