@@ -76,8 +76,8 @@ def test_the_runs_of_a_study_are_told_apart(tmp_path):
         word for one in told for word in one.display_name.split() if word.endswith("way")
     }
     assert all({"refine", "synthetic", "unet", "light"} <= set(one.tags) for one in told)
-    names = [item.key or "/".join(item.nested_key)
-             for of_one in sent for record in of_one if record.HasField("history") for item in record.history.item]  # fmt: skip
+    history = [record.history for of_one in sent for record in of_one if record.HasField("history")]
+    names = [item.key or "/".join(item.nested_key) for one in history for item in one.item]
     for wanted in ("segmenter/train/loss", "lr-AdamW/pg1", "val/images", "test/trimap_IoU"):
         assert any(name.startswith(wanted) for name in names), wanted
     for of_one in sent:
