@@ -15,6 +15,7 @@ from spatialprop.nn.guidance import LightGuidance, UNetGuidance
 from spatialprop.nn.refinement import hint_maps
 from spatialprop.nn.resize import resize
 from spatialprop.refiner import most_likely as most_likely_module
+from spatialprop.refiner import save_refiner
 from spatialprop.refiner.inputs import to_coarse
 from spatialprop.refiner.most_likely import GIVEN_LABEL_WEIGHT, most_likely
 from spatialprop.refiner.tiles import spans
@@ -145,6 +146,98 @@ def test_certain_probabilities_are_labels(refiner):
     doubted = certain.copy()
     doubted[:2, 10, 10] = 0.5
     assert (refiner.probabilities(image, doubted) != refiner.probabilities(image, certain)).any()
+
+
+def test_a_pixel_in_doubt_makes_no_other_map_of_labels(refiner):
+    labels = np.kron(thin_structures(), np.ones((4, 4), np.uint8))
+    image, certain = photograph(*labels.shape), np.eye(5)[labels].transpose(2, 0, 1)
+    nearly = certain.copy()
+    nearly[:, 10, 10] = 0.999 * certain[:, 10, 10] + 0.0002
+    assert (refiner.probabilities(image, nearly) == refiner.probabilities(image, certain)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint64, torch.uint32, torch.uint16, torch.int8, torch.bool])
+def test_every_type_of_labels_is_taken(refiner, dtype):
+    labels = torch.from_numpy(thin_structures()).clamp_max(1).to(dtype)
+    image = photograph(*labels.shape)
+    refined = refiner(image, labels)
+    assert refined.dtype == dtype
+    assert (refined.int().numpy() == refiner(image, labels.int().numpy())).all()
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(16, 16, dtype=torch.int32).to_sparse(),
+        torch.zeros(16, 16).to(torch.float8_e4m3fn),
+        torch.zeros(16, 16, dtype=torch.int32, device="meta"),
+        torch.zeros(16, 16, dtype=torch.complex64),
+    ],
+    ids=["sparse", "float8", "meta", "complex"],
+)
+def test_tensors_that_nobody_computes_with_are_refused(refiner, tensor):
+    with pytest.raises(InputError, match=r"(must be a dense tensor|must hold floats)"):
+        refiner(photograph(16, 16), tensor)
+    with pytest.raises(InputError, match="an image"):
+        refiner(tensor, np.eye(16, dtype=int))
+
+
+def test_more_classes_than_can_take_part_are_refused(refiner):
+    labels = np.arange(65536).reshape(256, 256)
+    with pytest.raises(InputError, match=r"4096 classes at once.*got 65536 labels that occur"):
+        refiner(photograph(256, 256), labels)
+    with pytest.raises(InputError, match="got 5000 maps of probabilities"):
+        refiner(photograph(8, 8), np.full((5000, 2, 2), 1 / 5000))
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_tried(refiner, monkeypatch):
+    image, labels = photograph(100, 100), np.eye(100, dtype=np.uint8)
+    monkeypatch.setattr("spatialprop.memory.memory_left", lambda: 600_000)
+    assert refiner(image, labels).shape == (100, 100)
+    with pytest.raises(InputError, match=r"100 maps of 100x100 pixels needs about .*ask for labels"):
+        refiner.probabilities(image, labels, classes=100)
+    monkeypatch.setattr("spatialprop.memory.memory_left", lambda: 300_000)
+    with pytest.raises(InputError, match=r"an image of 100x100 pixels needs about .*make image and map smaller"):
+        refiner(image, labels)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_weights_that_give_no_numbers_are_named(value, tmp_path):
+    network = trained(LIGHT)
+    network.guidance.head.bias.data[0] = value
+    with pytest.raises(InputError, match="the weights of this network give gates that are not finite"):
+        Refiner(network)(photograph(16, 16), np.eye(16, dtype=int))
+
+
+class Refining(torch.utils.data.Dataset):
+    def __init__(self, refiner):
+        self.refiner = refiner
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return self.refiner(photograph(64, 64, index), np.eye(64, dtype=np.uint8))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_dataloader_workers_refine_after_their_parent_has(refiner):
+    """PyTorch's threads do not survive a fork; it gives workers one thread, with which they do."""
+    torch.rand(4000, 400).matmul(torch.rand(400, 400)).sum()  # on several threads
+    expected = Refining(refiner)
+    workers = torch.utils.data.DataLoader(expected, num_workers=2, multiprocessing_context="fork", timeout=100)
+    for index, found in enumerate(workers):
+        assert (found[0].numpy() == expected[index]).all()
+
+
+def test_weights_of_a_file_that_give_no_numbers_are_named(tmp_path):
+    network = trained(LIGHT)
+    for parameter in network.parameters():
+        parameter.data.fill_(1e20)  # each of them a number
+    save_refiner(network, tmp_path / "huge.safetensors")
+    with pytest.raises(InputError, match=r"the weights .*huge\.safetensors give gates that are not finite"):
+        Refiner.load(tmp_path / "huge.safetensors")(photograph(16, 16), np.eye(16, dtype=int))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
-from safetensors.torch import load_file
 from torch import nn
 from torch.optim import AdamW
 from tqdm import tqdm
@@ -27,7 +26,8 @@ from spatialprop.experiment.parts import (
     with_stored_coarse,
 )
 from spatialprop.experiment.run_folder import RunFolder
-from spatialprop.experiment.weights import frozen_weights, keep_weights, load_weights_of, segmenter_weights
+from spatialprop.experiment.weights import fit, frozen_weights, keep_weights, load_weights_of, segmenter_weights
+from spatialprop.nn.published import read_state
 from spatialprop.nn.segmenters import coarse_probabilities
 from spatialprop.nn.segmenters.probabilities import STRIDE
 from spatialprop.tasks import Parts, Segment
@@ -76,7 +76,7 @@ def prepare_segmenter(config: DictConfig, network: nn.Module | None, splits: Spl
         _load(config, network)
     elif shared is not None and shared.exists():
         log.info("Taking the coarse segmenter that an earlier job of this multirun has fitted: %s", shared)
-        restore(network, load_file(shared))
+        restore(network, read_state(shared))
     else:
         _fit(config, network, splits, run)
         if shared is not None:
@@ -121,14 +121,14 @@ def _load(config: DictConfig, network: nn.Module) -> None:
 
 def _fit(config: DictConfig, network: nn.Module, splits: Splits, run: RunFolder) -> None:
     log.info("Fitting the coarse segmenter, since segmenter.checkpoint is not given")
-    fit = config.segmenter.fit
+    settings = config.segmenter.fit
     optimization = Optimization(
-        lambda groups: AdamW(groups, lr=fit.lr, weight_decay=1e-4), lambda progress: cosine(progress, warmup=0.05)
+        lambda groups: AdamW(groups, lr=settings.lr, weight_decay=1e-4), lambda progress: cosine(progress, warmup=0.05)
     )
     task = Segment(Parts(splits.labels, optimization, segmenter=lambda: network))
     most = OmegaConf.select(config, "limit.fit_epochs")
-    epochs = fit.max_epochs if most is None else min(fit.max_epochs, most)
-    batch_size = min(fit.batch_size, len(splits.train))
+    epochs = settings.max_epochs if most is None else min(settings.max_epochs, most)
+    batch_size = min(settings.batch_size, len(splits.train))
     network.requires_grad_(True)
     data = make_data(config, splits, WholeImages(), batch_size=batch_size, per_image=1, repeat_batches=None)
     folder = run.checkpoints / "segmenter"
@@ -138,10 +138,10 @@ def _fit(config: DictConfig, network: nn.Module, splits: Splits, run: RunFolder)
         callbacks=keep_checkpoints(config, folder, monitor=task.monitor),
         max_epochs=epochs,
         max_steps=-1,
-        check_val_every_n_epoch=min(epochs, fit.validate_every),
+        check_val_every_n_epoch=min(epochs, settings.validate_every),
     )
     last = folder / "last.ckpt"
-    trainer.fit(task, data, ckpt_path=last if last.exists() else None, weights_only=True)
+    fit(trainer, task, data, last if last.exists() else None)
     best = folder / "best.ckpt"
     if best.exists():
         restore(network, load_weights_of(best))

@@ -14,13 +14,13 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger
 from torch import nn
 
 from spatialprop import baselines
 from spatialprop.baselines import Baseline
-from spatialprop.callbacks import ResumeCheckpoint
+from spatialprop.callbacks import BestCheckpoint, ResumeCheckpoint
 from spatialprop.data import Example, Examples, LabelSet, Patches, SimulatedCoarse, Splits, WithCoarse, coarse_map
 from spatialprop.data.loading.module import DataModule
 from spatialprop.tasks import Parts, Task
@@ -212,7 +212,4 @@ def make_trainer(config: DictConfig, *, callbacks: Sequence[Callback], **changed
 
 def keep_checkpoints(config: DictConfig, folder: Path, *, monitor: str) -> list[Callback]:
     """Callbacks that keep the newest checkpoint and the best weights."""
-    best = ModelCheckpoint(
-        folder, "best", monitor=monitor, mode="max", save_weights_only=True, enable_version_counter=False
-    )
-    return [ResumeCheckpoint(folder, config.callbacks.checkpoint_every_n_batches), best]
+    return [ResumeCheckpoint(folder, config.callbacks.checkpoint_every_n_batches), BestCheckpoint(folder, monitor)]

@@ -18,6 +18,7 @@ from spatialprop.data import Splits, write_label_set
 from spatialprop.experiment.coarse import prepare_segmenter, with_coarse
 from spatialprop.experiment.guards import (
     check_settings,
+    load_config,
     refuse_folders_apart,
     refuse_foreign_code,
     refuse_processes_in_multirun,
@@ -37,7 +38,7 @@ from spatialprop.experiment.parts import (
 )
 from spatialprop.experiment.run_folder import RunFolder, point_latest_to
 from spatialprop.experiment.wandb_logging import LogImages, LoginError, log_results
-from spatialprop.experiment.weights import keep_weights, load_weights_of, start_guidance, start_segmenter
+from spatialprop.experiment.weights import fit, keep_weights, load_weights_of, start_guidance, start_segmenter
 from spatialprop.files import write_json
 from spatialprop.report import ORIGIN, comparison_table, helen_tables, write_report
 from spatialprop.tasks import Refine, Task
@@ -67,7 +68,7 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
             start_guidance(task, config.guidance.checkpoint)
     if config.ckpt_path == "last" and run.config.exists():
         log.info("Resuming %s%s", folder, ", which had finished" if run.metrics.exists() else "")
-        _warn_of_changes(cast(DictConfig, OmegaConf.load(run.config)), config)
+        _warn_of_changes(load_config(run.config), config)
     run.write_config(config)
     write_label_set(splits.labels, run.data, images=len(splits.test))
     loggers = make_loggers(config, run.path)
@@ -96,7 +97,7 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
     )
     if outputs is not None:  # not earlier: the latest run may have been read, as in segmenter.checkpoint=outputs/latest
         point_latest_to(folder, outputs)
-    trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+    fit(trainer, task, data, checkpoint)
 
     if config.callbacks.weights == "best" and run.best.exists():
         restore(task.network, load_weights_of(run.best))

@@ -17,8 +17,13 @@ from spatialprop.refiner.coarse_maps import LabelMaps, ProbabilityMaps
 ImageLike: TypeAlias = NDArray[Any] | Image.Image | Tensor
 CoarseLike: TypeAlias = NDArray[Any] | Tensor
 
-_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.bool)
+_INTEGERS = (
+    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64, torch.bool
+)  # fmt: skip
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _MOST_LABELS = 65536
+_MOST_CLASSES = 4096  # each takes the time of a propagation
+_CERTAIN, _NEARLY_ALL = 1 - 1.5 / 255, 0.9999  # what rounding to bytes leaves of 1, and in how much of a map
 _SLACK = 1e-3  # above one, as rounding leaves it
 
 
@@ -26,7 +31,7 @@ def to_image(image: ImageLike, device: torch.device) -> tuple[Tensor, bool]:
     """An image as (N, 3, H, W), uint8 or floats from 0 to 1, and whether it was a batch."""
     _refuse_path(image, "an image")
     if isinstance(image, Tensor):
-        pixels = image.detach()
+        pixels = _plain(image, "an image")
         if pixels.dim() not in (3, 4) or pixels.shape[-3] != 3:
             raise InputError(f"an image tensor must be (3, H, W) or (N, 3, H, W); got {tuple(image.shape)}")
         batched = pixels.dim() == 4
@@ -86,7 +91,7 @@ def to_coarse(
     _refuse_path(coarse, "a coarse map")
     if isinstance(coarse, Image.Image):
         raise InputError("a coarse map must be an array or a tensor; got an image: np.asarray(image) has its values")
-    values = coarse.detach() if isinstance(coarse, Tensor) else _tensor(np.asarray(coarse), "coarse map")
+    values = _plain(coarse, "a coarse map") if isinstance(coarse, Tensor) else _tensor(np.asarray(coarse), "coarse map")
     shape = tuple(values.shape)
     if not values.is_floating_point() and values.dtype not in _INTEGERS:
         raise InputError(f"a coarse map must hold floats or integers; got {values.dtype}")
@@ -140,8 +145,12 @@ def _are_certain(shares: Tensor, images: Tensor) -> list[bool]:
     """Find the maps of a batch that have the image's size and are all 0 or 1: they mean what labels do."""
     if shares.shape[-2:] != images.shape[-2:]:
         return [False] * len(shares)
-    # For most maps the first row alone decides it.
-    return [all(bool((part.amax(dim=0) == 1).all()) for part in (one[:, :1], one)) for one in shares]
+    # For most maps the first row alone decides it. A few pixels that are in doubt make no other map of it.
+    rules = ((0, 1, 0.5), (0, None, _NEARLY_ALL))
+    return [
+        all(float((one[:, start:stop].amax(dim=0) >= _CERTAIN).float().mean()) >= most for start, stop, most in rules)
+        for one in shares
+    ]
 
 
 def _check_rough(rough: float, maps: LabelMaps | ProbabilityMaps) -> None:
@@ -157,8 +166,8 @@ def _check_rough(rough: float, maps: LabelMaps | ProbabilityMaps) -> None:
 
 
 def _label_maps(labels: Tensor, classes: int | None, size: tuple[int, int], rough: float | None) -> LabelMaps:
-    if labels.dtype in (torch.bool, torch.uint16, torch.uint32):  # for which PyTorch lacks operators
-        labels = labels.to(torch.int64 if labels.dtype == torch.uint32 else torch.int32)
+    if labels.dtype in (torch.bool, torch.uint16, torch.uint32, torch.uint64):  # for which PyTorch lacks operators
+        labels = labels.to(torch.int64 if labels.dtype in (torch.uint32, torch.uint64) else torch.int32)
     least, most = (int(value) for value in labels.aminmax())
     limit = _MOST_LABELS if classes is None else classes
     if least < 0 or most >= limit:
@@ -171,6 +180,7 @@ def _label_maps(labels: Tensor, classes: int | None, size: tuple[int, int], roug
     index = labels.to(torch.int32)
     seen[index.flatten()] = True
     present = seen.nonzero().flatten().tolist()
+    _refuse_many(len(present), "labels that occur")
     place = torch.zeros(most + 1, dtype=torch.int32, device=labels.device)
     place[present] = torch.arange(len(present), dtype=torch.int32, device=labels.device)
     index = place.to(torch.uint8 if len(present) <= 256 else torch.int32)[index]
@@ -183,6 +193,7 @@ def _probabilities(values: Tensor, classes: int | None) -> Tensor:
             f"coarse probabilities need at least two classes (K, h, w); got {tuple(values.shape)}: for a foreground "
             f"alone give np.stack([1 - mask, mask])"
         )
+    _refuse_many(values.shape[1], "maps of probabilities")
     if classes is not None and values.shape[1] != classes:
         raise InputError(f"the coarse map holds {values.shape[1]} classes, where {classes} were announced")
     if values.dtype == torch.uint8:
@@ -209,6 +220,24 @@ def _probabilities(values: Tensor, classes: int | None) -> Tensor:
             + ", or move classes to the front by np.moveaxis(coarse, -1, 0)"
         )
     return shares if max(most - 1, 1 - least) < 1e-5 else shares / total
+
+
+def _refuse_many(count: int, what: str) -> None:
+    if count > _MOST_CLASSES:
+        raise InputError(
+            f"a coarse map may have {_MOST_CLASSES} classes at once, each of which is propagated by itself; got "
+            f"{count} {what}: is it a map of instances, or of numbers that are no classes? Refine it in parts"
+        )
+
+
+def _plain(tensor: Tensor, what: str) -> Tensor:
+    """A tensor without its history, refused if operators cannot compute with it."""
+    if tensor.is_nested or tensor.layout != torch.strided or tensor.is_meta:
+        kind = "nested" if tensor.is_nested else "meta" if tensor.is_meta else str(tensor.layout)
+        raise InputError(f"{what} must be a dense tensor with values; got a {kind} one: give tensor.to_dense()")
+    if tensor.dtype not in (*_INTEGERS, *_FLOATS):
+        raise InputError(f"{what} must hold floats of 16 to 64 bits or integers; got {tensor.dtype}: convert it")
+    return tensor.detach()
 
 
 def _refuse_path(given: object, what: str) -> None:

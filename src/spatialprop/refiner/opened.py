@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from spatialprop.errors import InputError
+from spatialprop.memory import refuse_too_much
 from spatialprop.nn.refinement import SMALLEST_SHARE, hint_maps, jacobian_row, winning_classes
 from spatialprop.nn.resize import resize
 from spatialprop.refiner.coarse_maps import ProbabilityMaps
@@ -18,6 +20,8 @@ from spatialprop.refiner.inputs import CoarseLike, ImageLike, like, to_coarse, t
 from spatialprop.refiner.most_likely import GIVEN_LABEL_WEIGHT, MOST_AT_ONCE, most_likely
 from spatialprop.refiner.tiles import TiledGates
 
+_BYTES = 44  # a pixel, at the peak of a refinement into labels
+_SMALLER = "make image and map smaller, or refine parts that overlap"
 _EXCLUDED = torch.finfo(torch.float32).min / 4  # never wins; a quarter, so that interpolation cannot overflow
 
 
@@ -64,6 +68,8 @@ class Opened:
         self.images, self._batched = to_image(image, find_gates.device)  # (N, 3, H, W)
         with self._inference():
             self._size = find_gates.size(self.images)
+            if self.images.device.type == "cpu":
+                refuse_too_much(self.images[:, 0].numel() * _BYTES, f"an image of {_text(self.images)}", _SMALLER)
             self._maps = to_coarse(coarse, self.images, self._batched, self._size, classes, rough)
             # Which of the classes that have any share are worth propagating, and in which image each may come out.
             self._places = list(range(len(self._maps.present)))
@@ -167,6 +173,11 @@ class Opened:
         if gates is None:
             names, everything = self._find_gates.hints, range(len(self._maps.present))
             gates = self._find_gates(self.images, hint_maps(self.shares(everything), names) if names else None)
+            if not all(math.isfinite(float(one.sum())) for one in gates):
+                raise InputError(
+                    f"the weights {self._find_gates.name or 'of this network'} give gates that are not finite, which "
+                    f"would wipe out the map: they are damaged; get them again"
+                )
         if self._keep:
             self._gates = gates
         return gates
@@ -190,6 +201,9 @@ class Opened:
     def _find_probabilities(self, rows: Sequence[int], count: int) -> Tensor:
         """Refined probabilities in `count` maps: those of the class that takes part as number i in map `rows[i]`."""
         size, given = self.images.shape[-2:], self._maps.given
+        if self.images.device.type == "cpu":
+            wanted = 8 * count * self.images[:, 0].numel()
+            refuse_too_much(wanted, f"{count} maps of {_text(self.images)}", f"ask for labels; {_SMALLER}")
         result = torch.zeros(len(self.images), count, *size, device=self.images.device)
         maps = (one for some in self.refined() for one in torch.split(some, 1, dim=1))
         for place, (row, refined) in enumerate(zip(rows, maps, strict=True)):
@@ -211,6 +225,10 @@ class Opened:
         """Compute in float32 and without gradients, whatever the caller has set."""
         with torch.no_grad(), torch.autocast(self.images.device.type, enabled=False):
             yield
+
+
+def _text(images: Tensor) -> str:
+    return f"{images.shape[-1]}x{images.shape[-2]} pixels"
 
 
 def _checked_pixel(pixel: tuple[int, int], height: int, width: int) -> tuple[int, int]:

@@ -56,7 +56,9 @@ class Refiner:
     def load(cls, weights: str | os.PathLike[str] = "light", *, device: str | torch.device = "cpu") -> Refiner:
         """Load the refiner of a packaged name, or of a .safetensors file, on a device."""
         network, description = load_network(weights)
-        return cls(network.to(device), description)
+        refiner = cls(network.to(device), description)
+        refiner._find_gates.name = os.fspath(weights)
+        return refiner
 
     @property
     def device(self) -> torch.device:

@@ -45,13 +45,15 @@ class TiledGates:
     Args:
         network: Whose guidance, hints and propagation.
         tile: Side of the tiles in pixels, without the margin.
+        name: What the network's weights are called, for errors.
 
     Attributes:
         hints: What the network is shown of the coarse map, see `hint_maps`.
         layer: The propagation that the gates are for.
     """
 
-    def __init__(self, network: RefinementNetwork, tile: int = TILE) -> None:
+    def __init__(self, network: RefinementNetwork, tile: int = TILE, name: str = "") -> None:
+        self.name = name
         guidance = network.guidance
         cell = coarsest_cell(guidance)
         self.stride = int(guidance.stride)  # type: ignore[arg-type]

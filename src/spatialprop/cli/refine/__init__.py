@@ -106,10 +106,10 @@ def run(options: argparse.Namespace) -> int:
         most_pixels=options.most_pixels,
         extras=tuple(ending for ending, wanted in asked.items() if wanted),
     )
-    refuse_to_replace(jobs, settings.extras)
+    refuse_to_replace(jobs, settings.extras, [*problems, *([options.palette] if options.palette else [])])
     left = [job for job in jobs if not (options.skip_existing and job.exists(settings.extras))]
-    for problem in problems:
-        print(problem, file=sys.stderr)
+    for path, problem in problems.items():
+        print(f"{path}: {problem}", file=sys.stderr)
     several = len(jobs) + len(problems) > 1
     outcomes = refine_all(left, settings, min(options.workers, max(1, len(left))))
     failed, refined = len(problems), 0

@@ -3,11 +3,14 @@
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Thread
 from typing import Any, NoReturn
 
 import numpy as np
@@ -20,6 +23,8 @@ from spatialprop.drawing import overlay, sheet
 from spatialprop.errors import InputError
 from spatialprop.maskfiles import CoarseFile, Palette, read_coarse, read_image, write_picture
 from spatialprop.refiner import Refiner
+
+_PATIENCE = 10  # seconds that a worker has to delete what is half-written
 
 
 @dataclass(frozen=True)
@@ -94,25 +99,68 @@ def refine_all(jobs: Sequence[Job], settings: Settings, workers: int) -> Generat
             yield refine_file(refiner, job, settings)
         return
     Refiner.load(settings.weights)  # so that bad weights are reported once, not by every worker
-    # Not forked: neither threads nor a GPU survive that.
-    context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(settings, workers))
+    idle: SimpleQueue[_Worker] = SimpleQueue()
+    for _ in range(workers):
+        idle.put(_Worker(settings, workers))
+    stopped = Event()
+
+    def refine(job: Job) -> Outcome:
+        worker = idle.get()
+        try:
+            return Outcome(job, problem="stopped") if stopped.is_set() else worker.refine(job)
+        finally:
+            idle.put(worker)
+
+    threads = ThreadPoolExecutor(workers)
     try:
-        futures = {pool.submit(_in_worker, job): job for job in jobs}
-        for future in as_completed(futures):
-            job = futures[future]
-            try:
-                yield future.result()
-            except BrokenProcessPool:
-                reason = "its worker was killed, perhaps for want of memory; try fewer --workers"
-                yield Outcome(job, problem=f"{job.coarse}: {reason}")
+        for future in as_completed([threads.submit(refine, job) for job in jobs]):
+            yield future.result()
     except BaseException:  # SIGTERM reaches this process alone; the workers would go on
-        for worker in set(multiprocessing.active_children()) - others:
-            worker.terminate()
+        stopped.set()
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
         raise
-    finally:  # after Ctrl-C nothing more is handed to the workers; `with pool` would finish all files
-        pool.shutdown(cancel_futures=True)
+    finally:  # after Ctrl-C nothing more is handed to the workers; `with threads` would finish all files
+        stopped.set()
+        threads.shutdown(cancel_futures=True)
+        while not idle.empty():
+            idle.get().end()
+
+
+class _Worker:
+    """A process that refines one file after the other; if one kills it, that one is named, and the next gets another.
+
+    A pool of several would not say which file killed its process, and would give up the others with it.
+    """
+
+    def __init__(self, settings: Settings, workers: int) -> None:
+        self._settings, self._workers = settings, workers
+        self._process: ProcessPoolExecutor | None = None
+
+    def refine(self, job: Job) -> Outcome:
+        if self._process is None:
+            # Not forked: neither threads nor a GPU survive that.
+            context = multiprocessing.get_context("spawn")
+            self._process = ProcessPoolExecutor(
+                1, context, initializer=_start, initargs=(self._settings, self._workers)
+            )
+        try:
+            working = self._process.submit(_in_worker, job)
+        except BrokenProcessPool:  # it was killed while it waited
+            self.end()
+            return self.refine(job)
+        try:
+            return working.result()
+        except BrokenProcessPool:
+            self.end()
+            reason = "its worker was killed, perhaps for want of memory; try it alone, or a smaller one"
+            return Outcome(job, problem=f"{job.coarse}: {reason}")
+
+    def end(self) -> None:
+        if self._process is not None:
+            self._process.shutdown(cancel_futures=True)
+            self._process = None
 
 
 _worker: tuple[Refiner, Settings] | None = None
@@ -120,9 +168,20 @@ _worker: tuple[Refiner, Settings] | None = None
 
 def _start(settings: Settings, workers: int) -> None:
     global _worker
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     _worker = Refiner.load(settings.weights, device=settings.device), settings
     signal.signal(signal.SIGTERM, _end)
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of the process that started this one: nobody else tells a worker that it was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_PATIENCE)
+    os._exit(ENDED)  # it was busy, or waited for work that will not come
 
 
 def _end(*_: Any) -> NoReturn:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from spatialprop.files import write_file, write_json
 from spatialprop.report.canvas import save
@@ -79,7 +80,7 @@ def _page(summary: Summary, figures: Sequence[tuple[Path, str]]) -> str:
         about.append(f"{len(summary.failed)} without a result")
         tables["Without a result"] = (summary.failures(), "")
     links = [
-        (job, f"{setting.name}, seed {seed}")
+        (quote(f"./{job}"), f"{setting.name}, seed {seed}")
         for setting in summary.settings
         for job, seed in zip(setting.jobs, setting.seeds, strict=True)
     ]
