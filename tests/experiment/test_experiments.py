@@ -107,7 +107,7 @@ def test_one_step_on_tiny_images(experiment, tmp_path, checkpoints):
     assert {"coarse", "oracle_8px"} <= metrics.keys()
     if config.task.name in ("refine", "joint"):
         assert "refined" in metrics
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == metrics
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text()).items() >= metrics.items()
     assert (tmp_path / "run" / "report.html").is_file()
     (curves,) = (tmp_path / "run" / "csv").glob("*/metrics.csv")
     assert "train/loss" in curves.read_text()

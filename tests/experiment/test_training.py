@@ -21,6 +21,10 @@ pytestmark = QUIET
 
 def test_a_run_leaves_what_the_readme_promises(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
+    made = metrics.pop("run")
+    assert made["seconds"] > 0
+    assert made["versions"]["torch"] == torch.__version__
+    assert "cores" in made["machine"]
     assert list(metrics) == ["coarse", "refined", "oracle_8px"]
     for scores in metrics.values():
         for name in ("mIoU", "pixel_accuracy", "mean_accuracy", "boundary_IoU"):

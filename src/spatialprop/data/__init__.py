@@ -4,7 +4,15 @@ A data set is a function that conf/data names, such as `camvid`, and that return
 write `sets/<name>.py` and name its function here.
 """
 
-from spatialprop.data.coarse import CoarseFiles, DegradeCoarse, RoughTruth, SimulatedCoarse, WithCoarse, coarse_map
+from spatialprop.data.coarse import (
+    CoarseFiles,
+    CoarseMemory,
+    DegradeCoarse,
+    RoughTruth,
+    SimulatedCoarse,
+    WithCoarse,
+    coarse_map,
+)
 from spatialprop.data.example import Example, Examples, Splits
 from spatialprop.data.label_files import write_label
 from spatialprop.data.label_set import VOID, LabelSet, read_label_set, write_label_set
@@ -21,6 +29,7 @@ __all__ = [
     "VOID",
     "Augment",
     "CoarseFiles",
+    "CoarseMemory",
     "DegradeCoarse",
     "Example",
     "Examples",

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from spatialprop.experiment.overrides import CONF
+from spatialprop.experiment.parts import keeps_maps
 
 TRUST = "If you know where this config comes from, say so: trust=true (for spatialprop export: --trust)"
 _LARGEST = 1 << 20  # bytes of a config
@@ -153,6 +154,12 @@ def check_settings(config: DictConfig) -> None:
         "limit.images": 1,
         "limit.fit_epochs": 1,
     }
+    changed = [key for key in ("degrade", "rough", "loader.most_classes") if OmegaConf.select(config, key) is not None]
+    if changed and not keeps_maps(config):
+        raise ValueError(
+            f"{changed[0]} changes coarse maps before a step begins, and segmenter.cache=none has none then; take "
+            f"segmenter.cache=files or memory, or {changed[0]}=null"
+        )
     for key, smallest in least.items():
         value = OmegaConf.select(config, key)
         if value is not None and (not isinstance(value, int) or value < smallest):

@@ -42,6 +42,13 @@ def make_segmenter(config: DictConfig, labels: LabelSet) -> nn.Module:
     return network
 
 
+def make_frozen_segmenter(config: DictConfig, labels: LabelSet) -> nn.Module:
+    """The coarse network of a refinement, with initial weights that depend on the seed alone: one for all runs."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return make_segmenter(config, labels)
+
+
 def task_class(config: DictConfig) -> type[Task]:
     """The class of the task that the config names."""
     if "_target_" not in config.task:
@@ -62,11 +69,11 @@ def make_task(
     optimization: Optimization | None = None,
 ) -> Task:
     """The task that the config names; without `optimization` it cannot be trained."""
-    task_class(config)  # or refuse what is none
+    make = make_frozen_segmenter if task_class(config).takes_coarse else make_segmenter
     parts = Parts(
         labels,
         optimization,
-        segmenter=partial(make_segmenter, config, labels),
+        segmenter=None if config.segmenter.network is None else partial(make, config, labels),
         guidance=lambda *arguments, **options: instantiate(config.guidance.network)(*arguments, **options),
         propagation={
             **config.propagation,
@@ -148,6 +155,19 @@ def _stored_or(simulated: SimulatedCoarse, example: Example) -> NDArray[np.uint8
     return simulated(example) if example.coarse is None else coarse_map(example)
 
 
+def cache_of(config: DictConfig) -> str:
+    """Where the maps of the frozen segmenter are kept."""
+    cache = config.segmenter.get("cache", "files")  # earlier versions knew no other
+    if cache not in ("files", "memory", "none"):
+        raise ValueError(f"segmenter.cache must be files, memory or none; got {cache!r}")
+    return str(cache)
+
+
+def keeps_maps(config: DictConfig) -> bool:
+    """Whether coarse maps are there before a step begins."""
+    return config.segmenter.network is None or cache_of(config) != "none"
+
+
 def make_loggers(config: DictConfig, folder: Path, stage: str = "csv") -> list[Logger]:
     """The loggers: `<folder>/<stage>/version_0/metrics.csv`, and wandb if the config says so.
 
@@ -170,7 +190,8 @@ def _quieten_lightning() -> None:
     logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # the output of trainer.profiler
     # Batches follow from the number of steps done, so that every loader here resumes; Lightning cannot know that.
     resuming = r"You're resuming from a checkpoint .* your dataloader is not resumable"
-    for message in (r".*LeafSpec.*", r"Checkpoint directory .* exists and is not empty", resuming):
+    frozen = r"Found \d+ module\(s\) in eval mode at the start of training"  # the segmenter of a refinement
+    for message in (r".*LeafSpec.*", r"Checkpoint directory .* exists and is not empty", resuming, frozen):
         warnings.filterwarnings("ignore", message)
 
 

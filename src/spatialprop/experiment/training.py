@@ -2,6 +2,7 @@
 
 import logging
 import math
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,11 +10,12 @@ import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import WandbLogger
 
 from spatialprop.callbacks import SaveExamples, SaveFailures, SaveRanked
 from spatialprop.data import Splits, write_label_set
-from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
+from spatialprop.experiment.coarse import prepare_segmenter, with_coarse
 from spatialprop.experiment.guards import (
     check_settings,
     load_config,
@@ -22,8 +24,10 @@ from spatialprop.experiment.guards import (
     refuse_processes_in_multirun,
     refuse_unnamed_multirun,
 )
+from spatialprop.experiment.origin import origin
 from spatialprop.experiment.parts import (
     keep_checkpoints,
+    keeps_maps,
     make_baselines,
     make_data,
     make_loggers,
@@ -33,11 +37,11 @@ from spatialprop.experiment.parts import (
     make_trainer,
 )
 from spatialprop.experiment.run_folder import RunFolder, point_latest_to
-from spatialprop.experiment.wandb_logging import log_results
+from spatialprop.experiment.wandb_logging import LogImages, LoginError, log_results
 from spatialprop.experiment.weights import fit, keep_weights, load_weights_of, start_guidance, start_segmenter
 from spatialprop.files import write_json
-from spatialprop.report import comparison_table, helen_tables, write_report
-from spatialprop.tasks import Task
+from spatialprop.report import ORIGIN, comparison_table, helen_tables, write_report
+from spatialprop.tasks import Refine, Task
 from spatialprop.tasks.optimization import restore
 
 log = logging.getLogger(__name__)
@@ -45,6 +49,7 @@ log = logging.getLogger(__name__)
 
 def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict[str, Any]:
     """Train what the config describes, test it, and leave everything in `folder`, where `outputs/latest` will lead."""
+    started = datetime.now()
     refuse_processes_in_multirun(config)
     check_settings(config)
     run = RunFolder(folder)
@@ -66,22 +71,25 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
         _warn_of_changes(load_config(run.config), config)
     run.write_config(config)
     write_label_set(splits.labels, run.data, images=len(splits.test))
-    if task.takes_coarse:
+    loggers = make_loggers(config, run.path)
+    if isinstance(task, Refine):
         pl.seed_everything(config.seed, workers=True, verbose=False)  # the same segmenter for all networks
-        network = frozen_segmenter(config, splits, run)
+        prepare_segmenter(config, task.segmenter, splits, run)
         splits = Splits(
             *(
-                with_coarse(config, examples, network, run.coarse / name)
+                with_coarse(config, examples, task.segmenter, run.coarse / name)
                 for name, examples in zip(splits._fields, splits, strict=True)
             )
         )
         pl.seed_everything(config.seed, workers=True, verbose=False)  # wherever the maps came from
-    data = make_data(config, splits, with_coarse=task.takes_coarse)
+    data = make_data(config, splits, with_coarse=task.takes_coarse and keeps_maps(config))
     trainer = make_trainer(
         config,
-        logger=make_loggers(config, run.path),
+        logger=loggers,
         callbacks=[
             *keep_checkpoints(config, run.checkpoints, monitor=task.monitor),
+            LearningRateMonitor("step"),
+            *([LogImages(splits.labels)] if config.logger.kind == "wandb" else []),
             SaveExamples(run.examples, config.callbacks.examples, config.callbacks.background),
             SaveFailures(run.failures, config.callbacks.examples),
             SaveRanked(run.ranked, config.callbacks.ranked, splits.labels),
@@ -91,14 +99,13 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
         point_latest_to(folder, outputs)
     fit(trainer, task, data, checkpoint)
 
-    best = run.checkpoints / "best.ckpt"
-    if config.callbacks.weights == "best" and best.exists():
-        restore(task.network, load_weights_of(best))
+    if config.callbacks.weights == "best" and run.best.exists():
+        restore(task.network, load_weights_of(run.best))
     keep_weights(task.network, run.network)
     trainer.test(task, data, verbose=False)
     metrics = task.results
     if trainer.is_global_zero:
-        write_json(run.metrics, metrics)
+        write_json(run.metrics, {**metrics, ORIGIN: origin(started)})
         write_report(run.path)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
@@ -117,6 +124,8 @@ def run_job(config: DictConfig) -> float:
     alone = HydraConfig.get().mode == RunMode.RUN
     try:
         metrics = train(config, folder, Path("outputs") if alone else None)
+    except LoginError as error:
+        raise SystemExit(str(error)) from None  # for every job of a multirun
     except Exception:
         if not alone:
             log.exception("This job failed")  # Hydra only reports the first that fails
@@ -143,8 +152,7 @@ def _checkpoint(config: DictConfig, run: RunFolder) -> Path | None:
         if not path.is_file():
             raise FileNotFoundError(f"ckpt_path = {path} does not exist; give a .ckpt file, or ckpt_path=last")
         return path
-    last = run.checkpoints / "last.ckpt"
-    return last if last.exists() else None  # none if it was stopped while fitting its segmenter
+    return run.last if run.last.exists() else None  # none if it was stopped while fitting its segmenter
 
 
 def _refuse_another_network(task: Task, checkpoint: Path) -> None:

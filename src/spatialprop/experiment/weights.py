@@ -34,8 +34,12 @@ def keep_weights(network: nn.Module, path: Path) -> None:
 
 def load_weights_of(checkpoint: Path) -> dict[str, Tensor]:
     """The network's weights in a checkpoint of a task."""
-    state = read_state(checkpoint)
-    return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
+    return _part(read_state(checkpoint), "network")
+
+
+def _part(state: dict[str, Tensor], module: str) -> dict[str, Tensor]:
+    """The weights of one module of a task."""
+    return {name.removeprefix(f"{module}."): value for name, value in state.items() if name.startswith(f"{module}.")}
 
 
 def fit(trainer: pl.Trainer, task: Task, data: pl.LightningDataModule, checkpoint: Path | None) -> None:
@@ -74,9 +78,9 @@ def trained_weights(run: RunFolder) -> dict[str, Tensor]:
     """The weights that a run ended with, or those of its best or newest checkpoint so far."""
     if run.network.is_file():
         return read_state(run.network)
-    for name in ("best.ckpt", "last.ckpt"):
-        if (run.checkpoints / name).is_file():
-            return load_weights_of(run.checkpoints / name)
+    for checkpoint in (run.best, run.last):
+        if checkpoint.is_file():
+            return load_weights_of(checkpoint)
     raise FileNotFoundError(f"{run.checkpoints} holds no weights: the run was stopped before its first checkpoint")
 
 
@@ -90,13 +94,26 @@ def segmenter_weights(source: Path) -> dict[str, Tensor]:
         return read_state(found[0])
     if not source.is_file():
         raise FileNotFoundError(f"segmenter.checkpoint = {source} does not exist; give a run's folder or a file")
-    return read_state(source) if source.suffix == ".safetensors" else load_weights_of(source)
+    if source.suffix == ".safetensors":
+        return read_state(source)
+    state = read_state(source)
+    return _part(state, "segmenter") or _part(state, "network")
+
+
+def frozen_weights(run: RunFolder) -> dict[str, Tensor] | None:
+    """The weights of the segmenter whose maps a run refined; None if it holds none."""
+    if run.segmenter.is_file():
+        return read_state(run.segmenter)
+    for checkpoint in (run.best, run.last):  # earlier versions kept no segmenter in them
+        if checkpoint.is_file() and (found := _part(read_state(checkpoint), "segmenter")):
+            return found
+    return None
 
 
 def start_segmenter(task: Task, source: str) -> None:
     """Give the segmenter that a task trains, if any, the weights of a run or a file."""
-    if task.segmenter is not None:
-        restore(task.segmenter, segmenter_weights(Path(source)))
+    if task.trained_segmenter is not None:
+        restore(task.trained_segmenter, segmenter_weights(Path(source)))
         log.info("The segmenter starts from %s", source)
 
 

@@ -95,13 +95,13 @@ class RefinementNetwork(nn.Module):
             image = torch.cat([image, resize(hints.to(image.dtype), image.shape[-2:])], dim=1)
         return self.gates_from(image)
 
-    def gates_from(self, shown: Tensor) -> list[Tensor]:
-        """The gates that the guidance network predicts from what it is shown: an image with its hints, or features."""
-        return self.propagation.gates(self.guidance(shown))
+    def gates_from(self, *shown: Tensor) -> list[Tensor]:
+        """The gates that the guidance network predicts from an image with its hints, or from features and the image."""
+        return self.propagation.gates(self.guidance(*shown))
 
-    def refine(self, coarse: Tensor, gates: Sequence[Tensor]) -> Tensor:
-        """Refined log-probabilities, given gates of any resolution. (N, K, H, W)"""
-        scores = self._scores(coarse, gates)
+    def refine(self, coarse: Tensor, gates: Sequence[Tensor], size: Sequence[int] | None = None) -> Tensor:
+        """Refined log-probabilities, given gates of any resolution. (N, K, *size), by default the coarse map's"""
+        scores = self._scores(coarse, gates, size)
         return scores.log_softmax(dim=1) if self.after is not None else as_probabilities(scores).log()
 
     def affinity(self, image: Tensor, coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
@@ -119,7 +119,7 @@ class RefinementNetwork(nn.Module):
         """The affinity of a pixel, given the gates. (H, W)"""
         return jacobian_row(lambda maps: self._scores(maps, gates), coarse, pixel)
 
-    def _scores(self, coarse: Tensor, gates: Sequence[Tensor]) -> Tensor:
+    def _scores(self, coarse: Tensor, gates: Sequence[Tensor], size: Sequence[int] | None = None) -> Tensor:
         """The propagated coarse map, before it is turned into probabilities. (N, K, H, W)"""
         if self.before is not None and coarse.shape[1] != self.before.in_channels:
             raise ValueError(
@@ -130,7 +130,7 @@ class RefinementNetwork(nn.Module):
         # Autocast leaves x with 8 bits, too few for probabilities and their logarithms.
         x = self.propagation.propagate(resize(x.to(coarse.dtype), gates[0].shape[-2:]), gates)
         x = x if self.after is None else self.after(x)
-        return resize(x.to(coarse.dtype), coarse.shape[-2:])
+        return resize(x.to(coarse.dtype), size or coarse.shape[-2:])
 
 
 def as_probabilities(scores: Tensor, allowed: Tensor | None = None) -> Tensor:

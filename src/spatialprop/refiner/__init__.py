@@ -18,8 +18,21 @@ The way of a file through `spatialprop refine photo.jpg mask.png`, where nothing
 
 from spatialprop.errors import InputError
 from spatialprop.refiner.explain import explain
+from spatialprop.refiner.export import check_program, standard_propagation, write_program
 from spatialprop.refiner.opened import Opened
 from spatialprop.refiner.refiner import Refiner
 from spatialprop.refiner.weights import describe, load_network, packaged, save_refiner
 
-__all__ = ["InputError", "Opened", "Refiner", "describe", "explain", "load_network", "packaged", "save_refiner"]
+__all__ = [
+    "InputError",
+    "Opened",
+    "Refiner",
+    "check_program",
+    "describe",
+    "explain",
+    "load_network",
+    "packaged",
+    "save_refiner",
+    "standard_propagation",
+    "write_program",
+]

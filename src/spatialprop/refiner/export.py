@@ -4,16 +4,18 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spatialprop.files import write_beside
+from spatialprop.nn.propagation import SpatialPropagation
 from spatialprop.nn.refinement import RefinementNetwork, as_probabilities, hint_maps, winning_classes
 from spatialprop.ops.propagation import naive
 from spatialprop.refiner.tiles import coarsest_cell, folded
@@ -61,19 +63,25 @@ class ExportedRefiner(nn.Module):
         guidance = self.guidance(padded)
         for axis, count in zip((2, 3), cells, strict=True):
             guidance = guidance.index_select(axis, torch.arange(count, device=image.device))
-        gates = self.layer.gates(guidance)
-        if self.standard:
-            layer = self.layer
-            for unit in range(layer.units):
-                raw = gates[unit % len(gates)]
-                x = naive.propagate(x, raw, layer.directions, layer.merge, layer.normalization, _scan_loop)
-        else:
-            x = self.layer.propagate(x, gates)
+        propagate = standard_propagation(self.layer) if self.standard else self.layer.propagate
+        x = propagate(x, self.layer.gates(guidance))
         return as_probabilities(F.interpolate(x, (height, width), mode="bilinear"), allowed)
 
 
 def export(network: RefinementNetwork, path: Path) -> None:
     """Write an archive, whole or not at all; see `Refiner.export`."""
+    check_program(path)
+    module = ExportedRefiner(copy.deepcopy(network).cpu(), standard=path.suffix == ".onnx").eval()
+    # Odd sizes, so that nothing which happens to hold for round ones becomes part of the graph.
+    image = torch.rand(1, 3, 2 * module.cell + 5, 3 * module.cell + 7)
+    inputs = {"image": image, "coarse": torch.rand(1, 6, 11, 14).softmax(dim=1)}
+    auto = torch.export.Dim.AUTO
+    shapes = ({2: auto, 3: auto}, {1: auto, 2: auto, 3: auto})
+    write_program(module, inputs, "probabilities", path, shapes)
+
+
+def check_program(path: Path) -> None:
+    """Refuse what is no name of an archive, or one whose writer is not installed."""
     if path.suffix not in SUFFIXES:
         raise ValueError(f"an archive is {' or '.join(SUFFIXES)}; got {path.name!r}")
     if path.suffix == ".onnx":
@@ -81,26 +89,40 @@ def export(network: RefinementNetwork, path: Path) -> None:
             import_module("onnxscript")
         except ImportError:
             raise ImportError("writing ONNX needs two more packages: pip install onnx onnxscript") from None
-    module = ExportedRefiner(copy.deepcopy(network).cpu(), standard=path.suffix == ".onnx").eval()
-    # Odd sizes, so that nothing which happens to hold for round ones becomes part of the graph.
-    image = torch.rand(1, 3, 2 * module.cell + 5, 3 * module.cell + 7)
-    inputs = (image, torch.rand(1, 6, 11, 14).softmax(dim=1))
-    auto = torch.export.Dim.AUTO
-    shapes = ({2: auto, 3: auto}, {1: auto, 2: auto, 3: auto})
+
+
+def write_program(
+    module: nn.Module, inputs: Mapping[str, Tensor], output: str, path: Path, dynamic_shapes: Any = None
+) -> None:
+    """Write what a module computes from `inputs` as an archive, whole or not at all."""
+    check_program(path)
+    torch.compiler.reset()  # what it knows of an earlier export's sizes would become part of this one's scans
     with _quiet(), torch.no_grad():
-        program = torch.export.export(module, inputs, dynamic_shapes=shapes)
+        program = torch.export.export(module, tuple(inputs.values()), dynamic_shapes=dynamic_shapes)
         buffer = io.BytesIO()
         if path.suffix == ".pt2":
             torch.export.save(program, buffer)
         else:
             written = torch.onnx.export(
-                program, dynamo=True, verbose=False, input_names=["image", "coarse"], output_names=["probabilities"]
+                program, dynamo=True, verbose=False, input_names=list(inputs), output_names=[output]
             )
             assert written is not None
             buffer.write(written.model_proto.SerializeToString())
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_beside(path) as file:
         file.write(buffer.getbuffer())
+
+
+def standard_propagation(layer: SpatialPropagation) -> Callable[[Tensor, Sequence[Tensor]], Tensor]:
+    """What `layer.propagate` does, in operators that ONNX knows."""
+
+    def propagate(x: Tensor, gate_sets: Sequence[Tensor]) -> Tensor:
+        for unit in range(layer.units):
+            raw = gate_sets[unit % len(gate_sets)]
+            x = naive.propagate(x, raw, layer.directions, layer.merge, layer.normalization, _scan_loop)
+        return x
+
+    return propagate
 
 
 def _scan_loop(step: Callable[..., Tensor], first: Tensor, x: Tensor, gates: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from spatialprop.report.pictures import draw_affinity, draw_changes, draw_exampl
 from spatialprop.report.run import Curves, Run, read_kinds
 from spatialprop.report.tables import is_number, percent, trimap
 
+_MOST_CLASSES = 60  # with bars of their own; more are left to the page's table
 _ROWS = 4  # images on one sheet
 _RANKED = {
     "best": "Best: the images with the largest gain in their own mIoU by refinement, in points",
@@ -74,7 +75,7 @@ def draw_per_class(metrics: Mapping[str, Mapping[str, Any]], labels: LabelSet) -
         for method, entry in metrics.items()
     }
     scores = {method: values for method, values in scores.items() if values}
-    if not scores:
+    if not scores or max(map(len, scores.values())) > _MOST_CLASSES:
         return None
     classes = sorted({index for values in scores.values() for index in values})
     names = [labels.classes[index] if index < len(labels.classes) else f"class {index}" for index in classes]

@@ -5,7 +5,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,6 +19,7 @@ Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 Curves: TypeAlias = dict[str, tuple[list[float], list[float]]]  # column -> (steps, values)
 
 METRICS = "metrics.json"
+ORIGIN = "run"  # its entry that is no method: when, where and by which versions the scores were made
 _PARTS = (METRICS, "config.yaml", ".hydra", "csv", "examples")
 
 
@@ -36,6 +37,7 @@ class Run:
         examples: Name and arrays of each image that the run saved.
         curves: Values logged in training, by column.
         segmenter_curves: Values logged in the training of its coarse model.
+        origin: When, where and by which versions its scores were made.
     """
 
     folder: Path
@@ -47,6 +49,7 @@ class Run:
     examples: list[tuple[str, Arrays]]
     curves: Curves
     segmenter_curves: Curves
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -87,6 +90,7 @@ def read_run(folder: str | Path) -> Run:
         examples=examples,
         curves=read_curves(folder / "csv"),
         segmenter_curves=read_curves(folder / "csv_segmenter"),
+        origin=_read_metrics(folder).get(ORIGIN, {}),
     )
 
 
@@ -116,6 +120,10 @@ def read_overrides(folder: Path) -> tuple[str, ...]:
 
 def read_metrics(folder: Path) -> dict[str, dict[str, Any]]:
     """Scores by method; none if the run has not come that far."""
+    return {method: scores for method, scores in _read_metrics(folder).items() if method != ORIGIN}
+
+
+def _read_metrics(folder: Path) -> dict[str, dict[str, Any]]:
     path = folder / METRICS
     metrics = _read_json(path) if path.is_file() else {}
     try:

@@ -119,7 +119,8 @@ class Summary:
             labels.append([*self.places(result), result.method, str(len(result.distinct))])
         known = {heading: cells for heading, cells in columns.items() if set(cells) != {MISSING}}
         rows = [[*label, *cells] for label, *cells in zip(labels, *known.values(), strict=True)]
-        return Table([*self.place_heading, "method", "n", *known], rows, labels=len(self.place_heading) + 1)
+        table = Table([*self.place_heading, "method", "n", *known], rows, labels=len(self.place_heading) + 1)
+        return table.with_best([*SCORES.values(), f"{first} over coarse", f"trimap IoU {near} px"], group="set")
 
     def failures(self) -> Table:
         """The jobs without a result."""
