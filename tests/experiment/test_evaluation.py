@@ -148,7 +148,7 @@ def test_the_tables_are_the_papers(scored, capsys):
     assert "overall accuracy | mean accuracy | mean IoU" in text
     assert "U-lip | L-lip | in-mouth | overall" in text
     page = read(scored / "report.html")
-    assert page.links == ["good/report.html", "poor/report.html"]
+    assert page.links == ["./good/report.html", "./poor/report.html"]
     before = (scored / "report.html").read_bytes()
     assert spatialprop(["report", str(scored)]) == 0
     assert "poor + three_way" in capsys.readouterr().out
