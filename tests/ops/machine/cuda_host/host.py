@@ -3,6 +3,7 @@
 import ctypes
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ _PROBLEMS = {
 
 def build(folder: Path, source: str, options: Sequence[str], optimise: str = "-O1", watch: bool = False) -> Path:
     """A library for `Host`; with `watch` for `Watched`."""
+    folder = Path(tempfile.mkdtemp(dir=folder))  # a library that is loaded must not be written over
     text = folder / "source.cu"
     text.write_text(source)
     library = folder / "source.so"
