@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -21,16 +21,19 @@ from torch import nn
 from spatialprop import baselines
 from spatialprop.baselines import Baseline
 from spatialprop.callbacks import ResumeCheckpoint
-from spatialprop.data import Example, Examples, LabelSet, Patches, SimulatedCoarse, Splits, WithCoarse, coarse_map
+from spatialprop.data import Example, Examples, LabelSet, Patches, SimulatedCoarse, Splits, ValueSplits, WithCoarse, coarse_map
 from spatialprop.data.loading.module import DataModule
+from spatialprop.data.values import ValueModule
 from spatialprop.tasks import Parts, Task
 from spatialprop.tasks.optimization import Optimization
 
 
 def make_splits(config: DictConfig) -> Splits:
     """The data set that the config names."""
-    splits: Splits = instantiate(config.data)
+    splits: Splits | ValueSplits = instantiate(config.data)
     most = OmegaConf.select(config, "limit.images")
+    if isinstance(splits, ValueSplits):
+        return cast(Splits, splits)  # the trainer's limits do
     return splits if most is None else Splits(*(FirstOf(examples, most) for examples in splits))
 
 
@@ -126,6 +129,9 @@ class FirstOf:
 
 def make_data(config: DictConfig, splits: Splits, patches: Patches | None = None, **loading: Any) -> DataModule:
     """The loaders of the task."""
+    if isinstance(splits, ValueSplits):  # they draw patches of their own
+        known = ("batch_size", "workers", "repeat_batches")
+        return ValueModule(splits, seed=config.seed, **{key: config.loader[key] for key in known})
     return DataModule(
         splits,
         patches or instantiate(config.patches),
@@ -189,9 +195,9 @@ def make_trainer(config: DictConfig, *, callbacks: Sequence[Callback], **changed
     )
 
 
-def keep_checkpoints(config: DictConfig, folder: Path, *, monitor: str) -> list[Callback]:
+def keep_checkpoints(config: DictConfig, folder: Path, *, monitor: str, mode: str = "max") -> list[Callback]:
     """Callbacks that keep the newest checkpoint and the best weights."""
     best = ModelCheckpoint(
-        folder, "best", monitor=monitor, mode="max", save_weights_only=True, enable_version_counter=False
+        folder, "best", monitor=monitor, mode=mode, save_weights_only=True, enable_version_counter=False
     )
     return [ResumeCheckpoint(folder, config.callbacks.checkpoint_every_n_batches), best]
