@@ -14,7 +14,7 @@ STRIDE = 2
 class ResidualGuidance(nn.Module):
     """A U-Net of residual blocks, each of which is shown its input at one level; it needs no batch statistics.
 
-    664,216 parameters with 24 channels.
+    631,416 parameters with 24 channels.
 
     Args:
         out_channels: Channels of guidance.
