@@ -31,4 +31,4 @@ def join_colours(brightness: Floats, colours: Floats) -> NDArray[np.uint8]:
     blue, red = brightness + colours[0] / _U, brightness + colours[1] / _V
     green = (brightness - _RED * red - _BLUE * blue) / (1 - _RED - _BLUE)
     pixels = np.stack([red, green, blue], axis=-1)
-    return np.clip(np.rint(pixels * 255), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(pixels * 255), 0, 255), np.uint8)

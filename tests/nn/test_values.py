@@ -25,7 +25,7 @@ def scene(channels=2, height=31, width=44, share=0.1, seed=0):
 
 
 VARIANTS = [
-    dict(stride=stride, own_gates=own, proposals=proposals, connection=connection)
+    {"stride": stride, "own_gates": own, "proposals": proposals, "connection": connection}
     for stride, own, proposals, connection in [
         (1, False, False, "three_way"),
         (2, False, False, "three_way"),
@@ -139,12 +139,12 @@ def test_averages_keep_their_precision_under_autocast():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(normalization="clamp"), "propagation.normalization=stochastic and"),
-        (dict(merge="max"), "propagation.merge=mean; got stochastic and max"),
-        (dict(normalization="tanh", connection="one_way"), r"\(or sigmoid\)"),
-        (dict(stride=4), "stride must be 1"),
-        (dict(channels=0), "at least 1 channel"),
-        (dict(bounds=(1.0, 0.0)), "bounds must be"),
+        ({"normalization": "clamp"}, "propagation.normalization=stochastic and"),
+        ({"merge": "max"}, "propagation.merge=mean; got stochastic and max"),
+        ({"normalization": "tanh", "connection": "one_way"}, r"\(or sigmoid\)"),
+        ({"stride": 4}, "stride must be 1"),
+        ({"channels": 0}, "at least 1 channel"),
+        ({"bounds": (1.0, 0.0)}, "bounds must be"),
     ],
 )
 def test_settings_that_give_no_averages_are_refused(options, message):

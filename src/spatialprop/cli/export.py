@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spatialprop.nn import RefinementNetwork
+    from spatialprop.nn import RefinementNetwork, ValueNetwork
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", help="folder of a run that was trained with task=refine, or weights of a refiner")
+    parser.add_argument("source", help="folder of a run of task=refine, matte or colorize, or weights of a refiner")
     parser.add_argument(
         "--to", type=Path, required=True, help="mine.safetensors (from a run), mine.pt2 or mine.onnx (from either)"
     )
@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from spatialprop.nn import ValueNetwork
     from spatialprop.refiner import Refiner, save_refiner
+    from spatialprop.values import save_values
 
     trained = Path(options.source).is_dir()
     if options.to.suffix == ".safetensors":
@@ -26,20 +28,26 @@ def run(options: argparse.Namespace) -> int:
             raise ValueError(
                 f"{options.source} is not the folder of a run; weights of a refiner are copied as they are"
             )
-        save_refiner(_network_of(options), options.to, options.description)
+        network = _network_of(options)
+        if isinstance(network, ValueNetwork):
+            save_values(network, options.to, options.description)
+        else:
+            save_refiner(network, options.to, options.description)
     else:
-        refiner = Refiner(_network_of(options)) if trained else Refiner.load(options.source)
-        refiner.export(options.to)
+        exported = _network_of(options) if trained else Refiner.load(options.source).network
+        if isinstance(exported, ValueNetwork):
+            raise ValueError(f"networks for mattes and colours are kept as .safetensors alone; got {options.to}")
+        Refiner(exported).export(options.to)
     print(options.to)
     return 0
 
 
-def _network_of(options: argparse.Namespace) -> "RefinementNetwork":
+def _network_of(options: argparse.Namespace) -> "RefinementNetwork | ValueNetwork":
     from spatialprop.experiment.trained import load_run
-    from spatialprop.nn import RefinementNetwork
+    from spatialprop.nn import RefinementNetwork, ValueNetwork
 
     network = load_run(options.source, trust=options.trust).network
-    if not isinstance(network, RefinementNetwork):
+    if not isinstance(network, RefinementNetwork | ValueNetwork):
         raise ValueError(
             f"{options.source} did not train a refinement alone; a refiner comes from task=refine guidance=light"
         )

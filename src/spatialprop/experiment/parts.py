@@ -21,10 +21,20 @@ from torch import nn
 from spatialprop import baselines
 from spatialprop.baselines import Baseline
 from spatialprop.callbacks import ResumeCheckpoint
-from spatialprop.data import Example, Examples, LabelSet, Patches, SimulatedCoarse, Splits, ValueSplits, WithCoarse, coarse_map
+from spatialprop.data import (
+    Example,
+    Examples,
+    LabelSet,
+    Patches,
+    SimulatedCoarse,
+    Splits,
+    ValueSplits,
+    WithCoarse,
+    coarse_map,
+)
 from spatialprop.data.loading.module import DataModule
 from spatialprop.data.values import ValueModule
-from spatialprop.tasks import Parts, Task
+from spatialprop.tasks import Parts, Task, Values
 from spatialprop.tasks.optimization import Optimization
 
 
@@ -98,16 +108,17 @@ def make_optimization(config: DictConfig) -> Optimization:
     return Optimization(optimizer, schedule, config.guidance.get("pretrained_factor", 1.0))
 
 
-def make_baselines(config: DictConfig) -> dict[str, Baseline]:
-    """The baselines that the config names, or those that are installed."""
+def make_baselines(config: DictConfig, task: type[Task] | None = None) -> dict[str, Baseline]:
+    """The baselines that the config names for a task, its own by default, or those that are installed."""
+    values = issubclass(task or task_class(config), Values)
     wanted = config.baselines
     if wanted is None:
         return {}
     if isinstance(wanted, str):
         if wanted != "installed":
             raise ValueError(f"baselines must be installed, [{wanted}] or {{{wanted}: {{...}}}}; got {wanted}")
-        return baselines.make_all(baselines.installed())
-    return baselines.make_all(OmegaConf.to_container(wanted, resolve=True))  # type: ignore[arg-type]
+        return baselines.make_all(baselines.installed(values=values), values=values)
+    return baselines.make_all(OmegaConf.to_container(wanted, resolve=True), values=values)  # type: ignore[arg-type]
 
 
 class FirstOf:

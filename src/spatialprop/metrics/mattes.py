@@ -44,10 +44,11 @@ class MatteErrors(Metric):
     def update(self, result: Tensor, truth: Tensor, confidence: Tensor, *_: Any) -> None:
         """Add alphas (N, 1, H, W); those count whose confidence (N, 1, H, W) is below 1."""
         for pred, target, known in zip(result, truth, confidence, strict=True):
-            maps = [one[0].detach().double().cpu().numpy() for one in (pred, target)]
+            alpha, true = (one[0].detach().double().cpu().numpy() for one in (pred, target))
             unknown = known[0].cpu().numpy() < 1
             if unknown.any():
-                self.sums += torch.tensor(matte_errors(*maps, unknown), dtype=torch.float64, device=self.sums.device)
+                found = matte_errors(alpha, true, unknown)
+                self.sums += torch.tensor(found, dtype=torch.float64, device=self.sums.device)
             self.images += 1
 
     def compute(self) -> dict[str, Any]:

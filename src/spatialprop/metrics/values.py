@@ -69,9 +69,9 @@ class ColourScores(Metric):
     def update(self, result: Tensor, truth: Tensor, confidence: Tensor, image: Tensor, groups: Sequence[str]) -> None:
         """Add colours (N, 2, H, W) of grey pictures (N, 1, H, W); `groups` names those of each, or is ""."""
         for grey, one, true, group in zip(image, result, truth, groups, strict=True):
-            pictures = [_picture(grey, colours) for colours in (one, true)]
-            self.psnr.append(peak_signal_noise_ratio(*pictures, data_range=255.0).reshape(1))
-            ssim = structural_similarity_index_measure(*pictures, data_range=255.0)
+            picture, wanted = _picture(grey, one), _picture(grey, true)
+            self.psnr.append(peak_signal_noise_ratio(picture, wanted, data_range=255.0).reshape(1))
+            ssim = structural_similarity_index_measure(picture, wanted, data_range=255.0)
             assert isinstance(ssim, Tensor)
             self.ssim.append(ssim.reshape(1))
             self.groups.append(torch.tensor([int(group) if group else -1]))

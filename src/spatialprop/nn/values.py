@@ -165,9 +165,9 @@ class ValueNetwork(nn.Module):
             guidance = self.guide(image, values, confidence)
         with torch.enable_grad():
             given = values.detach().clone().requires_grad_()
-            self.spread(given, confidence, guidance)[0, 0, row, column].backward()
-        assert given.grad is not None
-        return given.grad[0, 0]
+            heard = self.spread(given, confidence, guidance)[0, 0, row, column]
+            (listening,) = torch.autograd.grad(heard, given)
+        return listening[0, 0]
 
     def _cells(self, maps: Tensor, *, inside: bool = False) -> Tensor:
         """Maps at the guidance's resolution; a cell that reaches beyond the image knows nothing of what lies there."""
@@ -178,7 +178,8 @@ class ValueNetwork(nn.Module):
     def _propagated(self, cells: Tensor, sure: Tensor, gates: Sequence[Tensor]) -> Tensor:
         if self.own_gates:
             pairs = torch.stack([cells, sure.expand_as(cells)], dim=2).flatten(1, 2)
-            cells, sure = self.propagation.propagate(pairs, gates).unflatten(1, (-1, 2)).unbind(dim=2)
+            spread = self.propagation.propagate(pairs, gates)
+            cells, sure = spread[:, ::2], spread[:, 1::2]
         else:
             both = self.propagation.propagate(torch.cat([cells, sure], dim=1), gates)
             cells, sure = both[:, :-1], both[:, -1:]
@@ -219,4 +220,3 @@ class ValueNetwork(nn.Module):
         ):
             if tuple(given.shape) != (count, channels, *size):
                 raise ValueError(f"{name} must be {(count, channels, *size)}, as the image; got {tuple(given.shape)}")
-

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from statistics import median
 from typing import Any, cast
 
@@ -61,12 +60,11 @@ class Values(Task):
             **{key: value for key, value in parts.propagation.items() if key not in _OF_CLASSES},
         )
         metric = scores()
-        scoring = Scoring(scores, ("refined",))
         super().__init__(
             parts,
             network,
             loss=loss,
-            validation=scoring,
+            validation=Scoring(scores, ("refined",)),
             comparison=Scoring(scores, ("coarse", "refined"), cast(Mapping[str, ValueBaseline], parts.baselines)),
             monitor=f"val/refined_{metric.main}",
             **settings,
@@ -95,8 +93,11 @@ class Values(Task):
         low, high = self.network.bounds
         confidence = batch["confidence"]
         given = batch["values"] * confidence + (low + high) / 2 * (1 - confidence)
-        maps = self.comparison.update(batch, {"coarse": given, "refined": refined})
-        pictures = {name: self.picture(batch["image"], map_) for name, map_ in (*maps.items(), ("truth", batch["truth"]))}
+        comparison = cast(Scoring, self.comparison)
+        maps = comparison.update(batch, {"coarse": given, "refined": refined})
+        pictures = {
+            name: self.picture(batch["image"], map_) for name, map_ in (*maps.items(), ("truth", batch["truth"]))
+        }
         return {"pictures": pictures}
 
     def picture(self, image: Tensor, values: Tensor) -> NDArray[np.uint8]:
@@ -123,7 +124,8 @@ class Scoring(nn.Module):
     ) -> None:
         super().__init__()
         self.baselines = dict(baselines or {})
-        self.scores = nn.ModuleDict({name: scores() for name in (*methods, *self.baselines)})
+        self.scores: dict[str, Any] = {name: scores() for name in (*methods, *self.baselines)}
+        self._metrics = nn.ModuleList(self.scores.values())  # so that they move to the module's device
         self.seconds: dict[str, list[float]] = {name: [] for name in self.scores}
 
     @contextmanager
@@ -157,8 +159,7 @@ class Scoring(nn.Module):
     def compute(self) -> dict[str, Any]:
         """The content of `metrics.json`."""
         return {
-            name: metric.compute()
-            | ({"milliseconds": 1000 * median(self.seconds[name])} if self.seconds[name] else {})
+            name: metric.compute() | ({"milliseconds": 1000 * median(self.seconds[name])} if self.seconds[name] else {})
             for name, metric in self.scores.items()
         }
 

@@ -59,7 +59,9 @@ def test_statistics_stay_only_if_they_came_with_weights(tmp_path):
 def test_vgg_sees_any_input_too(tmp_path, channels):
     torch.manual_seed(0)
     known = VGG16Guidance(4, width=2)
-    state = {name.replace("trunk.", "features."): value for name, value in known.state_dict().items() if "trunk" in name}
+    state = {
+        name.replace("trunk.", "features."): value for name, value in known.state_dict().items() if "trunk" in name
+    }
     torch.save(state, tmp_path / "vgg.pth")
     network = VGG16Guidance(4, width=2, in_channels=channels, weights=tmp_path / "vgg.pth")
     first, given = network.trunk[0].weight, known.trunk[0].weight

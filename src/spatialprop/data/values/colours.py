@@ -42,7 +42,7 @@ def points(height: int, width: int, count: int, side: int, rng: np.random.Genera
     """Squares of so many pixels a side at random places. (H, W)"""
     marks = np.zeros((height, width), np.uint8)
     marks[rng.integers(height, size=count), rng.integers(width, size=count)] = 1
-    return cv2.dilate(marks, np.ones((side, side), np.uint8)) > 0
+    return np.asarray(cv2.dilate(marks, np.ones((side, side), np.uint8)) > 0)
 
 
 def _stroke(colours: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -56,7 +56,7 @@ def _stroke(colours: NDArray[np.float32], rng: np.random.Generator) -> NDArray[n
     line = np.rint(np.concatenate([start[None], start + walk])).astype(np.int32)
     cv2.polylines(drawn, [line], False, 1, int(rng.integers(1, 8)))
     here = colours[:, start[1], start[0]]
-    return (drawn > 0) & (np.abs(colours - here[:, None, None]).max(axis=0) < _ALIKE)
+    return np.asarray((drawn > 0) & (np.abs(colours - here[:, None, None]).max(axis=0) < _ALIKE))
 
 
 def colour_example(name: str, rgb: NDArray[np.uint8], marks: NDArray[np.bool_]) -> ValueExample:
@@ -116,7 +116,8 @@ class ColourImages:
             raise InputError(f"{name} is a grey picture, whose colours nobody knows; take it out of the folder")
         count = self._hints[index % len(self._hints)]
         rng = np.random.default_rng((self._seed, zlib.crc32(name.encode()), count))
-        marks = points(*rgb.shape[:2], count, _POINT, rng)
+        height, width = rgb.shape[:2]
+        marks = points(height, width, count, _POINT, rng)
         return colour_example(self.names[index], rgb, marks)._replace(group=str(count))
 
 

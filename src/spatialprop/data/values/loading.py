@@ -57,13 +57,7 @@ class ValueModule(DataModule):
     """Patches to train on, whole images one at a time to validate and test on; see `DataModule`."""
 
     def __init__(
-        self,
-        splits: ValueSplits,
-        *,
-        seed: int,
-        batch_size: int,
-        workers: int = 0,
-        repeat_batches: int | None = None,
+        self, splits: ValueSplits, *, seed: int, batch_size: int, workers: int = 0, repeat_batches: int | None = None
     ) -> None:
         super(DataModule, self).__init__()
         self.splits = splits  # type: ignore[assignment]
@@ -85,9 +79,9 @@ class ValueModule(DataModule):
 
 def collate_values(samples: Sequence[ValueSample]) -> dict[str, object]:
     """Stack samples of one size."""
-    batch: dict[str, object] = {key: [sample[key] for sample in samples] for key in ("name", "group")}  # type: ignore[literal-required]
+    batch: dict[str, object] = {key: [sample[key] for sample in samples] for key in ("name", "group")}
     for key in ("image", "values", "confidence", "truth"):
-        batch[key] = torch.stack([sample[key] for sample in samples])  # type: ignore[literal-required]
+        batch[key] = torch.stack([sample[key] for sample in samples])
     return batch
 
 

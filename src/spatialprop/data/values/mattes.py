@@ -126,14 +126,14 @@ def _moving(texture: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Map, 
     kind: Callable[..., tuple[Map, Map]] = (_solid, _thin, _hair)[int(rng.integers(3))]
     alpha, colours = kind(texture, rng)
     if rng.random() < 0.5:
-        return _blurred(alpha, float(rng.uniform(1, 6))), cv2.GaussianBlur(colours, (0, 0), 2)
+        return _blurred(alpha, float(rng.uniform(1, 6))), _blurred(colours, 2)
     length, angle = int(rng.integers(5, 41)), rng.uniform(0, np.pi)
-    line = np.zeros((length | 1, length | 1), np.float32)
+    line: Map = np.zeros((length | 1, length | 1), np.float32)
     middle, arm = length // 2, np.array([np.cos(angle), np.sin(angle)]) * length / 2
     ends = [tuple(np.rint(middle + side * arm).astype(int).tolist()) for side in (-1, 1)]
     cv2.line(line, ends[0], ends[1], 1.0, 1, cv2.LINE_AA)
-    line /= line.sum()
-    return cv2.filter2D(alpha, -1, line), cv2.filter2D(colours, -1, line)
+    line = line / line.sum()
+    return _filtered(alpha, line), _filtered(colours, line)
 
 
 KINDS: Sequence[Callable[[NDArray[np.uint8], np.random.Generator], tuple[Map, Map]]] = (
@@ -149,7 +149,7 @@ def compose(
     behind = background.astype(np.float32)
     colours = foreground.colours
     if rng.random() < 0.5:  # backgrounds are often out of focus
-        behind = cv2.GaussianBlur(behind, (0, 0), float(np.exp(rng.uniform(np.log(0.7), np.log(6)))))
+        behind = _blurred(behind, float(np.exp(rng.uniform(np.log(0.7), np.log(6)))))
     if rng.random() < 0.3:  # colours like those behind are harder
         ground = behind.mean(axis=(0, 1)) - colours.mean(axis=(0, 1))
         colours = colours + np.float32(rng.uniform(0, 0.8)) * ground
@@ -174,11 +174,12 @@ def trimap_of(alpha: Map, rng: np.random.Generator, widest: int = 24) -> NDArray
     Both sides are eroded by random widths, which may differ from place to place. Half of all users paint over gaps:
     what is narrow between unknown parts is unknown too.
     """
+    height, width = alpha.shape
     ends = []
     gap = int(rng.integers(1, widest)) if rng.random() < 0.5 else 0
     for solid in (alpha > 0.99, alpha < 0.01):
         narrow, wide = sorted(int(np.exp(rng.uniform(0, np.log(widest)))) for _ in range(2))
-        where = _level(*alpha.shape, rng, cell=60) > 0 if rng.random() < 0.5 else np.ones(alpha.shape, np.bool_)
+        where = _level(height, width, rng, cell=60) > 0 if rng.random() < 0.5 else np.ones(alpha.shape, np.bool_)
         certain = np.where(where, _eroded(solid, narrow), _eroded(solid, wide))
         opened = ~_eroded(~_eroded(certain, gap), gap) if gap else certain
         ends.append(opened if opened.any() else certain)
@@ -208,6 +209,10 @@ def _one_colour(texture: NDArray[np.uint8], rng: np.random.Generator) -> Map:
 
 def _textured(texture: NDArray[np.uint8], rng: np.random.Generator) -> Map:
     return _one_colour(texture, rng) if rng.random() < 0.4 else texture.astype(np.float32)
+
+
+def _filtered(maps: Map, kernel: Map) -> Map:
+    return np.asarray(cv2.filter2D(maps, -1, kernel), np.float32)
 
 
 def _blurred(alpha: Map, deviation: float) -> Map:

@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -35,7 +36,7 @@ class CutOuts:
         path = self.paths[int(rng.integers(len(self.paths)))]
         image = read_image(path)
         if self.alphas.is_dir():
-            alpha = read_alpha(_beside(self.alphas, path), image.shape[:2])
+            alpha: NDArray[Any] = read_alpha(_beside(self.alphas, path), image.shape[:2])
         else:
             with Image.open(path) as opened:
                 alpha = np.asarray(opened.convert("RGBA"))[..., 3].astype(np.float32) / 255
@@ -43,7 +44,7 @@ class CutOuts:
         for _ in range(_TRIES):
             side = min(height, width, round(min(size) * float(np.exp(rng.uniform(np.log(0.7), np.log(3))))))
             top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-            part = alpha[top : top + side, left : left + side]
+            part = np.asarray(alpha[top : top + side, left : left + side], np.float32)
             if 0.05 < part.mean() < 0.95:
                 break
         way = cv2.INTER_AREA if side > min(size) else cv2.INTER_LINEAR
@@ -213,9 +214,10 @@ def _beside(folder: Path, image: Path) -> Path:
 def _foreground_colours(image: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.float32]:
     """Colours of the foreground alone, where it is transparent those of the nearest solid parts, blurred."""
     solid = (alpha > 0.95).astype(np.float32)
-    colours, total = image * solid[..., None], solid
+    total = solid
+    colours: NDArray[Any] = image * solid[..., None]
     for deviation in (2.0, 8.0, 32.0):
-        spread = cv2.GaussianBlur(colours, (0, 0), deviation), cv2.GaussianBlur(total, (0, 0), deviation)
-        colours = np.where(total[..., None] > 0.05, colours, spread[0])
-        total = np.where(total > 0.05, total, spread[1])
+        far, near = total[..., None] <= 0.05, cv2.GaussianBlur(total, (0, 0), deviation)
+        colours = np.where(far, cv2.GaussianBlur(colours, (0, 0), deviation), colours)
+        total = np.where(total > 0.05, total, near).astype(np.float32)
     return np.asarray(np.where(solid[..., None] > 0, image, colours / np.maximum(total, 1e-6)[..., None]), np.float32)

@@ -171,14 +171,10 @@ def _short_cut(before: int, after: int, stride: int) -> nn.Sequential | None:
     return nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
 
 
-def _stage(
-    kind: type[BasicBlock | Bottleneck], before: int, middle: int, blocks: int, stride: int
-) -> nn.Sequential:
+def _stage(kind: type[BasicBlock | Bottleneck], before: int, middle: int, blocks: int, stride: int) -> nn.Sequential:
     after = middle * kind.expansion
     widths = pairwise([before, *[after] * blocks])
-    return nn.Sequential(
-        *(kind(first, middle, stride if place == 0 else 1) for place, (first, _) in enumerate(widths))
-    )
+    return nn.Sequential(*(kind(first, middle, stride if place == 0 else 1) for place, (first, _) in enumerate(widths)))
 
 
 def torchvision_key_map(depth: int) -> dict[str, str | None]:

@@ -40,13 +40,9 @@ class VGG16Guidance(nn.Module):
     """
 
     stride = STRIDE
+
     def __init__(
-        self,
-        out_channels: int,
-        *,
-        in_channels: int = 3,
-        width: int = 64,
-        weights: str | os.PathLike[str] | None = None,
+        self, out_channels: int, *, in_channels: int = 3, width: int = 64, weights: str | os.PathLike[str] | None = None
     ) -> None:
         super().__init__()
         self.colours = Colours(in_channels)
