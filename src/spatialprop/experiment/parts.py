@@ -41,9 +41,13 @@ from spatialprop.tasks.optimization import Optimization
 def make_splits(config: DictConfig) -> Splits:
     """The data set that the config names."""
     splits: Splits | ValueSplits = instantiate(config.data)
-    most = OmegaConf.select(config, "limit.images")
+    values = "task" in config and issubclass(task_class(config), Values)
+    if "task" in config and isinstance(splits, ValueSplits) != values:
+        fitting = "data=matting or data=colorize" if values else "data=synthetic or another with labels"
+        raise ValueError(f"task={config.task.get('name')} cannot use {splits.labels.name}; choose {fitting}")
     if isinstance(splits, ValueSplits):
         return cast(Splits, splits)  # the trainer's limits do
+    most = OmegaConf.select(config, "limit.images")
     return splits if most is None else Splits(*(FirstOf(examples, most) for examples in splits))
 
 
