@@ -17,7 +17,7 @@ from measure import machine
 
 from spatialprop.baselines import make_all
 from spatialprop.data import colorize, matting
-from spatialprop.data.values import ValueModule
+from spatialprop.data.values.loading import ValueModule
 from spatialprop.files import write_file, write_json
 from spatialprop.metrics import ColourScores, MatteErrors
 from spatialprop.report import comparison_table

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from torch.optim import AdamW
 
 from spatialprop.data import LabelSet, SyntheticShapes, ValueExample, ValueSplits
-from spatialprop.data.values import ValueModule
+from spatialprop.data.values.loading import ValueModule
 from spatialprop.metrics import ValueErrors
 from spatialprop.nn.guidance import ResidualGuidance
 from spatialprop.tasks import Parts, Values

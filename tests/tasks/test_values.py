@@ -9,7 +9,7 @@ import torch
 from torch.optim import Adam
 
 from spatialprop.data import LabelSet, colorize, matting
-from spatialprop.data.values import ValueModule
+from spatialprop.data.values.loading import ValueModule
 from spatialprop.metrics import ColourScores, MatteErrors, ValueErrors
 from spatialprop.nn.guidance import ResidualGuidance
 from spatialprop.tasks import Parts, Values

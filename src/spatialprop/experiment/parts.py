@@ -33,7 +33,7 @@ from spatialprop.data import (
     coarse_map,
 )
 from spatialprop.data.loading.module import DataModule
-from spatialprop.data.values import ValueModule
+from spatialprop.data.values.loading import ValueModule
 from spatialprop.tasks import Parts, Task, Values
 from spatialprop.tasks.optimization import Optimization
 

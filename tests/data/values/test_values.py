@@ -7,8 +7,9 @@ from PIL import Image
 
 from spatialprop.data import colorize, matting
 from spatialprop.data.loading.samples import SampleKey
-from spatialprop.data.values import Photographs, ValueModule
+from spatialprop.data.values import Photographs
 from spatialprop.data.values.colours import points, random_hints
+from spatialprop.data.values.loading import ValueModule
 from spatialprop.data.values.mattes import KINDS, Foreground, compose, trimap_of
 from spatialprop.yuv import join_colours, split_colours
 

@@ -2,7 +2,6 @@
 
 from spatialprop.data.values.colours import ColourImages, ColourPatches, colorize
 from spatialprop.data.values.example import ValueExample, ValueExamples, ValuePatches, ValueSplits
-from spatialprop.data.values.loading import ValueModule, ValueSample, collate_values
 from spatialprop.data.values.matting import ComposedMattes, FixedMattes, MatteFolder, matting
 from spatialprop.data.values.photographs import Photographs
 
@@ -15,11 +14,8 @@ __all__ = [
     "Photographs",
     "ValueExample",
     "ValueExamples",
-    "ValueModule",
     "ValuePatches",
-    "ValueSample",
     "ValueSplits",
-    "collate_values",
     "colorize",
     "matting",
 ]

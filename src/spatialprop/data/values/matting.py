@@ -179,6 +179,7 @@ def matting(
     patch: int,
     size: Sequence[int],
     seed: int,
+    widest: int = 24,
 ) -> ValueSplits:
     """Composed patches to train on; composed images to choose by; those of `root`, or composed ones, to test on."""
     for name, count in {"train": train, "val": val, "test": test}.items():
@@ -192,7 +193,7 @@ def matting(
         split: ComposedMattes(shown[split], (height, width), count) for split, count in (("val", val), ("test", test))
     }
     return ValueSplits(
-        ComposedMattes(known(held_out=False), (patch, patch), train, given),
+        ComposedMattes(known(held_out=False), (patch, patch), train, given, widest),
         FixedMattes(composed["val"], "val", seed),
         FixedMattes(composed["test"], "test", seed) if root is None else MatteFolder(root),
     )
