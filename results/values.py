@@ -2,7 +2,7 @@
 
     python results/values.py
 
-The photograph is examples/coffee.jpg (CC0). Its matte comes from the mask beside it, of which nothing is believed within
+The photograph is examples/coffee.jpg (CC0). Its matte comes from the mask beside it: nothing is believed within
 24 pixels of the border; its colours come from strokes in the colours that it has there.
 """
 

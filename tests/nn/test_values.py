@@ -34,6 +34,7 @@ VARIANTS = [
         (2, False, True, "one_way"),
     ]
 ]
+VARIANTS.append({"stride": 2, "windows": (6, 16)})
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spatialprop.nn.choosing import CHOICES, SUBPIXELS, choose
+from spatialprop.nn.local_lines import local_lines
 from spatialprop.nn.propagation import SpatialPropagation
 
 POSITIVE = ("stochastic", "sigmoid")  # ways of normalising gates that leave none below zero
@@ -44,6 +45,8 @@ class ValueNetwork(nn.Module):
             propagated with those that are known.
         keep_known: Where the confidence is 1, the value comes out as it went in.
         own_gates: Give each channel gates of its own; by default all share them.
+        windows: Windows in pixels in which known values are fitted by linear functions of colour, whose predictions the
+            guidance is shown too; see `local_lines`.
         connection, units, normalization, separate_gates, merge, directions: See `SpatialPropagation`. Averages need
             gates that are not negative, and a merge that adds: "stochastic" (or "sigmoid") and "mean".
 
@@ -67,6 +70,7 @@ class ValueNetwork(nn.Module):
         proposals: bool = False,
         keep_known: bool = True,
         own_gates: bool = False,
+        windows: Sequence[int] = (),
         connection: str = "three_way",
         units: int = 2,
         normalization: str = "stochastic",
@@ -88,7 +92,10 @@ class ValueNetwork(nn.Module):
         if not bounds[0] < bounds[1]:
             raise ValueError(f"bounds must be the least and the largest value; got {bounds}")
         self.channels, self.image_channels, self.stride = channels, image_channels, stride
-        self.bounds, self.proposals, self.keep_known, self.own_gates = tuple(bounds), proposals, keep_known, own_gates
+        if any(window < 2 for window in windows):
+            raise ValueError(f"windows must be at least 2 pixels wide; got {list(windows)}")
+        self.bounds, self.proposals, self.keep_known, self.own_gates = bounds, proposals, keep_known, own_gates
+        self.windows = tuple(windows)
         # With gates of its own each value takes its confidence along, through the same ones.
         self.propagation = SpatialPropagation(
             2 * channels if own_gates else None,
@@ -103,7 +110,8 @@ class ValueNetwork(nn.Module):
         suggested = stride**2 * channels + 1 if proposals else 0
         chosen = SUBPIXELS * CHOICES if stride == 2 else 0
         self._parts = [self.propagation.guidance_channels, 1, suggested, chosen]
-        self.guidance = guidance(sum(self._parts), in_channels=image_channels + channels + 1)
+        shown = image_channels + (channels + 1) * (1 + len(self.windows))
+        self.guidance = guidance(sum(self._parts), in_channels=shown)
         found = getattr(self.guidance, "stride", None)
         if found != stride:
             raise ValueError(f"the guidance has a stride of {found}, not {stride}: make both 1 or both 2")
@@ -120,7 +128,7 @@ class ValueNetwork(nn.Module):
     def guide(self, image: Tensor, values: Tensor, confidence: Tensor) -> ValueGuidance:
         """What the guidance network says."""
         self._check(image, values, confidence)
-        raw = self.guidance(torch.cat([image, values * confidence, confidence], dim=1))
+        raw = self.guidance(self._shown(image, values, confidence))
         raw = raw.to(image.dtype) + self.start.view(1, -1, 1, 1)  # what autocast leaves has 8 bits
         gates, weight, suggested, choice = raw.split(self._parts, dim=1)
         proposed = trust = None
@@ -168,6 +176,14 @@ class ValueNetwork(nn.Module):
             heard = self.spread(given, confidence, guidance)[0, 0, row, column]
             (listening,) = torch.autograd.grad(heard, given)
         return listening[0, 0]
+
+    @torch.no_grad()
+    def _shown(self, image: Tensor, values: Tensor, confidence: Tensor) -> Tensor:
+        shown = [image, values * confidence, confidence]
+        if self.windows:
+            with torch.autocast(image.device.type, enabled=False):
+                shown.append(local_lines(image, values, confidence, self.windows, self.bounds))
+        return torch.cat(shown, dim=1)
 
     def _cells(self, maps: Tensor, *, inside: bool = False) -> Tensor:
         """Maps at the guidance's resolution; a cell that reaches beyond the image knows nothing of what lies there."""

@@ -12,7 +12,7 @@ from spatialprop.report.figures import write_figures
 from spatialprop.report.helen import NOTE as HELEN_NOTE
 from spatialprop.report.helen import helen_tables
 from spatialprop.report.run import METRICS, Run, read_run
-from spatialprop.report.tables import comparison_table, is_number, percent
+from spatialprop.report.tables import VALUES, comparison_table, is_number, percent
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; --ground: #fff; --tint: #f6f8fa;
@@ -75,6 +75,8 @@ def figure_html(path: Path, caption: str) -> str:
 
 def _sections(run: Run, figures: Sequence[tuple[Path, str]]) -> list[str]:
     about = [run.labels.name, *([f"{run.images} images"] if run.images else []), f"{len(run.labels.classes)} classes"]
+    if any(VALUES.keys() & scores.keys() for scores in run.metrics.values()):  # its classes are channels
+        about[-1] = f"values: {', '.join(run.labels.classes)}"
     sections = [f'<h1>{escape(run.name)}</h1>\n<p class="soft">{escape(" · ".join(about))}</p>']
     if run.metrics:
         sections += [_headline(run), "<h2>Scores</h2>", comparison_table(run.metrics).html(), _how_scored(run)]
@@ -128,6 +130,11 @@ def _headline(run: Run) -> str:
 
 
 def _how_scored(run: Run) -> str:
+    if any(VALUES.keys() & scores.keys() for scores in run.metrics.values()):
+        return (
+            '<p class="soft">ms per image; scores are means over images. SAD, gradient and connectivity error are sums '
+            "over the unknown pixels, in thousands; PSNR and SSIM are those of the whole picture.</p>"
+        )
     everything = len(run.labels.scored) == len(run.labels.classes)
     over = "all classes" if everything else ", ".join(run.labels.classes[index] for index in run.labels.scored)
     return (

@@ -27,7 +27,8 @@ class Values(Task):
     Args:
         parts: Guidance, propagation, optimization and baselines are used.
         scores: Makes the metric: it is given results, truths, confidences, images and groups.
-        channels, image_channels, stride, bounds, proposals, keep_known, own_gates: See `ValueNetwork`.
+        channels, image_channels, stride, bounds, proposals, keep_known, own_gates, windows: See
+            `ValueNetwork`.
         loss: Of results, truths and confidences.
         settings: See `Task`.
     """
@@ -44,6 +45,7 @@ class Values(Task):
         proposals: bool = False,
         keep_known: bool = True,
         own_gates: bool = False,
+        windows: Sequence[int] = (),
         loss: Callable[..., Tensor] = value_loss,
         **settings: Any,
     ) -> None:
@@ -57,6 +59,7 @@ class Values(Task):
             proposals=proposals,
             keep_known=keep_known,
             own_gates=own_gates,
+            windows=windows,
             **{key: value for key, value in parts.propagation.items() if key not in _OF_CLASSES},
         )
         metric = scores()

@@ -82,6 +82,7 @@ def describe(network: ValueNetwork) -> dict[str, Any]:
         "proposals": network.proposals,
         "keep_known": network.keep_known,
         "own_gates": network.own_gates,
+        "windows": list(network.windows),
         "connection": layer.connection,
         "normalization": layer.normalization,
         "units": layer.units,
@@ -97,6 +98,9 @@ def build(settings: Any, wanted: str) -> ValueNetwork:
     own = {key: value for key, value in settings.items() if key != "guidance"}
     if "kind" not in own:
         raise InputError(f"these are weights of a refiner, not of a network of the kind {wanted!r}")
+    windows = own.pop("windows", None)
+    if not isinstance(windows, list) or len(windows) > 8 or not all(Whole(2, 4096).allows(one) for one in windows):
+        raise InputError(f"network.windows must be at most 8 whole numbers from 2 to 4096; got {short(windows)}")
     check(own, _NETWORK, "network")
     kind = own.pop("kind")
     if kind != wanted:
@@ -104,7 +108,7 @@ def build(settings: Any, wanted: str) -> ValueNetwork:
     stride = own["stride"]
     guidance = _guidance(dict(settings["guidance"]), stride)
     try:
-        return ValueNetwork(guidance, **KINDS[kind], **own)
+        return ValueNetwork(guidance, **KINDS[kind], windows=windows, **own)
     except ValueError as error:  # settings that are fine one by one and not together
         raise InputError(f"network: {error}") from None
 
