@@ -112,7 +112,10 @@ def test_colours_keep_brightness(files):
 
 
 def test_tiles_change_little_and_no_known_pixel(monkeypatch):
-    """Beyond the margin a tile sees nothing; this small network looks less far than that. Windows of local lines lie a little differently."""
+    """Beyond the margin a tile sees nothing; this small network looks less far than that.
+
+    Windows of local lines lie a little differently in a tile.
+    """
     made = network().eval()
     image, values = torch.rand(1, 3, 150, 170), torch.rand(1, 1, 150, 170)
     confidence = (torch.rand(1, 1, 150, 170) < 0.3).float()

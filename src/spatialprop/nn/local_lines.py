@@ -60,6 +60,7 @@ def local_lines(
         lines = torch.cat([slope.flatten(1, 2), level, share], dim=1).to(image.dtype)
         lines = F.interpolate(lines, size=(height, width), mode="bilinear", align_corners=False)
         slopes, level, share = torch.split(lines, [depth * channels, depth, 1], dim=1)
-        predicted = level + (slopes.unflatten(1, (depth, channels)) * image[:, None]).sum(dim=2)
+        slopes = slopes.reshape(count, depth, channels, height, width)
+        predicted = level + (slopes * image[:, None]).sum(dim=2)
         found += [predicted.clamp(*bounds), share.clamp_min(0).pow(0.25)]
     return torch.cat(found, dim=1)
