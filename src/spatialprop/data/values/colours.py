@@ -21,6 +21,7 @@ FEWEST, MOST = 10, 1000  # hints
 _PICTURE = 512 * 512  # pixels that these numbers are meant for
 _STROKES = 0.4  # of the patches have strokes too
 _ALIKE = 0.06  # a stroke has one colour: pixels whose own differs by more are not painted
+_TRIES = 4  # pieces of photographs that are looked at for each coloured one
 _POINT = 3  # pixels: the side of a hint in tests
 
 
@@ -112,7 +113,7 @@ class ColourImages:
             raise IndexError(f"image {index} of {len(self)}")
         name, image = self._images[index // len(self._hints)]
         rgb = read_image(image) if isinstance(image, Path) else image
-        if (rgb == rgb[..., :1]).all():
+        if _is_grey(rgb):
             raise InputError(f"{name} is a grey picture, whose colours nobody knows; take it out of the folder")
         count = self._hints[index % len(self._hints)]
         rng = np.random.default_rng((self._seed, zlib.crc32(name.encode()), count))
@@ -152,7 +153,13 @@ def colorize(
     def held_out(split: str, count: int) -> ColourImages:
         source = Photographs(photographs, held_out=True, split=split)
         rng = np.random.default_rng((seed, zlib.crc32(split.encode())))
-        images = [(f"{split}_{index:05d}", source.piece(rng, (height, width), (0.7, 1.4))) for index in range(count)]
+        pieces: list[NDArray[np.uint8]] = []
+        for _ in range(_TRIES * count):
+            piece = source.piece(rng, (height, width), (0.7, 1.4))
+            pieces += [] if _is_grey(piece) or len(pieces) == count else [piece]
+        if len(pieces) < count:
+            raise ValueError(f"of the photographs that are held out too many are grey for {count} {split} images")
+        images = [(f"{split}_{index:05d}", piece) for index, piece in enumerate(pieces)]
         return ColourImages(images, hints, seed)
 
     given = None if root is None else ColourImages([(path.stem, path) for path in _images(root)], hints, seed)
@@ -161,6 +168,10 @@ def colorize(
         held_out("val", val),
         given or held_out("test", test),
     )
+
+
+def _is_grey(rgb: NDArray[np.uint8]) -> bool:
+    return bool((rgb == rgb[..., :1]).all())
 
 
 def _images(root: str) -> list[Path]:
