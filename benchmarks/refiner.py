@@ -25,7 +25,8 @@ from spatialprop import Refiner
 from spatialprop.files import write_file, write_json
 from spatialprop.nn import RefinementNetwork
 from spatialprop.nn.guidance import LightGuidance
-from spatialprop.refiner.coarse_maps import most_likely
+from spatialprop.nn.refinement import hint_maps
+from spatialprop.refiner.most_likely import most_likely
 from spatialprop.refiner.tiles import TiledGates
 
 HERE = Path(__file__).parent
@@ -49,15 +50,17 @@ def load(weights: str | None) -> Refiner:
 def steps(refiner: Refiner, side: int, classes: int) -> dict[str, Callable[[int], object]]:
     """The whole, and its parts one by one."""
     image, coarse = scene(side, classes)
-    (part,) = refiner.open(image, coarse).parts
+    opened = refiner.open(image, coarse)
     layer, find_gates = refiner.network.propagation, TiledGates(refiner.network)
 
+    def find_shares() -> list[torch.Tensor]:
+        return list(opened.shares(range(classes)))
+
     def make_hints() -> torch.Tensor | None:
-        return find_gates.hints(part.maps.all_shares())
+        return hint_maps(find_shares(), find_gates.hints) if find_gates.hints else None
 
     with torch.no_grad():
-        (_, shares), *_ = list(part.maps.chunks())
-        hints, gates = make_hints(), part.gates()
+        hints, gates, (shares, *_) = make_hints(), opened.gates(), find_shares()
         refined = layer.propagate(shares, gates)
 
     def plain(run: Callable[[], object]) -> Callable[[int], object]:
@@ -70,8 +73,8 @@ def steps(refiner: Refiner, side: int, classes: int) -> dict[str, Callable[[int]
     pieces = {
         "end to end": lambda: refiner(image, coarse),
         "check the input": lambda: refiner.open(image, coarse),
-        "coarse map to the gates' size": lambda: list(part.maps.chunks()),
-        "guidance and gates": lambda: find_gates(part.images, hints),
+        "coarse map to the gates' size": find_shares,
+        "guidance and gates": lambda: find_gates(opened.images, hints),
         "propagation": lambda: layer.propagate(shares, gates),
         "enlarge and choose": lambda: most_likely([refined], (side, side)),
     }

@@ -282,7 +282,7 @@ MUTANTS = (
     ),
     Mutant(
         "normalize-gradient-of-sum", "gradients of gates lack that of the sum",
-        "total - total, products / total)", "total - total, total - total)",
+        "total - total, towards)", "total - total, total - total)",
         ("ops/propagation/test_normalization.py",),
         "equals",
     ),
@@ -567,7 +567,7 @@ MUTANTS = (
     # The refiner and its files.
     Mutant(
         "refiner-restrict-ignored", "classes come out that were nowhere the most likely",
-        "if restrict:\n            occurs = ", "if restrict and not restrict:\n            occurs = ",
+        "if restrict:\n                occurs = ", "if restrict and not restrict:\n                occurs = ",
         ("refiner/test_refiner.py",),
         "nowhere",
     ),
@@ -579,13 +579,13 @@ MUTANTS = (
     ),
     Mutant(
         "refiner-rough-by-one", "rough labels are averaged over cells a pixel too wide",
-        "round(pixels / self._rough)", "round(pixels / (self._rough + 1))",
+        "round(pixels / self.rough)", "round(pixels / (self.rough + 1))",
         ("refiner/test_refiner.py", "refiner/test_light.py", "cli/test_refine.py"),
         "rough",
     ),
     Mutant(
         "refiner-rough-half", "rough labels are averaged over cells half as wide",
-        "round(pixels / self._rough)", "round(2 * pixels / self._rough)",
+        "round(pixels / self.rough)", "round(2 * pixels / self.rough)",
         ("refiner/test_refiner.py", "refiner/test_light.py"),
         "rough",
     ),
@@ -604,13 +604,13 @@ MUTANTS = (
     ),
     Mutant(
         "refiner-vote", "a label that was given has no vote",
-        "VOTE = 0.8", "VOTE = 0.0",
+        "GIVEN_LABEL_WEIGHT = 0.8", "GIVEN_LABEL_WEIGHT = 0.0",
         ("refiner/test_refiner.py",),
         "labels or detail",
     ),
     Mutant(
         "refiner-soft", "labels are not softened before they are refined",
-        "return (certain + spread) / 2", "return certain",
+        "found.append((certain + spread) / 2)", "found.append(certain)",
         ("refiner/test_refiner.py",),
         "labels",
         "refiner",

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
+from spatialprop import hub
 from spatialprop.errors import InputError
 from spatialprop.files import write_file
 
@@ -21,47 +22,39 @@ _DTYPES = {"F32", "F16", "BF16", "I64"}  # the last one for what batch norm coun
 Network = TypeVar("Network", bound=nn.Module)
 
 
-class Whole(NamedTuple):
+class Rule(NamedTuple):
+    """What a setting must be, in words and as a test of any value that JSON has."""
+
+    words: str
+    allows: Callable[[Any], bool]
+
+
+Rules = Mapping[str, Rule]
+
+
+def whole(least: int, most: int) -> Rule:
     """A whole number within bounds."""
-
-    least: int
-    most: int
-
-    def allows(self, value: Any) -> bool:
-        return type(value) is int and self.least <= value <= self.most
-
-    def __str__(self) -> str:
-        return f"a whole number from {self.least} to {self.most}"
+    return Rule(f"a whole number from {least} to {most}", lambda value: type(value) is int and least <= value <= most)
 
 
-class OneOf(NamedTuple):
-    choices: tuple[Any, ...]
-
-    def allows(self, value: Any) -> bool:
-        return any(type(value) is type(choice) and value == choice for choice in self.choices)
-
-    def __str__(self) -> str:
-        return f"one of {', '.join(map(json.dumps, self.choices))}"
+def one_of(*choices: Any) -> Rule:
+    """One of some values, of the same type."""
+    return Rule(
+        f"one of {', '.join(map(json.dumps, choices))}",
+        lambda value: any(type(value) is type(choice) and value == choice for choice in choices),
+    )
 
 
-class Names(NamedTuple):
+def distinct(names: tuple[str, ...], least: int) -> Rule:
     """A list of distinct names."""
-
-    choices: tuple[str, ...]
-    least: int
-
-    def allows(self, value: Any) -> bool:
-        return (
+    return Rule(
+        f"a list of distinct names out of {', '.join(names)}, at least {least}",
+        lambda value: (
             isinstance(value, list)
-            and all(isinstance(name, str) and name in self.choices for name in value)
-            and self.least <= len(value) == len(set(value))
-        )
-
-    def __str__(self) -> str:
-        return f"a list of distinct names out of {', '.join(self.choices)}, at least {self.least}"
-
-
-Rules = Mapping[str, Whole | OneOf | Names]
+            and all(isinstance(name, str) and name in names for name in value)
+            and least <= len(value) == len(set(value))
+        ),
+    )
 
 
 def packaged(folder: Path) -> list[str]:
@@ -74,6 +67,8 @@ def find_weights(source: str | os.PathLike[str], folder: Path) -> Path:
     text = os.fspath(source)
     if text in packaged(folder):
         return folder / f"{text}{SUFFIX}"
+    if text.startswith(hub.PREFIX):
+        return hub.fetch(text)
     path = Path(text)
     if path.suffix != SUFFIX:
         known = ", ".join(packaged(folder)) or "none"
@@ -156,7 +151,7 @@ def check(settings: Mapping[str, Any], rules: Rules, where: str) -> None:
         raise InputError(f"{where}.{name} {problem}; the settings are {', '.join(rules)}")
     for name, rule in rules.items():
         if not rule.allows(settings[name]):
-            raise InputError(f"{where}.{name} must be {rule}; got {short(settings[name])}")
+            raise InputError(f"{where}.{name} must be {rule.words}; got {short(settings[name])}")
 
 
 def _check_names(names: list[str], own: Mapping[str, Tensor]) -> None:

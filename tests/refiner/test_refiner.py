@@ -14,9 +14,10 @@ from spatialprop.errors import InputError
 from spatialprop.nn.guidance import LightGuidance, UNetGuidance
 from spatialprop.nn.refinement import hint_maps
 from spatialprop.nn.resize import resize
-from spatialprop.refiner import coarse_maps as maps_module
-from spatialprop.refiner.coarse_maps import GIVEN_LABEL_WEIGHT, CoarseMaps, most_likely
+from spatialprop.refiner import most_likely as most_likely_module
+from spatialprop.refiner import save_refiner
 from spatialprop.refiner.inputs import to_coarse
+from spatialprop.refiner.most_likely import GIVEN_LABEL_WEIGHT, most_likely
 from spatialprop.refiner.tiles import spans
 from tests.refiner.networks import photograph, probabilities, trained
 
@@ -128,7 +129,7 @@ def test_labels_change_where_propagation_is_sure_and_probabilities_say_the_same(
     image = photograph(*labels.shape)
     changed = []
     for vote in (0.0, GIVEN_LABEL_WEIGHT, 9.0):
-        monkeypatch.setattr("spatialprop.refiner.coarse_maps.GIVEN_LABEL_WEIGHT", vote)
+        monkeypatch.setattr("spatialprop.refiner.most_likely.GIVEN_LABEL_WEIGHT", vote)
         monkeypatch.setattr("spatialprop.refiner.opened.GIVEN_LABEL_WEIGHT", vote)
         refined = refiner(image, labels)
         assert (refiner.probabilities(image, labels).argmax(axis=0) == refined).all()
@@ -145,6 +146,98 @@ def test_certain_probabilities_are_labels(refiner):
     doubted = certain.copy()
     doubted[:2, 10, 10] = 0.5
     assert (refiner.probabilities(image, doubted) != refiner.probabilities(image, certain)).any()
+
+
+def test_a_pixel_in_doubt_makes_no_other_map_of_labels(refiner):
+    labels = np.kron(thin_structures(), np.ones((4, 4), np.uint8))
+    image, certain = photograph(*labels.shape), np.eye(5)[labels].transpose(2, 0, 1)
+    nearly = certain.copy()
+    nearly[:, 10, 10] = 0.999 * certain[:, 10, 10] + 0.0002
+    assert (refiner.probabilities(image, nearly) == refiner.probabilities(image, certain)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint64, torch.uint32, torch.uint16, torch.int8, torch.bool])
+def test_every_type_of_labels_is_taken(refiner, dtype):
+    labels = torch.from_numpy(thin_structures()).clamp_max(1).to(dtype)
+    image = photograph(*labels.shape)
+    refined = refiner(image, labels)
+    assert refined.dtype == dtype
+    assert (refined.int().numpy() == refiner(image, labels.int().numpy())).all()
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(16, 16, dtype=torch.int32).to_sparse(),
+        torch.zeros(16, 16).to(torch.float8_e4m3fn),
+        torch.zeros(16, 16, dtype=torch.int32, device="meta"),
+        torch.zeros(16, 16, dtype=torch.complex64),
+    ],
+    ids=["sparse", "float8", "meta", "complex"],
+)
+def test_tensors_that_nobody_computes_with_are_refused(refiner, tensor):
+    with pytest.raises(InputError, match=r"(must be a dense tensor|must hold floats)"):
+        refiner(photograph(16, 16), tensor)
+    with pytest.raises(InputError, match="an image"):
+        refiner(tensor, np.eye(16, dtype=int))
+
+
+def test_more_classes_than_can_take_part_are_refused(refiner):
+    labels = np.arange(65536).reshape(256, 256)
+    with pytest.raises(InputError, match=r"4096 classes at once.*got 65536 labels that occur"):
+        refiner(photograph(256, 256), labels)
+    with pytest.raises(InputError, match="got 5000 maps of probabilities"):
+        refiner(photograph(8, 8), np.full((5000, 2, 2), 1 / 5000))
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_tried(refiner, monkeypatch):
+    image, labels = photograph(100, 100), np.eye(100, dtype=np.uint8)
+    monkeypatch.setattr("spatialprop.memory.memory_left", lambda: 600_000)
+    assert refiner(image, labels).shape == (100, 100)
+    with pytest.raises(InputError, match=r"100 maps of 100x100 pixels needs about .*ask for labels"):
+        refiner.probabilities(image, labels, classes=100)
+    monkeypatch.setattr("spatialprop.memory.memory_left", lambda: 300_000)
+    with pytest.raises(InputError, match=r"an image of 100x100 pixels needs about .*make image and map smaller"):
+        refiner(image, labels)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_weights_that_give_no_numbers_are_named(value, tmp_path):
+    network = trained(LIGHT)
+    network.guidance.head.bias.data[0] = value
+    with pytest.raises(InputError, match="the weights of this network give gates that are not finite"):
+        Refiner(network)(photograph(16, 16), np.eye(16, dtype=int))
+
+
+class Refining(torch.utils.data.Dataset):
+    def __init__(self, refiner):
+        self.refiner = refiner
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return self.refiner(photograph(64, 64, index), np.eye(64, dtype=np.uint8))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_dataloader_workers_refine_after_their_parent_has(refiner):
+    """PyTorch's threads do not survive a fork; it gives workers one thread, with which they do."""
+    torch.rand(4000, 400).matmul(torch.rand(400, 400)).sum()  # on several threads
+    expected = Refining(refiner)
+    workers = torch.utils.data.DataLoader(expected, num_workers=2, multiprocessing_context="fork", timeout=100)
+    for index, found in enumerate(workers):
+        assert (found[0].numpy() == expected[index]).all()
+
+
+def test_weights_of_a_file_that_give_no_numbers_are_named(tmp_path):
+    network = trained(LIGHT)
+    for parameter in network.parameters():
+        parameter.data.fill_(1e20)  # each of them a number
+    save_refiner(network, tmp_path / "huge.safetensors")
+    with pytest.raises(InputError, match=r"the weights .*huge\.safetensors give gates that are not finite"):
+        Refiner.load(tmp_path / "huge.safetensors")(photograph(16, 16), np.eye(16, dtype=int))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +271,7 @@ def test_tiles_keep_every_pixel_once(length):
 def test_memory_for_many_classes_is_bounded(refiner, monkeypatch):
     image, coarse = photograph(40, 40), probabilities(9, 5, 5)
     expected = refiner.probabilities(image, coarse), refiner(image, coarse)
-    monkeypatch.setattr("spatialprop.refiner.coarse_maps._MOST_AT_ONCE", 20 * 20 * 2)
+    monkeypatch.setattr("spatialprop.refiner.opened.MOST_AT_ONCE", 20 * 20 * 2)
     np.testing.assert_allclose(refiner.probabilities(image, coarse), expected[0], atol=1e-6)
     assert (refiner(image, coarse) == expected[1]).all()
 
@@ -305,9 +398,8 @@ def test_softened_labels_stay_the_most_likely():
     labels = np.zeros((64, 64), np.int64)
     labels[10:40, 20:50] = 1
     labels[45:47, 5:60] = 2  # as thin as a line
-    given = to_coarse(labels, False, None, torch.device("cpu"))
-    (_, shares), *more = CoarseMaps(given, (64, 64), (64, 64), restrict=True).chunks()
-    assert not more
+    maps = to_coarse(labels, torch.zeros(1, 3, 64, 64), batched=False, size=(64, 64))
+    shares = maps.shares([0, 1, 2])
     torch.testing.assert_close(shares.sum(dim=1), torch.ones(1, 64, 64))
     assert (shares[0].argmax(dim=0).numpy() == labels).all()
     assert 0.5 < shares[0, 2, 45, 30] < 0.8
@@ -318,11 +410,10 @@ def test_softened_labels_stay_the_most_likely():
 def test_rough_labels_are_in_doubt_as_far_as_they_are_rough():
     labels = np.zeros((64, 64), np.int64)
     labels[:, 32:] = 1
-    given = to_coarse(labels, False, None, torch.device("cpu"))
 
     def in_doubt(rough):
-        maps = CoarseMaps(given, (64, 64), (32, 32), restrict=True, rough=rough)
-        ((_, shares),) = maps.chunks()
+        maps = to_coarse(labels, torch.zeros(1, 3, 64, 64), batched=False, size=(32, 32), rough=rough)
+        shares = maps.shares([0, 1])
         assert maps.given is None
         assert (shares[0].argmax(dim=0).numpy() == labels[::2, ::2]).all()
         return int((shares[0, 0, 16] < 0.99).logical_and(shares[0, 0, 16] > 0.01).sum())
@@ -334,8 +425,8 @@ def test_rough_labels_are_in_doubt_as_far_as_they_are_rough():
 def test_rough_labels_are_averaged_over_cells_of_that_width():
     # Cells as wide as a dark and a bright stripe together hold half of each; of other widths, more of one.
     stripes = np.tile(np.arange(64) // 4 % 2, (64, 1))
-    given = to_coarse(stripes, False, None, torch.device("cpu"))
-    ((_, shares),) = CoarseMaps(given, (64, 64), (64, 64), restrict=True, rough=8).chunks()
+    maps = to_coarse(stripes, torch.zeros(1, 3, 64, 64), batched=False, size=(64, 64), rough=8)
+    shares = maps.shares([0, 1])
     inner = shares[..., 12:-12]  # at the edges cells see no further stripes
     torch.testing.assert_close(inner, torch.full_like(inner, 0.5))
 
@@ -503,9 +594,9 @@ def test_most_likely_is_argmax():
 @pytest.mark.parametrize("parts", [1, 3])
 def test_most_likely_is_argmax_of_enlarged_maps(shape, sizes, voted, parts, monkeypatch):
     decided = []
-    decide = maps_module._decide
-    monkeypatch.setattr(maps_module, "_decide", lambda *given: decided.append(len(given[0])) or decide(*given))
-    monkeypatch.setattr(maps_module, "_MOST_AT_ONCE", 7 * 20)  # so that pixels come in several lots
+    decide = most_likely_module._decide
+    monkeypatch.setattr(most_likely_module, "_decide", lambda *given: decided.append(len(given[0])) or decide(*given))
+    monkeypatch.setattr(most_likely_module, "MOST_AT_ONCE", 7 * 20)  # so that pixels come in several lots
     torch.manual_seed(0)
     maps = F.interpolate(torch.rand(2, 7, 2, 3), shape, mode="bilinear")
     for size in sizes:

@@ -4,6 +4,6 @@ from spatialprop.callbacks.examples import SaveExamples
 from spatialprop.callbacks.failures import SaveFailures
 from spatialprop.callbacks.predictions import SavePredictions
 from spatialprop.callbacks.ranked import SaveRanked
-from spatialprop.callbacks.resume import ResumeCheckpoint
+from spatialprop.callbacks.resume import BestCheckpoint, ResumeCheckpoint
 
-__all__ = ["ResumeCheckpoint", "SaveExamples", "SaveFailures", "SavePredictions", "SaveRanked"]
+__all__ = ["BestCheckpoint", "ResumeCheckpoint", "SaveExamples", "SaveFailures", "SavePredictions", "SaveRanked"]

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from spatialprop import __version__
+from spatialprop.cli.output import lenient_output
 
 # A module has `add_arguments(parser)` and `run(options) -> exit code`.
 COMMANDS = {
@@ -21,6 +22,7 @@ COMMANDS = {
     "matte": "find how much of each pixel belongs to the foreground, from a trimap or a rough mask",
     "refine": "refine the borders of a segmentation",
     "report": "draw the figures and the page of a run, or sum up a multirun",
+    "serve": "open the page on which masks are painted, refined and explained",
     "train": "train, test and report an experiment: spatialprop train [overrides]; more by --help",
     "warmup": "compile all kernels now, so that no later run has to wait",
 }
@@ -52,11 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             quoted = " (patterns need quotes: 'photos/*.jpg')" if files else ""
             parser.error(f"unrecognized arguments: {' '.join(late)}{quoted}")
         options.settings = [*options.settings, *late]
-    try:
-        return int(options.run(options))
-    except (ImportError, OSError, ValueError) as error:
-        print(f"spatialprop {options.command}: {error}", file=sys.stderr)
-        return 2
+    with lenient_output():
+        try:
+            return int(options.run(options))
+        except (ImportError, OSError, ValueError) as error:
+            print(f"spatialprop {options.command}: {error}", file=sys.stderr)
+            return 2
 
 
 def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

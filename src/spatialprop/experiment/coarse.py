@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
-from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import AdamW
@@ -23,7 +22,8 @@ from spatialprop.experiment.parts import (
     with_stored_coarse,
 )
 from spatialprop.experiment.run_folder import RunFolder
-from spatialprop.experiment.weights import keep_weights, load_weights_of, segmenter_weights
+from spatialprop.experiment.weights import fit, keep_weights, load_weights_of, segmenter_weights
+from spatialprop.nn.published import read_state
 from spatialprop.tasks import Parts, Segment
 from spatialprop.tasks.optimization import Optimization, freeze, restore
 from spatialprop.tasks.schedules import cosine
@@ -54,7 +54,7 @@ def frozen_segmenter(config: DictConfig, splits: Splits, run: RunFolder) -> nn.M
         return None
     network = make_segmenter(config, splits.labels)
     if run.segmenter.exists():
-        restore(network, load_file(run.segmenter))
+        restore(network, read_state(run.segmenter))
     else:
         if config.segmenter.checkpoint is None and config.segmenter.fit is not None:
             _fit(config, network, splits, run)
@@ -86,14 +86,14 @@ def _load(config: DictConfig, network: nn.Module) -> None:
 
 def _fit(config: DictConfig, network: nn.Module, splits: Splits, run: RunFolder) -> None:
     log.info("Fitting the coarse segmenter, since segmenter.checkpoint is not given")
-    fit = config.segmenter.fit
+    settings = config.segmenter.fit
     optimization = Optimization(
-        lambda groups: AdamW(groups, lr=fit.lr, weight_decay=1e-4), lambda progress: cosine(progress, warmup=0.05)
+        lambda groups: AdamW(groups, lr=settings.lr, weight_decay=1e-4), lambda progress: cosine(progress, warmup=0.05)
     )
     task = Segment(Parts(splits.labels, optimization, segmenter=lambda: network))
     most = OmegaConf.select(config, "limit.fit_epochs")
-    epochs = fit.max_epochs if most is None else min(fit.max_epochs, most)
-    batch_size = min(fit.batch_size, len(splits.train))
+    epochs = settings.max_epochs if most is None else min(settings.max_epochs, most)
+    batch_size = min(settings.batch_size, len(splits.train))
     data = make_data(config, splits, WholeImages(), batch_size=batch_size, per_image=1, repeat_batches=None)
     folder = run.checkpoints / "segmenter"
     trainer = make_trainer(
@@ -102,10 +102,10 @@ def _fit(config: DictConfig, network: nn.Module, splits: Splits, run: RunFolder)
         callbacks=keep_checkpoints(config, folder, monitor=task.monitor),
         max_epochs=epochs,
         max_steps=-1,
-        check_val_every_n_epoch=min(epochs, fit.validate_every),
+        check_val_every_n_epoch=min(epochs, settings.validate_every),
     )
     last = folder / "last.ckpt"
-    trainer.fit(task, data, ckpt_path=last if last.exists() else None, weights_only=True)
+    fit(trainer, task, data, last if last.exists() else None)
     best = folder / "best.ckpt"
     if best.exists():
         restore(network, load_weights_of(best))

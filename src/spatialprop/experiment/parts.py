@@ -14,13 +14,13 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger
 from torch import nn
 
 from spatialprop import baselines
 from spatialprop.baselines import Baseline
-from spatialprop.callbacks import ResumeCheckpoint
+from spatialprop.callbacks import BestCheckpoint, ResumeCheckpoint
 from spatialprop.data import (
     Example,
     Examples,
@@ -212,7 +212,5 @@ def make_trainer(config: DictConfig, *, callbacks: Sequence[Callback], **changed
 
 def keep_checkpoints(config: DictConfig, folder: Path, *, monitor: str, mode: str = "max") -> list[Callback]:
     """Callbacks that keep the newest checkpoint and the best weights."""
-    best = ModelCheckpoint(
-        folder, "best", monitor=monitor, mode=mode, save_weights_only=True, enable_version_counter=False
-    )
+    best = BestCheckpoint(folder, monitor, mode)
     return [ResumeCheckpoint(folder, config.callbacks.checkpoint_every_n_batches), best]

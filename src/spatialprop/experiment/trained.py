@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from spatialprop.baselines import Baseline
 from spatialprop.data import LabelSet, read_label_set
-from spatialprop.experiment.guards import refuse_foreign_code
+from spatialprop.experiment.guards import load_config, refuse_foreign_code
 from spatialprop.experiment.parts import make_task, task_class
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.weights import trained_weights
@@ -42,9 +42,7 @@ def read_config(run: RunFolder, *, trust: bool) -> DictConfig:
         raise FileNotFoundError(
             f"run = {run.path} holds no {run.config.name}; give the folder of a run, such as outputs/latest"
         )
-    config = OmegaConf.load(run.config)
-    if not isinstance(config, DictConfig):
-        raise ValueError(f"{run.config} is not the config of a run")
+    config = load_config(run.config)
     refuse_foreign_code(config, trust=trust)
     _forget_initial_weights(run, config)
     return config

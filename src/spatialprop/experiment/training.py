@@ -16,6 +16,7 @@ from spatialprop.data import Splits, write_label_set
 from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
 from spatialprop.experiment.guards import (
     check_settings,
+    load_config,
     refuse_folders_apart,
     refuse_foreign_code,
     refuse_processes_in_multirun,
@@ -33,7 +34,7 @@ from spatialprop.experiment.parts import (
 )
 from spatialprop.experiment.run_folder import RunFolder, point_latest_to
 from spatialprop.experiment.wandb_logging import log_results
-from spatialprop.experiment.weights import keep_weights, load_weights_of, start_guidance, start_segmenter
+from spatialprop.experiment.weights import fit, keep_weights, load_weights_of, start_guidance, start_segmenter
 from spatialprop.files import write_json
 from spatialprop.report import comparison_table, helen_tables, write_report
 from spatialprop.tasks import Task
@@ -64,7 +65,7 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
             start_guidance(task, config.guidance.checkpoint)
     if config.ckpt_path == "last" and run.config.exists():
         log.info("Resuming %s%s", folder, ", which had finished" if run.metrics.exists() else "")
-        _warn_of_changes(cast(DictConfig, OmegaConf.load(run.config)), config)
+        _warn_of_changes(load_config(run.config), config)
     run.write_config(config)
     write_label_set(splits.labels, run.data, images=len(splits.test))
     if task.takes_coarse:
@@ -90,7 +91,7 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
     )
     if outputs is not None:  # not earlier: the latest run may have been read, as in segmenter.checkpoint=outputs/latest
         point_latest_to(folder, outputs)
-    trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+    fit(trainer, task, data, checkpoint)
 
     best = run.checkpoints / "best.ckpt"
     if config.callbacks.weights == "best" and best.exists():

@@ -1,21 +1,28 @@
 """Weights in runs, checkpoints and files: written, read, and given to a network to start from."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import torch
-from safetensors.torch import load_file, save
+import pytorch_lightning as pl
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from spatialprop.errors import InputError
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.files import write_file
+from spatialprop.nn.published import read_state, read_weights
 from spatialprop.refiner import describe, load_network
 from spatialprop.tasks import Task
 from spatialprop.tasks.optimization import restore
 
 log = logging.getLogger(__name__)
 
+_RESUMED = (
+    "state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops", "epoch", "global_step",
+    "pytorch-lightning_version",
+)  # fmt: skip
 _HEAD = "head."  # the last layer of a guidance network, whose outputs depend on these:
 _GATES = ("connection", "groups", "normalization", "separate_gates", "directions")
 
@@ -27,14 +34,46 @@ def keep_weights(network: nn.Module, path: Path) -> None:
 
 def load_weights_of(checkpoint: Path) -> dict[str, Tensor]:
     """The network's weights in a checkpoint of a task."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    state = read_state(checkpoint)
     return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
+
+
+def fit(trainer: pl.Trainer, task: Task, data: pl.LightningDataModule, checkpoint: Path | None) -> None:
+    """Train a task, from a checkpoint on if there is one; every error in the checkpoint names the file."""
+    if checkpoint is None:
+        trainer.fit(task, data)
+        return
+    content = read_weights(checkpoint)
+    missing = [key for key in _RESUMED if not isinstance(content, Mapping) or key not in content]
+    if missing:
+        raise ValueError(
+            f"{checkpoint} cannot be resumed from: it lacks {', '.join(missing)}; give a last.ckpt, or start from its "
+            f"weights alone in a new run"
+        )
+    begun = _Begun()
+    trainer.callbacks.append(begun)  # type: ignore[attr-defined]
+    try:
+        trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+    except Exception as error:
+        if begun.begun:
+            raise
+        reason = str(error).split("\n", 1)[0] or type(error).__name__
+        raise ValueError(f"{checkpoint} cannot be resumed from: {reason}; begin a new run") from error
+
+
+class _Begun(pl.Callback):
+    """Whether a fit has come to its training: what fails before that is the checkpoint."""
+
+    begun = False
+
+    def on_train_start(self, *_: Any) -> None:
+        self.begun = True
 
 
 def trained_weights(run: RunFolder) -> dict[str, Tensor]:
     """The weights that a run ended with, or those of its best or newest checkpoint so far."""
     if run.network.is_file():
-        return load_file(run.network)
+        return read_state(run.network)
     for name in ("best.ckpt", "last.ckpt"):
         if (run.checkpoints / name).is_file():
             return load_weights_of(run.checkpoints / name)
@@ -48,10 +87,10 @@ def segmenter_weights(source: Path) -> dict[str, Tensor]:
         found = [path for path in (run.segmenter, run.network) if path.is_file()]
         if not found:
             raise FileNotFoundError(f"segmenter.checkpoint = {source} is a folder without {run.network.name}")
-        return load_file(found[0])
+        return read_state(found[0])
     if not source.is_file():
         raise FileNotFoundError(f"segmenter.checkpoint = {source} does not exist; give a run's folder or a file")
-    return load_file(source) if source.suffix == ".safetensors" else load_weights_of(source)
+    return read_state(source) if source.suffix == ".safetensors" else load_weights_of(source)
 
 
 def start_segmenter(task: Task, source: str) -> None:

@@ -1,7 +1,6 @@
 """The five kinds of coarse maps in files: each knows its labels and colours, and how to write a refined map back."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -12,6 +11,7 @@ from PIL import Image
 from spatialprop.drawing import class_colours
 from spatialprop.errors import InputError
 from spatialprop.maskfiles.arrays import ARRAY_SUFFIXES, write_arrays
+from spatialprop.maskfiles.layouts import ArrayLayout, PictureLayout, as_grey
 from spatialprop.maskfiles.palette import Palette
 from spatialprop.maskfiles.pictures import PICTURE_SUFFIXES, write_picture
 
@@ -33,75 +33,6 @@ class Refined(Protocol):
     @property
     def present(self) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """The labels that may come out (k,), and their probabilities alone (k, H, W)."""
-
-
-@dataclass(frozen=True)
-class PictureLayout:
-    """How a picture holds its pixels.
-
-    Attributes:
-        mode: Pillow's mode.
-        palette: Colours of a palette file, as bytes.
-        transparency: What of a palette is transparent, as Pillow has it.
-        beneath: What lies beneath an alpha channel, colours (H, W, 3) or grey (H, W).
-    """
-
-    mode: str
-    palette: bytes | None = None
-    transparency: bytes | int | None = None
-    beneath: NDArray[np.uint8] | None = field(default=None, repr=False)
-
-    @property
-    def deep(self) -> bool:
-        """Whether a pixel has 16 bits."""
-        return self.mode.startswith("I")
-
-    def draw(self, values: NDArray[Any], suffix: str) -> Image.Image:
-        """A picture of the same sort, of numbers (H, W), shares from 0 to 1 (H, W), or colours (H, W, 3)."""
-        if values.dtype.kind == "f":
-            values = np.rint(values * (65535 if self.deep else 255)).astype(np.uint16 if self.deep else np.uint8)
-        if self.beneath is not None and suffix != ".bmp":
-            picture = Image.fromarray(self.beneath)
-            picture.putalpha(Image.fromarray(values))
-            return picture
-        if suffix == ".webp":
-            return _in_channels(values)
-        if self.mode == "1":
-            return Image.fromarray(values).convert("1")
-        if self.mode == "P":
-            return _with_palette(values, self.palette or class_colours().tobytes(), self.transparency)
-        return Image.fromarray(values)
-
-    def store(self, values: NDArray[Any]) -> NDArray[Any]:
-        return values
-
-
-@dataclass(frozen=True)
-class ArrayLayout:
-    """How an array holds its numbers.
-
-    Attributes:
-        dtype: Their type.
-        key: Its name in an .npz, None if it had none.
-        single: Whether it came as (1, H, W).
-    """
-
-    dtype: np.dtype[Any]
-    key: str | None = None
-    single: bool = False
-    deep: ClassVar[bool] = False
-
-    def draw(self, values: NDArray[Any], suffix: str) -> Image.Image:
-        """A grey picture of numbers or of shares from 0 to 1. (H, W)"""
-        values = _as_grey(values)
-        return _in_channels(values) if suffix == ".webp" else Image.fromarray(values)
-
-    def store(self, values: NDArray[Any]) -> NDArray[Any]:
-        """The numbers in the type and shape that the array had."""
-        if self.dtype == np.uint8 and values.dtype.kind == "f":
-            values = np.rint(values * 255)
-        values = values.astype(self.dtype)
-        return values[None] if self.single else values
 
 
 @dataclass(frozen=True)
@@ -163,11 +94,11 @@ class CoarseFile:
 
     def write(self, path: Path, refined: Refined) -> None:
         """Write a refined map, whole or not at all; the suffix of `path` chooses the format."""
-        suffix = path.suffix.lower()
+        numbers, suffix = self._numbers(refined), path.suffix.lower()
         if suffix in ARRAY_SUFFIXES:
-            write_arrays(path, self._arrays(refined))
+            write_arrays(path, {self.layout.key or self._key: self.layout.store(numbers)})
         else:
-            write_picture(path, self._draw(refined, suffix))
+            write_picture(path, self.layout.draw(numbers, suffix))
 
     def write_probabilities(self, path: Path, refined: Refined) -> None:
         """Write probabilities as bytes x 255, with the labels that they belong to, as an .npz."""
@@ -180,13 +111,6 @@ class CoarseFile:
     def _numbers(self, refined: Refined) -> NDArray[Any]:
         """Codes (H, W) or (H, W, 3), or shares (H, W), for a file of this kind."""
         return self.codes_of(refined.labels)
-
-    def _draw(self, refined: Refined, suffix: str) -> Image.Image:
-        return self.layout.draw(self._numbers(refined), suffix)
-
-    def _arrays(self, refined: Refined) -> Mapping[str, NDArray[Any]]:
-        key = self.layout.key if isinstance(self.layout, ArrayLayout) else None
-        return {key or self._key: self.layout.store(self._numbers(refined))}
 
 
 @dataclass(frozen=True)
@@ -248,8 +172,11 @@ class Colours(CoarseFile):
     def codes_of(self, labels: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(self.codes[labels])
 
-    def _arrays(self, refined: Refined) -> Mapping[str, NDArray[Any]]:
-        return {self._key: refined.labels}  # colours would need a palette beside them
+    def write(self, path: Path, refined: Refined) -> None:
+        if path.suffix.lower() in ARRAY_SUFFIXES:  # colours would need a palette beside them
+            write_arrays(path, {self._key: refined.labels})
+        else:
+            super().write(path, refined)
 
 
 @dataclass(frozen=True)
@@ -308,6 +235,16 @@ class Probabilities(CoarseFile):
                 f"{path.stem}.npz, or {path.stem}.png for labels"
             )
 
+    def write(self, path: Path, refined: Refined) -> None:
+        suffix = path.suffix.lower()
+        if suffix in ARRAY_SUFFIXES:
+            arrays = {self.layout.key or self._key: self.layout.store(refined.probabilities)}
+            write_arrays(path, arrays if self.classes is None else {**arrays, "classes": self.classes})
+            return
+        labels = as_grey(self._named(refined.labels))
+        layout = PictureLayout("P", self.colours().tobytes()) if labels.dtype == np.uint8 else PictureLayout("I;16")
+        write_picture(path, layout.draw(labels, suffix))
+
     def write_probabilities(self, path: Path, refined: Refined) -> None:
         shares = refined.probabilities
         _write_probabilities(path, np.arange(len(shares)) if self.classes is None else self.classes, shares)
@@ -317,17 +254,6 @@ class Probabilities(CoarseFile):
 
     def _named(self, maps: NDArray[Any]) -> NDArray[Any]:
         return maps if self.classes is None else np.asarray(self.classes[maps])
-
-    def _draw(self, refined: Refined, suffix: str) -> Image.Image:
-        labels = _as_grey(self._named(refined.labels))
-        if suffix == ".webp":
-            return _in_channels(labels)
-        return _with_palette(labels, self.colours().tobytes()) if labels.dtype == np.uint8 else Image.fromarray(labels)
-
-    def _arrays(self, refined: Refined) -> Mapping[str, NDArray[Any]]:
-        assert isinstance(self.layout, ArrayLayout)
-        arrays = {self.layout.key or self._key: self.layout.store(refined.probabilities)}
-        return arrays if self.classes is None else {**arrays, "classes": self.classes}
 
 
 def most_likely(shares: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
@@ -353,29 +279,6 @@ def _colours_of(palette: Palette | None, largest: int) -> NDArray[np.uint8]:
             f"its classes go up to {largest}; the palette has {len(palette.colours)} lines: add the others"
         )
     return palette.colours
-
-
-def _as_grey(values: NDArray[Any]) -> NDArray[Any]:
-    """Shares as bytes, and integers in as few bits as hold them."""
-    if values.dtype.kind == "f":
-        return np.asarray(np.rint(values * 255), np.uint8)
-    if values.dtype == np.uint8:
-        return values
-    return values.astype(np.uint8 if int(values.max()) < 256 else np.uint16)
-
-
-def _in_channels(values: NDArray[Any]) -> Image.Image:
-    """A picture for a format that has no grey."""
-    return Image.fromarray(values if values.ndim == 3 else values[..., None].repeat(3, axis=2))
-
-
-def _with_palette(indices: NDArray[np.uint8], palette: bytes, transparency: bytes | int | None = None) -> Image.Image:
-    picture = Image.fromarray(indices)
-    # Whole: Pillow would write no more bits than a shorter one needs, and cut what is above.
-    picture.putpalette(palette[:768].ljust(768, b"\0"))
-    if transparency is not None:
-        picture.info["transparency"] = transparency
-    return picture
 
 
 def _write_probabilities(path: Path, labels: NDArray[Any], shares: NDArray[np.float32]) -> None:

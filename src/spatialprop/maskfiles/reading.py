@@ -9,16 +9,8 @@ from PIL import Image
 
 from spatialprop.errors import InputError, reading
 from spatialprop.maskfiles.arrays import ARRAY_SUFFIXES, StoredArray, read_array
-from spatialprop.maskfiles.kinds import (
-    ArrayLayout,
-    CoarseFile,
-    Colours,
-    Labels,
-    Mask,
-    PictureLayout,
-    Probabilities,
-    SoftMask,
-)
+from spatialprop.maskfiles.kinds import CoarseFile, Colours, Labels, Mask, Probabilities, SoftMask
+from spatialprop.maskfiles.layouts import ArrayLayout, PictureLayout
 from spatialprop.maskfiles.palette import Palette
 from spatialprop.maskfiles.pictures import MOST_PIXELS, is_lossy, open_picture, refuse_what_gets_lost, rgb, upright
 
@@ -68,7 +60,7 @@ def _of_picture(image: Image.Image, kind: str, palette: Palette | None, lossy: b
         # A palette's colours that are either there or not are classes, one of which is see-through.
         soft = not palette_with_alpha or bool(((opacity > 0) & (opacity < 255)).any())
         if opacity.min() < 255 and (kind == "alpha" or (kind == "auto" and soft)):
-            return _soft_mask(opacity, PictureLayout("L", beneath=np.asarray(rgba.convert(beneath))))
+            return _grey(opacity, "alpha", None, lossy, beneath=np.asarray(rgba.convert(beneath)))
         image = image if palette_with_alpha else rgba.convert(beneath)
     if image.mode == "P" and kind in ("auto", "labels"):
         colours = bytes(image.getpalette("RGB") or [])
@@ -97,7 +89,9 @@ def _of_picture(image: Image.Image, kind: str, palette: Palette | None, lossy: b
     raise InputError(f"its mode {mode!r} is not known as a coarse map; save it as an 8-bit grey or palette PNG")
 
 
-def _grey(levels: NDArray[Any], kind: str, palette: Palette | None, lossy: bool) -> CoarseFile:
+def _grey(
+    levels: NDArray[Any], kind: str, palette: Palette | None, lossy: bool, beneath: NDArray[np.uint8] | None = None
+) -> CoarseFile:
     most, least = int(levels.max()), int(levels.min())
     if least < 0 or most > 65535:
         raise InputError(f"it holds values from {least} to {most}; labels go from 0 to 65535")
@@ -116,20 +110,16 @@ def _grey(levels: NDArray[Any], kind: str, palette: Palette | None, lossy: bool)
                 f"it holds {len(present)} grey levels from {least} to {most}: are they labels or a soft mask? "
                 f"Say so: --kind labels, or --kind alpha"
             )
-    layout = PictureLayout("I;16" if deep else "L")
+    layout = PictureLayout("I;16" if deep else "L", beneath=beneath)
     if kind == "alpha":
-        return _soft_mask(levels, layout)
+        share = levels.astype(np.float32) / full
+        return SoftMask(np.stack([1 - share, share]), layout)
     if kind == "mask":
         objects, codes = _two_levels(levels, full)
         return Mask(objects, layout, codes)
     if kind == "labels":
         return Labels(levels, layout, palette)
     raise InputError("it is grey, so it holds no colours; leave --kind out, or say labels, mask or alpha")
-
-
-def _soft_mask(levels: NDArray[Any], layout: PictureLayout) -> SoftMask:
-    share = levels.astype(np.float32) / (255 if levels.dtype == np.uint8 else 65535)
-    return SoftMask(np.stack([1 - share, share]), layout)
 
 
 def _colours(pixels: NDArray[np.uint8], palette: Palette | None, lossy: bool) -> Colours:

@@ -1,4 +1,20 @@
-"""The refiner: an image and a coarse map in, a refined map out."""
+"""The refiner: an image and a coarse map in, a refined map out.
+
+The way of a file through `spatialprop refine photo.jpg mask.png`, where nothing is computed before it is asked for:
+
+    cli/refine/work.py  refine_file             one file after the other, or several at once
+    maskfiles           read_image, read_coarse
+    refiner.py          Refiner.open            an `Opened`, which knows the rest of the way
+    inputs.py           to_image, to_coarse     what was given, checked, as tensors
+    opened.py           labels, probabilities   what is asked for, in chunks of classes:
+    coarse_maps.py      shares                    the coarse map at the resolution of the gates
+    opened.py           gates                     found once, tile by tile (tiles.py)
+    opened.py           refined                   propagated
+    most_likely.py      most_likely               enlarged, and the largest of them
+    maskfiles           write                   as the file that the coarse map came from
+
+`weights.py` loads the network, and `export.py` writes it for other programs.
+"""
 
 from spatialprop.errors import InputError
 from spatialprop.refiner.explain import explain

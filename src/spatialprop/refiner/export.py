@@ -104,7 +104,11 @@ def export(network: RefinementNetwork, path: Path) -> None:
 
 
 def _scan_loop(step: Callable[..., Tensor], first: Tensor, x: Tensor, gates: Tensor) -> Tensor:
-    """Do what the loop of a scan does, as one loop of the graph for any number of lines."""
+    """Do what the loop of a scan does, as one loop of the graph for any number of lines.
+
+    PyTorch 2.13 has no public loop that keeps what every step gives: `torch.while_loop` hands on its last state alone,
+    so each step would copy the whole map. Where this private one is gone, writing .onnx fails, and nothing else.
+    """
     from torch._higher_order_ops.scan import scan
 
     def body(line: Tensor, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

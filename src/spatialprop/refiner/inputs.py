@@ -1,9 +1,8 @@
 """Images, probabilities and label maps from callers, checked and turned into tensors."""
 
-from collections.abc import Sequence
 from numbers import Real
 from os import PathLike
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -13,34 +12,26 @@ from torch import Tensor
 
 from spatialprop.errors import InputError
 from spatialprop.maskfiles import rgb
+from spatialprop.refiner.coarse_maps import LabelMaps, ProbabilityMaps
 
 ImageLike: TypeAlias = NDArray[Any] | Image.Image | Tensor
 CoarseLike: TypeAlias = NDArray[Any] | Tensor
 
-_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.bool)
+_INTEGERS = (
+    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64, torch.bool
+)  # fmt: skip
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _MOST_LABELS = 65536
+_MOST_CLASSES = 4096  # each takes the time of a propagation
+_CERTAIN, _NEARLY_ALL = 1 - 1.5 / 255, 0.9999  # what rounding to bytes leaves of 1, and in how much of a map
 _SLACK = 1e-3  # above one, as rounding leaves it
-
-
-class LabelMaps(NamedTuple):
-    """Label maps, with the labels that occur numbered from 0.
-
-    Attributes:
-        places: For each pixel the place of its label in `present`, uint8 or int32. (N, H, W)
-        present: The values of the classes present, in order.
-        classes: Number of classes K, of which some may be absent.
-    """
-
-    places: Tensor
-    present: list[int]
-    classes: int
 
 
 def to_image(image: ImageLike, device: torch.device) -> tuple[Tensor, bool]:
     """An image as (N, 3, H, W), uint8 or floats from 0 to 1, and whether it was a batch."""
     _refuse_path(image, "an image")
     if isinstance(image, Tensor):
-        pixels = image.detach()
+        pixels = _plain(image, "an image")
         if pixels.dim() not in (3, 4) or pixels.shape[-3] != 3:
             raise InputError(f"an image tensor must be (3, H, W) or (N, 3, H, W); got {tuple(image.shape)}")
         batched = pixels.dim() == 4
@@ -79,12 +70,28 @@ def _advice(shape: tuple[int, ...]) -> str:
     return "batches are tensors (N, 3, H, W)"
 
 
-def to_coarse(coarse: CoarseLike, batched: bool, classes: int | None, device: torch.device) -> Tensor | LabelMaps:
-    """Probabilities (N, K, h, w), or label maps; `batched` as the images are."""
+def to_coarse(
+    coarse: CoarseLike,
+    images: Tensor,
+    batched: bool,
+    size: tuple[int, int],
+    classes: int | None = None,
+    rough: float | None = None,
+) -> LabelMaps | ProbabilityMaps:
+    """The coarse maps of `images` (N, 3, H, W), on their device.
+
+    Args:
+        coarse: What the caller gave.
+        images: As `to_image` returns them.
+        batched: Whether they were given as a batch, as the coarse maps must be then.
+        size: Height and width of the gates.
+        classes: Number of classes, if the caller named it.
+        rough: By how many pixels the borders of labels may be wrong.
+    """
     _refuse_path(coarse, "a coarse map")
     if isinstance(coarse, Image.Image):
         raise InputError("a coarse map must be an array or a tensor; got an image: np.asarray(image) has its values")
-    values = coarse.detach() if isinstance(coarse, Tensor) else _tensor(np.asarray(coarse), "coarse map")
+    values = _plain(coarse, "a coarse map") if isinstance(coarse, Tensor) else _tensor(np.asarray(coarse), "coarse map")
     shape = tuple(values.shape)
     if not values.is_floating_point() and values.dtype not in _INTEGERS:
         raise InputError(f"a coarse map must hold floats or integers; got {values.dtype}")
@@ -95,26 +102,37 @@ def to_coarse(coarse: CoarseLike, batched: bool, classes: int | None, device: to
         raise InputError(f"a coarse map must be probabilities or labels, {wanted}; got {shape}")
     if classes is not None and classes < 1:
         raise InputError(f"classes must be at least 1; got {classes}")
-    values = values.to(device)
-    if len(shape) == 3 + batched:
-        return _probabilities(values if batched else values[None], classes)
-    if values.is_floating_point():
-        raise InputError(
-            f"a label map must hold integers; got {values.dtype} {shape}: if these are probabilities of a foreground, "
-            f"give both classes: np.stack([1 - mask, mask])"
-        )
-    return _label_maps(values if batched else values[None], classes)
+    values = values.to(images.device) if batched else values.to(images.device)[None]
+    maps: LabelMaps | ProbabilityMaps
+    if values.dim() == 3:
+        if values.is_floating_point():
+            raise InputError(
+                f"a label map must hold integers; got {values.dtype} {shape}: if these are probabilities of a "
+                f"foreground, give both classes: np.stack([1 - mask, mask])"
+            )
+        maps = _label_maps(values, classes, size, rough)
+        _check_together(images, values)
+    else:
+        shares = _probabilities(values, classes)
+        _check_together(images, shares)
+        certain = _are_certain(shares, images)
+        if all(certain):
+            maps = _label_maps(shares.argmax(dim=1), shares.shape[1], size, rough)
+        else:
+            maps = ProbabilityMaps(shares, (images.shape[-2], images.shape[-1]), size, mixed=any(certain))
+    if rough is not None:
+        _check_rough(rough, maps)
+    return maps
 
 
-def check_together(image: Tensor, coarse: Tensor | LabelMaps) -> None:
-    """Refuse an image and a coarse map that do not belong together."""
-    values = coarse.places if isinstance(coarse, LabelMaps) else coarse
-    size, other = tuple(image.shape[-2:]), tuple(values.shape[-2:])
-    if image.shape[0] != values.shape[0]:
-        raise InputError(f"every image needs its coarse map; got {image.shape[0]} images and {values.shape[0]} maps")
+def _check_together(images: Tensor, values: Tensor) -> None:
+    """Refuse images and labels (N, H, W), or probabilities (N, K, h, w), that do not belong together."""
+    size, other = tuple(images.shape[-2:]), tuple(values.shape[-2:])
+    if len(images) != len(values):
+        raise InputError(f"every image needs its coarse map; got {len(images)} images and {len(values)} maps")
     turned = other == size[::-1] and size[0] != size[1]
     hint = "; one of them is turned: has the image an EXIF orientation that the segmenter did not honour?"
-    if isinstance(coarse, LabelMaps) and other != size:
+    if values.dim() == 3 and other != size:
         raise InputError(
             f"a label map must have the image's size; got a map of {other[1]}x{other[0]} for an image of "
             f"{size[1]}x{size[0]}{hint if turned else ': enlarge it by nearest neighbour, or give probabilities'}"
@@ -123,35 +141,33 @@ def check_together(image: Tensor, coarse: Tensor | LabelMaps) -> None:
         raise InputError(f"coarse probabilities of {other[1]}x{other[0]}, an image of {size[1]}x{size[0]}{hint}")
 
 
-def are_certain(coarse: Tensor | LabelMaps, image_size: Sequence[int]) -> list[bool]:
-    """Find the maps of a batch that are probabilities of the image's size, all 0 or 1: they mean what labels do."""
-    if isinstance(coarse, LabelMaps) or tuple(coarse.shape[-2:]) != tuple(image_size):
-        count = len(coarse.places if isinstance(coarse, LabelMaps) else coarse)
-        return [False] * count
-    # For most maps the first row alone decides it.
-    return [all(bool((part.amax(dim=0) == 1).all()) for part in (one[:, :1], one)) for one in coarse]
+def _are_certain(shares: Tensor, images: Tensor) -> list[bool]:
+    """Find the maps of a batch that have the image's size and are all 0 or 1: they mean what labels do."""
+    if shares.shape[-2:] != images.shape[-2:]:
+        return [False] * len(shares)
+    # For most maps the first row alone decides it. A few pixels that are in doubt make no other map of it.
+    rules = ((0, 1, 0.5), (0, None, _NEARLY_ALL))
+    return [
+        all(float((one[:, start:stop].amax(dim=0) >= _CERTAIN).float().mean()) >= most for start, stop, most in rules)
+        for one in shares
+    ]
 
 
-def as_label_maps(coarse: Tensor) -> LabelMaps:
-    """Turn probabilities that are all 0 or 1 into label maps."""
-    return _label_maps(coarse.argmax(dim=1), coarse.shape[1])
-
-
-def check_rough(rough: float, coarse: Tensor | LabelMaps) -> None:
+def _check_rough(rough: float, maps: LabelMaps | ProbabilityMaps) -> None:
     """Refuse `rough` where it is no number of pixels, or given for probabilities."""
     if not isinstance(rough, Real) or isinstance(rough, bool) or not 1 <= float(rough) < torch.inf:
         raise InputError(f"rough must be a number of pixels, at least 1; got {rough!r}")
-    if not isinstance(coarse, LabelMaps):
+    if isinstance(maps, ProbabilityMaps):
         raise InputError(
-            f"rough applies to label maps and masks; got {coarse.shape[1]} maps of probabilities, which already say "
+            f"rough applies to label maps and masks; got {maps.classes} maps of probabilities, which already say "
             f"where they are in doubt: leave rough out, or give the most likely classes as labels (of a grey picture, "
             f"--kind mask makes those)"
         )
 
 
-def _label_maps(labels: Tensor, classes: int | None) -> LabelMaps:
-    if labels.dtype in (torch.bool, torch.uint16, torch.uint32):  # for which PyTorch lacks operators
-        labels = labels.to(torch.int64 if labels.dtype == torch.uint32 else torch.int32)
+def _label_maps(labels: Tensor, classes: int | None, size: tuple[int, int], rough: float | None) -> LabelMaps:
+    if labels.dtype in (torch.bool, torch.uint16, torch.uint32, torch.uint64):  # for which PyTorch lacks operators
+        labels = labels.to(torch.int64 if labels.dtype in (torch.uint32, torch.uint64) else torch.int32)
     least, most = (int(value) for value in labels.aminmax())
     limit = _MOST_LABELS if classes is None else classes
     if least < 0 or most >= limit:
@@ -164,10 +180,11 @@ def _label_maps(labels: Tensor, classes: int | None) -> LabelMaps:
     index = labels.to(torch.int32)
     seen[index.flatten()] = True
     present = seen.nonzero().flatten().tolist()
+    _refuse_many(len(present), "labels that occur")
     place = torch.zeros(most + 1, dtype=torch.int32, device=labels.device)
     place[present] = torch.arange(len(present), dtype=torch.int32, device=labels.device)
     index = place.to(torch.uint8 if len(present) <= 256 else torch.int32)[index]
-    return LabelMaps(index, present, classes or most + 1)
+    return LabelMaps(index, present, classes or most + 1, size, rough)
 
 
 def _probabilities(values: Tensor, classes: int | None) -> Tensor:
@@ -176,6 +193,7 @@ def _probabilities(values: Tensor, classes: int | None) -> Tensor:
             f"coarse probabilities need at least two classes (K, h, w); got {tuple(values.shape)}: for a foreground "
             f"alone give np.stack([1 - mask, mask])"
         )
+    _refuse_many(values.shape[1], "maps of probabilities")
     if classes is not None and values.shape[1] != classes:
         raise InputError(f"the coarse map holds {values.shape[1]} classes, where {classes} were announced")
     if values.dtype == torch.uint8:
@@ -204,6 +222,24 @@ def _probabilities(values: Tensor, classes: int | None) -> Tensor:
     return shares if max(most - 1, 1 - least) < 1e-5 else shares / total
 
 
+def _refuse_many(count: int, what: str) -> None:
+    if count > _MOST_CLASSES:
+        raise InputError(
+            f"a coarse map may have {_MOST_CLASSES} classes at once, each of which is propagated by itself; got "
+            f"{count} {what}: is it a map of instances, or of numbers that are no classes? Refine it in parts"
+        )
+
+
+def _plain(tensor: Tensor, what: str) -> Tensor:
+    """A tensor without its history, refused if operators cannot compute with it."""
+    if tensor.is_nested or tensor.layout != torch.strided or tensor.is_meta:
+        kind = "nested" if tensor.is_nested else "meta" if tensor.is_meta else str(tensor.layout)
+        raise InputError(f"{what} must be a dense tensor with values; got a {kind} one: give tensor.to_dense()")
+    if tensor.dtype not in (*_INTEGERS, *_FLOATS):
+        raise InputError(f"{what} must hold floats of 16 to 64 bits or integers; got {tensor.dtype}: convert it")
+    return tensor.detach()
+
+
 def _refuse_path(given: object, what: str) -> None:
     if isinstance(given, (str, bytes, PathLike)):
         raise InputError(f"{what} must be an array, got the path {given!r}: np.asarray(PIL.Image.open(path)) reads it")
@@ -223,8 +259,9 @@ def _tensor(array: NDArray[Any], what: str) -> Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def like(result: Tensor, given: CoarseLike) -> Any:
+def like(result: Tensor, given: CoarseLike, batched: bool) -> Any:
     """Return the result as a tensor or an array, as the coarse map was given; labels in the type they had."""
+    result = result if batched else result[0]
     labels = not result.is_floating_point()
     if isinstance(given, Tensor):
         keeps = labels and given.dtype in _INTEGERS and given.dim() == result.dim()

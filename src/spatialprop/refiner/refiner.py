@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from spatialprop.errors import InputError
 from spatialprop.nn.refinement import RefinementNetwork
 from spatialprop.refiner.inputs import CoarseLike, ImageLike, to_image
-from spatialprop.refiner.opened import Opened, Options
+from spatialprop.refiner.opened import Opened
 from spatialprop.refiner.tiles import TILE, TiledGates
 from spatialprop.refiner.weights import load_network
 
@@ -55,14 +56,22 @@ class Refiner:
 
     @classmethod
     def load(cls, weights: str | os.PathLike[str] = "light", *, device: str | torch.device = "cpu") -> Refiner:
-        """Load the refiner of a packaged name, or of a .safetensors file, on a device."""
+        """Load a refiner on a device.
+
+        Args:
+            weights: A packaged name, a .safetensors file, or "hf:owner/name" on the Hugging Face hub, a version of
+                which "hf:owner/name@revision" pins. Whichever it is, nothing but safetensors is read.
+            device: Where it computes.
+        """
         network, description = load_network(weights)
-        return cls(network.to(device), description)
+        refiner = cls(network.to(device), description)
+        refiner._find_gates.name = os.fspath(weights)
+        return refiner
 
     @property
     def device(self) -> torch.device:
         """Where it computes."""
-        return next(self.network.parameters()).device
+        return self._find_gates.device
 
     def __call__(
         self,
@@ -86,7 +95,8 @@ class Refiner:
         Returns:
             Labels in the type they had in a label map, else int64.
         """
-        return self._open(image, coarse, Options(restrict, classes, rough), keep=False).labels
+        opened = Opened(self._find_gates, image, coarse, restrict=restrict, classes=classes, rough=rough, keep=False)
+        return opened.labels
 
     def probabilities(
         self,
@@ -101,7 +111,8 @@ class Refiner:
 
         The arguments are those of a call. The K of a label map is `classes`, or its largest label plus one.
         """
-        return self._open(image, coarse, Options(restrict, classes, rough), keep=False).probabilities
+        opened = Opened(self._find_gates, image, coarse, restrict=restrict, classes=classes, rough=rough, keep=False)
+        return opened.probabilities
 
     def affinity(self, image: ImageLike, coarse: CoarseLike | None, pixel: tuple[int, int]) -> Any:
         """How much each pixel of the coarse map adds to the class that wins at one pixel. (H, W)
@@ -115,16 +126,14 @@ class Refiner:
             pixel: Row and column.
         """
         if coarse is not None:
-            return self._open(image, coarse, Options(), keep=False).affinity(pixel)
+            return Opened(self._find_gates, image, coarse, keep=False).affinity(pixel)
         images, batched = to_image(image, self.device)
-        if batched:
-            raise InputError(f"an affinity belongs to one image; got a batch of {len(images)}: give image[0]")
-        size = (2, *images.shape[-2:])
-        unsure = torch.full(size, 0.5) if isinstance(image, Tensor) else np.full(size, 0.5, np.float32)
+        shape = (len(images), 2, *images.shape[-2:]) if batched else (2, *images.shape[-2:])
+        unsure = torch.full(shape, 0.5) if isinstance(image, Tensor) else np.full(shape, 0.5, np.float32)
         gates = copy.copy(self._find_gates)
         gates.layer = copy.copy(gates.layer)
         gates.layer.merge = "mean"
-        return Opened(gates, images, unsure, Options(), batched=False).affinity(pixel)
+        return Opened(gates, image, unsure, keep=False).affinity(pixel)
 
     def open(
         self,
@@ -139,11 +148,7 @@ class Refiner:
 
         The arguments are those of a call.
         """
-        return self._open(image, coarse, Options(restrict, classes, rough), keep=True)
-
-    def _open(self, image: ImageLike, coarse: CoarseLike, options: Options, *, keep: bool) -> Opened:
-        images, batched = to_image(image, self.device)
-        return Opened(self._find_gates, images, coarse, options, batched=batched, keep=keep)
+        return Opened(self._find_gates, image, coarse, restrict=restrict, classes=classes, rough=rough)
 
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write an archive that other programs run, for images and coarse maps of any size and number of classes.
@@ -158,3 +163,26 @@ class Refiner:
         from spatialprop.refiner.export import export
 
         export(self.network, Path(path))
+
+    def push_to_hub(
+        self, name: str, *, private: bool = False, revision: str | None = None, message: str = "Upload a refiner"
+    ) -> str:
+        """Upload the weights and a model card to the Hugging Face hub, for `Refiner.load("hf:owner/name")`.
+
+        Args:
+            name: The repository, owner/name; it is made if there is none.
+            private: Whether a new repository is private.
+            revision: The branch, by default main.
+            message: Of the commit.
+
+        Returns:
+            The commit's address.
+        """
+        from spatialprop import hub
+        from spatialprop.refiner.weights import describe, save_refiner
+
+        with TemporaryDirectory() as scratch:
+            path = Path(scratch, hub.FILE)
+            save_refiner(self.network, path, self.description)
+            card = hub.card(name, self.description, json.dumps(describe(self.network), indent=2))
+            return hub.push(path.read_bytes(), card, name, private=private, revision=revision, message=message)

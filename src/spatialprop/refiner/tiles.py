@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from spatialprop.nn.guidance import LightGuidance
-from spatialprop.nn.refinement import RefinementNetwork, hint_maps
+from spatialprop.nn.refinement import RefinementNetwork
 from spatialprop.nn.resize import resize
 
 TILE = 1024  # pixels; larger tiles take more memory, smaller ones do more of the work twice
@@ -45,29 +45,28 @@ class TiledGates:
     Args:
         network: Whose guidance, hints and propagation.
         tile: Side of the tiles in pixels, without the margin.
+        name: What the network's weights are called, for errors.
 
     Attributes:
+        hints: What the network is shown of the coarse map, see `hint_maps`.
         layer: The propagation that the gates are for.
     """
 
-    def __init__(self, network: RefinementNetwork, tile: int = TILE) -> None:
+    def __init__(self, network: RefinementNetwork, tile: int = TILE, name: str = "") -> None:
+        self.name = name
         guidance = network.guidance
         cell = coarsest_cell(guidance)
         self.stride = int(guidance.stride)  # type: ignore[arg-type]
         self.margin = 6 * cell  # how far these networks see
         self.tile = -(-tile // cell) * cell
         self.layer = network.propagation
-        self._hints = network.hints
+        self.hints = network.hints
         self._guidance = folded(guidance)
 
     @property
-    def has_hints(self) -> bool:
-        """Whether gates depend on the coarse map."""
-        return bool(self._hints)
-
-    def hints(self, shares: Iterable[Tensor]) -> Tensor | None:
-        """What the network is shown of the shares of all classes (N, k, h, w), given some at a time, if anything."""
-        return hint_maps(shares, self._hints) if self._hints else None
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self._guidance.parameters()).device
 
     def size(self, image: Tensor) -> tuple[int, int]:
         """Height and width of the gates for an image."""

@@ -14,23 +14,23 @@ from spatialprop.nn.propagation import CONNECTIONS
 from spatialprop.nn.refinement import HINTS, RefinementNetwork
 from spatialprop.ops import DIRECTIONS
 from spatialprop.ops.normalization import MODES
-from spatialprop.stored import Names, OneOf, Rules, Whole, check, find_weights, read_network, short, write_network
+from spatialprop.stored import Rules, check, distinct, find_weights, one_of, read_network, short, whole, write_network
 from spatialprop.stored import packaged as packaged_in
 
 PACKAGE = Path(__file__).parents[1] / "weights"
 
 _GUIDANCE: dict[str, tuple[Callable[..., nn.Module], Rules]] = {
-    "light": (LightGuidance, {"width": Whole(8, 256), "stages": Whole(3, 7), "stride": OneOf((1, 2, 4))}),
-    "unet": (UNetGuidance, {"width": Whole(1, 128)}),
+    "light": (LightGuidance, {"width": whole(8, 256), "stages": whole(3, 7), "stride": one_of(1, 2, 4)}),
+    "unet": (UNetGuidance, {"width": whole(1, 128)}),
 }
 _PROPAGATION: Rules = {
-    "connection": OneOf(tuple(CONNECTIONS)),
-    "normalization": OneOf(MODES),
-    "units": Whole(1, 8),
-    "separate_gates": OneOf((False, True)),
-    "merge": OneOf(("max", "mean")),
-    "directions": Names(DIRECTIONS, 1),
-    "hints": Names(HINTS, 0),
+    "connection": one_of(*CONNECTIONS),
+    "normalization": one_of(*MODES),
+    "units": whole(1, 8),
+    "separate_gates": one_of(False, True),
+    "merge": one_of("max", "mean"),
+    "directions": distinct(DIRECTIONS, 1),
+    "hints": distinct(HINTS, 0),
 }
 
 

@@ -13,7 +13,7 @@ from spatialprop.nn.guidance import LightGuidance, ResidualGuidance, UNetGuidanc
 from spatialprop.nn.propagation import CONNECTIONS
 from spatialprop.nn.values import POSITIVE, ValueNetwork
 from spatialprop.ops import DIRECTIONS
-from spatialprop.stored import Names, OneOf, Rules, Whole, check, find_weights, read_network, short, write_network
+from spatialprop.stored import Rules, check, distinct, find_weights, one_of, read_network, short, whole, write_network
 from spatialprop.stored import packaged as packaged_in
 
 PACKAGE = Path(__file__).parents[1] / "weights" / "values"
@@ -23,20 +23,20 @@ KINDS: dict[str, dict[str, Any]] = {  # what a network is for, and what follows 
 }
 _MOST_STAGES = 7
 _GUIDANCE: dict[str, tuple[Callable[..., nn.Module], Rules]] = {
-    "light": (LightGuidance, {"width": Whole(8, 256), "stages": Whole(3, 7)}),
-    "unet": (UNetGuidance, {"width": Whole(1, 128)}),
+    "light": (LightGuidance, {"width": whole(8, 256), "stages": whole(3, 7)}),
+    "unet": (UNetGuidance, {"width": whole(1, 128)}),
 }
 _NETWORK: Rules = {
-    "kind": OneOf(tuple(KINDS)),
-    "stride": OneOf((1, 2)),
-    "proposals": OneOf((False, True)),
-    "keep_known": OneOf((False, True)),
-    "own_gates": OneOf((False, True)),
-    "connection": OneOf(tuple(CONNECTIONS)),
-    "normalization": OneOf(POSITIVE),
-    "units": Whole(1, 8),
-    "separate_gates": OneOf((False, True)),
-    "directions": Names(DIRECTIONS, 1),
+    "kind": one_of(*KINDS),
+    "stride": one_of(1, 2),
+    "proposals": one_of(False, True),
+    "keep_known": one_of(False, True),
+    "own_gates": one_of(False, True),
+    "connection": one_of(*CONNECTIONS),
+    "normalization": one_of(*POSITIVE),
+    "units": whole(1, 8),
+    "separate_gates": one_of(False, True),
+    "directions": distinct(DIRECTIONS, 1),
 }
 
 
@@ -99,7 +99,7 @@ def build(settings: Any, wanted: str) -> ValueNetwork:
     if "kind" not in own:
         raise InputError(f"these are weights of a refiner, not of a network of the kind {wanted!r}")
     windows = own.pop("windows", None)
-    if not isinstance(windows, list) or len(windows) > 8 or not all(Whole(2, 4096).allows(one) for one in windows):
+    if not isinstance(windows, list) or len(windows) > 8 or not all(whole(2, 4096).allows(one) for one in windows):
         raise InputError(f"network.windows must be at most 8 whole numbers from 2 to 4096; got {short(windows)}")
     check(own, _NETWORK, "network")
     kind = own.pop("kind")
@@ -120,7 +120,7 @@ def _guidance(settings: dict[str, Any], stride: int) -> Callable[..., nn.Module]
             numbers = settings.get(key)
             least, most = (1, 256) if key == "widths" else (0, 8)
             sound = isinstance(numbers, list) and 2 <= len(numbers) <= _MOST_STAGES
-            if not sound or not all(Whole(least, most).allows(number) for number in numbers):  # type: ignore[union-attr]
+            if not sound or not all(whole(least, most).allows(number) for number in numbers):  # type: ignore[union-attr]
                 raise InputError(
                     f"network.guidance.{key} must be 2 to {_MOST_STAGES} whole numbers from {least} to {most}; "
                     f"got {short(numbers)}"

@@ -6,7 +6,7 @@ import torch
 
 from spatialprop.data import VOID, RoughTruth
 from spatialprop.data.coarse.rough import softened
-from spatialprop.refiner.coarse_maps import SOFTNESS, CoarseMaps
+from spatialprop.refiner.coarse_maps import SOFTNESS
 from spatialprop.refiner.inputs import to_coarse
 
 SIZE = (96, 80)
@@ -61,8 +61,7 @@ def test_void_is_as_the_coarse_map_has_it(coarse, label):
 
 
 def test_softened_as_the_refiner_softens_labels(label):
-    given = to_coarse(label, False, 3, torch.device("cpu"))
-    ((_, expected),) = CoarseMaps(given, SIZE, SIZE, restrict=True).chunks()
+    expected = to_coarse(label, torch.zeros(1, 3, *SIZE), batched=False, size=SIZE).shares(range(3))
     certain = (label == np.arange(3)[:, None, None]).astype(np.float32)
     np.testing.assert_allclose(softened(certain, SOFTNESS), expected[0].numpy(), atol=1e-5)
 

@@ -15,7 +15,7 @@ def test_threads_are_woken_only_for_what_is_worth_it(nanoseconds, parts):
     count = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        threads.share(lambda first, last: ranges.append(range(first, last)), 10, nanoseconds)
+        threads.run_threaded(lambda first, last: ranges.append(range(first, last)), 10, nanoseconds)
     finally:
         torch.set_num_threads(count)
     assert len(ranges) == parts
@@ -34,7 +34,7 @@ def test_nothing_runs_twice_where_threads_cannot_start(monkeypatch):
     monkeypatch.setattr(threads, "_pool", lambda process: Exhausted())
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     items = []
-    threads.share(lambda first, last: items.extend(range(first, last)), 10, 1e9)
+    threads.run_threaded(lambda first, last: items.extend(range(first, last)), 10, 1e9)
     for function in stray:
         function()
     assert stray

@@ -119,7 +119,7 @@ def test_everything_is_written(multirun):
     assert summarise(multirun).table().text() in (multirun / "report.md").read_text(encoding="utf-8")
     shown = read(page)
     assert len(shown.pictures) == 2
-    assert shown.links == [f"{job}/report.html" for job in range(6)]
+    assert shown.links == [f"./{job}/report.html" for job in range(6)]
 
 
 def test_a_multirun_that_failed_altogether_says_so(tmp_path):

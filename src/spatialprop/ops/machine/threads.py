@@ -51,7 +51,7 @@ def flat(tensor: Tensor) -> Flat:
     return memory.view(_CODED.get(tensor.dtype, tensor.dtype)).numpy()
 
 
-def share(work: Callable[[int, int], None], items: int, nanoseconds: float) -> None:
+def run_threaded(work: Callable[[int, int], None], items: int, nanoseconds: float) -> None:
     """Run work(first, last) over all items, on as many threads as PyTorch itself would use.
 
     It takes fewer if there is little to do: `nanoseconds` is about what one thread alone would take.

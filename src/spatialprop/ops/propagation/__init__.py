@@ -1,5 +1,5 @@
 """Spatial propagation: the operator `propagate` and its backends."""
 
-from spatialprop.ops.propagation.face import propagate
+from spatialprop.ops.propagation.entry import propagate
 
 __all__ = ["propagate"]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from spatialprop.files import write_file, write_json
 from spatialprop.report.canvas import save
@@ -80,7 +81,7 @@ def _sections(summary: Summary, figures: Sequence[tuple[Path, str]]) -> list[str
     if figures:
         sections += ["<h2>Figures</h2>", *(figure_html(path, caption) for path, caption in figures)]
     links = "".join(
-        f'<li><a href="{escape(job)}/report.html">{escape(f"{setting.name}, seed {seed}")}</a></li>'
+        f'<li><a href="{quote(f"./{job}/report.html")}">{escape(f"{setting.name}, seed {seed}")}</a></li>'
         for setting in summary.settings
         for job, seed in zip(setting.jobs, setting.seeds, strict=True)
     )

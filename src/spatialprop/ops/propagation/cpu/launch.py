@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spatialprop.ops.contract import MERGES, state_dtype
-from spatialprop.ops.machine.threads import Flat, empty, flat, share
+from spatialprop.ops.machine.threads import Flat, empty, flat, run_threaded
 from spatialprop.ops.propagation import operator
 from spatialprop.ops.propagation.cpu import kernels
 from spatialprop.ops.propagation.cpu.normalization import rule_of
@@ -36,7 +36,7 @@ def forward(
         merged = _merged_planes(x.dtype, flat_out, run * height * width if merge != "none" else 0)
         kernels.forward_items(call, merged, flat_out, flat_winner, flat_kept, first, last)
 
-    share(work, batch * groups * -(-shared // run), _nanoseconds(x, gates))
+    run_threaded(work, batch * groups * -(-shared // run), _nanoseconds(x, gates))
     return out, winner, kept
 
 
@@ -75,13 +75,13 @@ def backward(
         merged = _merged_planes(x.dtype, flat_grad_x, run * height * width if need_x else 0)
         kernels.backward_items(call, upstream, merged, flat_grad_x, flat_grad_gates, first, last)
 
-    share(work, batch * groups * parts, 3 * _nanoseconds(x, gates))  # the scan again, and twice as long to go back
+    run_threaded(work, batch * groups * parts, 3 * _nanoseconds(x, gates))  # the scan again, then twice as long back
     if not need_gates or parts == 1:
         return grad_x, grad_gates.view(gates.shape if need_gates else (0,))
     # Not by PyTorch's sum: its threads do not survive a fork.
     total = empty(gates.shape, gates.dtype)
     flat_total = flat(total)
-    share(
+    run_threaded(
         lambda first, last: kernels.add_parts(flat_grad_gates, flat_total, first, last),
         total.numel(),
         grad_gates.numel() / 4,

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from spatialprop.ops.contract import state_dtype
-from spatialprop.ops.machine.threads import Flat, empty, flat, share
+from spatialprop.ops.machine.threads import Flat, empty, flat, run_threaded
 from spatialprop.ops.machine.vectors import LANES
 from spatialprop.ops.spreading.cpu import kernels
 from spatialprop.ops.spreading.pairs import neighbour_offsets
@@ -128,12 +128,12 @@ class _Buffers:
 
     def _over_maps(self, kernel: Callable[..., None], *arguments: object) -> None:
         nanoseconds = self.map_rows * self.padded_width / 2
-        share(lambda first, last: kernel(*arguments, first, last), self.map_rows, nanoseconds)
+        run_threaded(lambda first, last: kernel(*arguments, first, last), self.map_rows, nanoseconds)
 
     def _over_pixels(self, kernel: Callable[..., None], *arguments: object, each: float = 2) -> None:
         """Run a kernel that takes about `each` nanoseconds for one neighbour of one pixel."""
         nanoseconds = self.pixel_rows * self.padded_width * len(self.neighbours) * each
-        share(lambda first, last: kernel(*arguments, first, last), self.pixel_rows, nanoseconds)
+        run_threaded(lambda first, last: kernel(*arguments, first, last), self.pixel_rows, nanoseconds)
 
 
 def _strided(tensor: Tensor) -> tuple[Flat, tuple[int, ...]]:
