@@ -13,6 +13,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from spatialprop.experiment import training
 from spatialprop.experiment.wandb_logging import LoginError, make_wandb_logger
+from tests.experiment.test_values import SMALL as VALUES
 from tests.experiment.tiny import TINY, composed, run
 
 BLOCK, PREFIX = 32768, 7  # the log's blocks, and the head of the file and of each piece of a record
@@ -115,3 +116,19 @@ def test_a_missing_login_ends_the_command_without_a_traceback(monkeypatch, tmp_p
     monkeypatch.setattr(training, "train", refuse)
     with pytest.raises(SystemExit, match=r"^log in first$"):
         training.run_job(composed("train"))
+
+
+@pytest.mark.slow
+def test_values_are_logged_as_pictures_and_with_scores_of_their_own(tmp_path):
+    run("train.py", "task=matte", *VALUES, "baselines=[]", "logger=wandb", folder=tmp_path)
+    (path,) = tmp_path.glob("outputs/*/*/wandb/offline-run-*/*.wandb")
+    sent = list(records(path))
+    defined = {record.metric.name: record.metric for record in sent if record.HasField("metric")}
+    assert defined["val/refined_SAD"].summary.min
+    history = [record.history for record in sent if record.HasField("history")]
+    names = {item.key or "/".join(item.nested_key) for one in history for item in one.item}
+    for wanted in ("val/images", "test/examples", "test/comparison"):
+        assert any(name.startswith(wanted) for name in names), wanted
+    assert not any(name.startswith("test/per_class_IoU") for name in names)
+    summary = {item.key or "/".join(item.nested_key) for record in sent for item in record.summary.update}
+    assert {"test/refined/SAD", "test/refined/milliseconds"} <= summary

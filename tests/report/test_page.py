@@ -141,3 +141,20 @@ def test_many_classes_stay_in_a_table_of_their_own(tmp_path):
     shown = read(write_report(folder))
     assert "class number 149" in shown.text
     assert not (folder / "figures" / "per_class.png").exists(), "nobody can read it"
+
+
+def test_a_task_of_values_has_no_classes(tmp_path):
+    folder = write_run(tmp_path / "run", examples=0)
+    (folder / "data.json").write_text(json.dumps({"name": "matting", "classes": ["alpha"], "images": 7}))
+    metrics = {"coarse": {"SAD": 2.0, "PSNR": 20.0}, "refined": {"SAD": 0.5, "PSNR": 30.0, "milliseconds": 4.0}}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    picture = np.full((20, 30, 3), 99, np.uint8)
+    kept = dict.fromkeys(("image", "picture_coarse", "picture_refined", "picture_truth"), picture)
+    np.savez_compressed(folder / "examples" / "00_one.npz", **kept)
+    shown = read(write_report(folder))
+    assert (folder / "figures" / "values.png").is_file()
+    assert "matting · 7 images · values: alpha" in shown.text
+    assert "SAD, gradient and connectivity error are sums over the unknown pixels" in shown.text
+    assert "PSNR, dB" in shown.text
+    for word in ("mIoU", "1 classes", "IoU of each class"):
+        assert word not in shown.text

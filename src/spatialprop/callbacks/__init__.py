@@ -1,6 +1,6 @@
 """What happens beside the training: checkpoints to go on from, examples for the report, predictions as pictures."""
 
-from spatialprop.callbacks.examples import SaveExamples, image_and_masks
+from spatialprop.callbacks.examples import SaveExamples, image_and_masks, image_and_pictures
 from spatialprop.callbacks.failures import SaveFailures
 from spatialprop.callbacks.predictions import SavePredictions
 from spatialprop.callbacks.ranked import SaveRanked
@@ -14,4 +14,5 @@ __all__ = [
     "SavePredictions",
     "SaveRanked",
     "image_and_masks",
+    "image_and_pictures",
 ]

@@ -61,18 +61,19 @@ class ResumeCheckpoint(pl.Callback):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keep `best.ckpt`, the weights with the highest score; a run goes on with that score wherever its folder lies.
+    """Keep `best.ckpt`, the weights with the best score; a run goes on with that score wherever its folder lies.
 
     Lightning forgets the best score when the path of the folder has changed, and lets a worse epoch replace the file.
 
     Args:
         folder: The folder of `best.ckpt`.
         monitor: The score.
+        mode: Whether the highest ("max") or the lowest ("min") is best.
     """
 
-    def __init__(self, folder: Path, monitor: str) -> None:
+    def __init__(self, folder: Path, monitor: str, mode: str = "max") -> None:
         super().__init__(
-            folder, "best", monitor=monitor, mode="max", save_weights_only=True, enable_version_counter=False
+            folder, "best", monitor=monitor, mode=mode, save_weights_only=True, enable_version_counter=False
         )
         self._resumed: Path | None = None
 

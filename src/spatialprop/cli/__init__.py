@@ -12,12 +12,14 @@ from spatialprop.cli.output import lenient_output
 
 # A module has `add_arguments(parser)` and `run(options) -> exit code`.
 COMMANDS = {
+    "colorize": "colour a grey picture from some coloured strokes",
     "completion": "print what makes a shell complete spatialprop's commands, options and overrides",
     "dashboard": "make a wandb page for the runs of a project",
     "data": "get, check and prepare data sets",
     "evaluate": "score trained runs: spatialprop evaluate run=FOLDER [overrides]; more by --help",
     "explain": "show how much each pixel adds to the result at one pixel",
     "export": "make weights, or an archive for other programs, of a trained refinement",
+    "matte": "find how much of each pixel belongs to the foreground, from a trimap or a rough mask",
     "refine": "refine the borders of a segmentation",
     "report": "draw the figures and the page of a run, or sum up a multirun",
     "serve": "open the page on which masks are painted, refined and explained",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spatialprop.nn import RefinementNetwork
+    from spatialprop.nn import RefinementNetwork, ValueNetwork
     from spatialprop.tasks import Task
 
 
@@ -15,7 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to",
         type=Path,
         help="program.pt2 or program.onnx: of a run, image in and labels out; of weights, image and coarse map in. "
-        "Or mine.safetensors: the weights of a run of task=refine, for the refiner. Default: RUN/program.pt2",
+        "Or mine.safetensors: the weights of a run of task=refine, for the refiner, or of matte or colorize. "
+        "Default: RUN/program.pt2",
     )
     parser.add_argument(
         "--size", metavar="HxW", help="of the images that a run's program takes; default: that of its test images"
@@ -28,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from spatialprop.nn import ValueNetwork
     from spatialprop.refiner import Refiner, save_refiner
+    from spatialprop.values import save_values
 
     trained = Path(options.source).is_dir()
     if options.to is None and not trained:
@@ -39,11 +42,20 @@ def run(options: argparse.Namespace) -> int:
             raise ValueError(
                 f"{options.source} is not the folder of a run; weights of a refiner are copied as they are"
             )
-        save_refiner(_network_of(options), to, options.description)
+        network = _network_of(options)
+        if isinstance(network, ValueNetwork):
+            save_values(network, to, options.description)
+        else:
+            save_refiner(network, to, options.description)
     elif not trained:
         Refiner.load(options.source).export(to)
     elif options.coarse or (task := _whole_task(options)) is None:
-        Refiner(_network_of(options)).export(to)
+        network = _network_of(options)
+        if isinstance(network, ValueNetwork):
+            raise _no_program(to)
+        Refiner(network).export(to)
+    elif isinstance(task.network, ValueNetwork):
+        raise _no_program(to)
     else:
         from spatialprop.experiment.export import export_labelling, size_of_test_images
         from spatialprop.experiment.run_folder import RunFolder
@@ -55,6 +67,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _no_program(to: Path) -> ValueError:
+    return ValueError(
+        f"networks for mattes and colours are kept as .safetensors alone, such as --to mine.safetensors; got {to}"
+    )
+
+
 def _whole_task(options: argparse.Namespace) -> "Task | None":
     """The task of a run; None if it refined coarse maps from files, so that an image alone is not enough."""
     from spatialprop.experiment.trained import load_run
@@ -64,12 +82,12 @@ def _whole_task(options: argparse.Namespace) -> "Task | None":
     return None if isinstance(task, Refine) and task.segmenter is None else task
 
 
-def _network_of(options: argparse.Namespace) -> "RefinementNetwork":
+def _network_of(options: argparse.Namespace) -> "RefinementNetwork | ValueNetwork":
     from spatialprop.experiment.trained import load_run
-    from spatialprop.nn import RefinementNetwork
+    from spatialprop.nn import RefinementNetwork, ValueNetwork
 
     network = load_run(options.source, trust=options.trust, segmenter=False).network
-    if not isinstance(network, RefinementNetwork):
+    if not isinstance(network, RefinementNetwork | ValueNetwork):
         raise ValueError(
             f"{options.source} did not train a refinement alone; a refiner comes from task=refine guidance=light"
         )

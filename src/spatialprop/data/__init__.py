@@ -24,6 +24,7 @@ from spatialprop.data.sets.helen import helen
 from spatialprop.data.sets.mixed import folders, mixed
 from spatialprop.data.sets.synthetic import SyntheticShapes, synthetic
 from spatialprop.data.sets.voc import voc
+from spatialprop.data.values import ValueExample, ValueExamples, ValuePatches, ValueSplits, colorize, matting
 
 __all__ = [
     "VOID",
@@ -42,6 +43,10 @@ __all__ = [
     "Splits",
     "SquarePatches",
     "SyntheticShapes",
+    "ValueExample",
+    "ValueExamples",
+    "ValuePatches",
+    "ValueSplits",
     "WholeImages",
     "Window",
     "WithCoarse",
@@ -49,10 +54,12 @@ __all__ = [
     "cityscapes",
     "coarse_map",
     "collate",
+    "colorize",
     "crop_coarse",
     "folder",
     "folders",
     "helen",
+    "matting",
     "mixed",
     "read_label_set",
     "synthetic",

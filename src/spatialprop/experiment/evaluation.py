@@ -47,7 +47,7 @@ def evaluate(options: DictConfig, folder: Path) -> dict[str, Any]:
     if isinstance(options.run, str) and options.coarse is None:
         run = RunFolder(options.run)
         config = _changed(read_config(run, trust=options.trust), options)
-        baselines = make_baselines(options)
+        baselines = make_baselines(options, task_class(config))
         results = _evaluate(
             options, config, run, lambda labels: trained_task(run, config, labels, baselines), RunFolder(folder)
         )
@@ -84,7 +84,7 @@ def _evaluate_several(options: DictConfig, folder: Path) -> dict[str, dict[str, 
             if refinements or not own:
                 config.segmenter.network = None  # all refine the maps of the first run's
             refinements[name] = trained_task(run, config, labels)
-        return Universal(Parts(labels, baselines=make_baselines(options)), refinements)
+        return Universal(Parts(labels, baselines=make_baselines(options, Universal)), refinements)
 
     results = {}
     for name, path in sources.items():

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -21,15 +21,32 @@ from torch import nn
 from spatialprop import baselines
 from spatialprop.baselines import Baseline
 from spatialprop.callbacks import BestCheckpoint, ResumeCheckpoint
-from spatialprop.data import Example, Examples, LabelSet, Patches, SimulatedCoarse, Splits, WithCoarse, coarse_map
+from spatialprop.data import (
+    Example,
+    Examples,
+    LabelSet,
+    Patches,
+    SimulatedCoarse,
+    Splits,
+    ValueSplits,
+    WithCoarse,
+    coarse_map,
+)
 from spatialprop.data.loading.module import DataModule
-from spatialprop.tasks import Parts, Task
+from spatialprop.data.values.loading import ValueModule
+from spatialprop.tasks import Parts, Task, Values
 from spatialprop.tasks.optimization import Optimization
 
 
 def make_splits(config: DictConfig) -> Splits:
     """The data set that the config names."""
-    splits: Splits = instantiate(config.data)
+    splits: Splits | ValueSplits = instantiate(config.data)
+    values = "task" in config and issubclass(task_class(config), Values)
+    if "task" in config and isinstance(splits, ValueSplits) != values:
+        fitting = "data=matting or data=colorize" if values else "data=synthetic or another with labels"
+        raise ValueError(f"task={config.task.get('name')} cannot use {splits.labels.name}; choose {fitting}")
+    if isinstance(splits, ValueSplits):
+        return cast(Splits, splits)  # the trainer's limits do
     most = OmegaConf.select(config, "limit.images")
     return splits if most is None else Splits(*(FirstOf(examples, most) for examples in splits))
 
@@ -102,16 +119,17 @@ def make_optimization(config: DictConfig) -> Optimization:
     return Optimization(optimizer, schedule, config.guidance.get("pretrained_factor", 1.0))
 
 
-def make_baselines(config: DictConfig) -> dict[str, Baseline]:
-    """The baselines that the config names, or those that are installed."""
+def make_baselines(config: DictConfig, task: type[Task] | None = None) -> dict[str, Baseline]:
+    """The baselines that the config names for a task, its own by default, or those that are installed."""
+    values = issubclass(task or task_class(config), Values)
     wanted = config.baselines
     if wanted is None:
         return {}
     if isinstance(wanted, str):
         if wanted != "installed":
             raise ValueError(f"baselines must be installed, [{wanted}] or {{{wanted}: {{...}}}}; got {wanted}")
-        return baselines.make_all(baselines.installed())
-    return baselines.make_all(OmegaConf.to_container(wanted, resolve=True))  # type: ignore[arg-type]
+        return baselines.make_all(baselines.installed(values=values), values=values)
+    return baselines.make_all(OmegaConf.to_container(wanted, resolve=True), values=values)  # type: ignore[arg-type]
 
 
 class FirstOf:
@@ -133,6 +151,9 @@ class FirstOf:
 
 def make_data(config: DictConfig, splits: Splits, patches: Patches | None = None, **loading: Any) -> DataModule:
     """The loaders of the task."""
+    if isinstance(splits, ValueSplits):  # they draw patches of their own
+        known = ("batch_size", "workers", "repeat_batches")
+        return ValueModule(splits, seed=config.seed, **{key: config.loader[key] for key in known})
     return DataModule(
         splits,
         patches or instantiate(config.patches),
@@ -210,6 +231,7 @@ def make_trainer(config: DictConfig, *, callbacks: Sequence[Callback], **changed
     )
 
 
-def keep_checkpoints(config: DictConfig, folder: Path, *, monitor: str) -> list[Callback]:
+def keep_checkpoints(config: DictConfig, folder: Path, *, monitor: str, mode: str = "max") -> list[Callback]:
     """Callbacks that keep the newest checkpoint and the best weights."""
-    return [ResumeCheckpoint(folder, config.callbacks.checkpoint_every_n_batches), BestCheckpoint(folder, monitor)]
+    best = BestCheckpoint(folder, monitor, mode)
+    return [ResumeCheckpoint(folder, config.callbacks.checkpoint_every_n_batches), best]

@@ -46,6 +46,8 @@ from spatialprop.tasks.optimization import restore
 
 log = logging.getLogger(__name__)
 
+_MAIN = (("mIoU", 1), ("PSNR", 1), ("SAD", -1), ("MAE", -1))  # what a sweep maximises, or minimises
+
 
 def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict[str, Any]:
     """Train what the config describes, test it, and leave everything in `folder`, where `outputs/latest` will lead."""
@@ -87,7 +89,7 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
         config,
         logger=loggers,
         callbacks=[
-            *keep_checkpoints(config, run.checkpoints, monitor=task.monitor),
+            *keep_checkpoints(config, run.checkpoints, monitor=task.monitor, mode=task.monitor_mode),
             LearningRateMonitor("step"),
             *([LogImages(splits.labels)] if config.logger.kind == "wandb" else []),
             SaveExamples(run.examples, config.callbacks.examples, config.callbacks.background),
@@ -136,12 +138,13 @@ def run_job(config: DictConfig) -> float:
 
             wandb.finish()  # or the next job of a multirun would log to this one's
     scores = metrics.get("refined", metrics["coarse"])
+    main, sign = next((pair for pair in _MAIN if pair[0] in scores), _MAIN[0])
     undefined = [name for name, value in scores.items() if value is None]
     if undefined:
         log.warning("Nothing in the test images counts for %s: null in metrics.json", ", ".join(undefined))
     log.info("Report: %s", folder / "report.html")
     print(folder, flush=True)
-    return math.nan if scores["mIoU"] is None else float(scores["mIoU"])
+    return math.nan if scores[main] is None else sign * float(scores[main])
 
 
 def _checkpoint(config: DictConfig, run: RunFolder) -> Path | None:

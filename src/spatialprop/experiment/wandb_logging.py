@@ -13,13 +13,15 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
-from spatialprop.callbacks import image_and_masks
+from spatialprop.callbacks import image_and_masks, image_and_pictures
 from spatialprop.data import LabelSet
 from spatialprop.experiment.run_folder import RunFolder
-from spatialprop.report import read_curves, trimap
+from spatialprop.report import VALUES, read_curves, trimap
+from spatialprop.tasks import Values
 
 SCORES = ("mIoU", "pixel_accuracy", "mean_accuracy", "boundary_IoU", "milliseconds")
 CHANGES = ("changed", "right", "wrong")
+HIGHER_IS_BETTER = ("PSNR", "SSIM")  # of the scores of values
 LONGEST_NAME = 100  # letters
 
 
@@ -54,6 +56,8 @@ def make_wandb_logger(config: DictConfig, folder: Path) -> WandbLogger:
         ) from None
     for metric in ("val/coarse_mIoU", "val/refined_mIoU"):
         run.define_metric(metric, summary="max")
+    for score in VALUES:
+        run.define_metric(f"val/refined_{score}", summary="max" if score in HIGHER_IS_BETTER else "min")
     run.define_metric("segmenter/step")
     run.define_metric("segmenter/*", step_metric="segmenter/step")
     return logger
@@ -101,7 +105,7 @@ def tags_of(config: DictConfig) -> list[str]:
 
 
 class LogImages(pl.Callback):
-    """Send the first val images with their masks at each validation."""
+    """Send the first val images with their masks, or pictures of their values, at each validation."""
 
     def __init__(self, labels: LabelSet, count: int = 2) -> None:
         self._labels = labels
@@ -113,9 +117,14 @@ class LogImages(pl.Callback):
     ) -> None:
         if trainer.is_global_zero and batch_idx < self._count:
             scores: Mapping[str, Tensor] = module.predict(batch)  # type: ignore[operator]
-            labels = {method: of_method.argmax(dim=1) for method, of_method in scores.items()}
-            name = batch["name"][0]
-            self._shown.append(_overlay(image_and_masks(batch, {"labels": labels}), self._labels, name))
+            if isinstance(module, Values):
+                maps = {**scores, "truth": batch["truth"]}
+                pictures = {method: module.picture(batch["image"], values) for method, values in maps.items()}
+                arrays = image_and_pictures(batch, {"pictures": pictures})
+            else:
+                labels = {method: of_method.argmax(dim=1) for method, of_method in scores.items()}
+                arrays = image_and_masks(batch, {"labels": labels})
+            self._shown.append(_overlay(arrays, self._labels, batch["name"][0]))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         for logger in trainer.loggers:
@@ -129,10 +138,12 @@ def log_results(logger: WandbLogger, run: RunFolder, metrics: Mapping[str, Any],
     import wandb
 
     sent = logger.experiment
+    of_values = [name for name in VALUES if any(name in scores for scores in metrics.values())]
+    names = (*of_values, "milliseconds") if of_values else SCORES
     for step, values in _segmenter_steps(run):
         sent.log({"segmenter/step": step, **values})
     for method, scores in metrics.items():
-        known = {name: scores.get(name) for name in SCORES} | {
+        known = {name: scores.get(name) for name in names} | {
             f"changes/{name}": (scores.get("changes") or {}).get(name) for name in CHANGES
         }
         for kind, columns in (scores.get("helen") or {}).items():
@@ -141,11 +152,12 @@ def log_results(logger: WandbLogger, run: RunFolder, metrics: Mapping[str, Any],
             known[f"IoU/{name}"] = value
         sent.summary.update({f"test/{method}/{name}": value for name, value in known.items() if value is not None})
 
-    rows = [[method, *(scores.get(name) for name in SCORES)] for method, scores in metrics.items()]
-    logger.log_table("test/comparison", columns=["method", *SCORES], data=rows)
+    rows = [[method, *(scores.get(name) for name in names)] for method, scores in metrics.items()]
+    logger.log_table("test/comparison", columns=["method", *names], data=rows)
     of_class = {method: scores["per_class_IoU"] for method, scores in metrics.items() if scores.get("per_class_IoU")}
-    by_class = [[name, *(found[index] for found in of_class.values())] for index, name in enumerate(labels.classes)]
-    logger.log_table("test/per_class_IoU", columns=["class", *of_class], data=by_class)
+    if of_class or not of_values:
+        by_class = [[name, *(found[index] for found in of_class.values())] for index, name in enumerate(labels.classes)]
+        logger.log_table("test/per_class_IoU", columns=["class", *of_class], data=by_class)
     curves = {method: curve for method, scores in metrics.items() if (curve := trimap(scores))}
     if curves:
         plot = wandb.plot.line_series(
@@ -192,6 +204,10 @@ def _segmenter_steps(run: RunFolder) -> list[tuple[int, dict[str, float]]]:
 def _overlay(arrays: Mapping[str, NDArray[Any]], labels: LabelSet, caption: str) -> Any:
     import wandb
 
+    pictures = {name.removeprefix("picture_"): array for name, array in arrays.items() if name.startswith("picture_")}
+    if pictures:  # of values, which are no masks: side by side
+        row = np.concatenate([arrays["image"], *pictures.values()], axis=1)
+        return wandb.Image(row, caption=f"{caption}: {', '.join(('image', *pictures))}")
     names = dict(enumerate(labels.classes))
     masks = {
         name.removeprefix("method_"): {"mask_data": mask, "class_labels": names}

@@ -4,6 +4,7 @@ from spatialprop.nn.dilated import AffinityHead, AffinityPropagation, DilatedAff
 from spatialprop.nn.joint import JointNetwork
 from spatialprop.nn.propagation import SpatialPropagation
 from spatialprop.nn.refinement import RefinementNetwork
+from spatialprop.nn.values import ValueNetwork
 
 __all__ = [
     "AffinityHead",
@@ -12,4 +13,5 @@ __all__ = [
     "JointNetwork",
     "RefinementNetwork",
     "SpatialPropagation",
+    "ValueNetwork",
 ]

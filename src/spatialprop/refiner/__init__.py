@@ -19,11 +19,13 @@ The way of a file through `spatialprop refine photo.jpg mask.png`, where nothing
 from spatialprop.errors import InputError
 from spatialprop.refiner.explain import explain
 from spatialprop.refiner.export import check_program, standard_propagation, write_program
+from spatialprop.refiner.inputs import ImageLike, to_image
 from spatialprop.refiner.opened import Opened
 from spatialprop.refiner.refiner import Refiner
 from spatialprop.refiner.weights import describe, load_network, packaged, save_refiner
 
 __all__ = [
+    "ImageLike",
     "InputError",
     "Opened",
     "Refiner",
@@ -34,5 +36,6 @@ __all__ = [
     "packaged",
     "save_refiner",
     "standard_propagation",
+    "to_image",
     "write_program",
 ]

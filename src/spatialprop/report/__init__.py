@@ -5,11 +5,12 @@ from spatialprop.report.helen import helen_tables
 from spatialprop.report.run import ORIGIN, is_run, read_curves, read_kinds, read_metrics, read_run
 from spatialprop.report.run_page import write_report
 from spatialprop.report.sweep import is_multirun, summarise, sweep_tables, write_summary
-from spatialprop.report.tables import Table, comparison_table, percent, trimap
+from spatialprop.report.tables import VALUES, Table, comparison_table, percent, trimap
 from spatialprop.report.universal import is_universal, read_universal, universal_tables, write_universal
 
 __all__ = [
     "ORIGIN",
+    "VALUES",
     "Table",
     "affinity_tables",
     "comparison_table",

@@ -13,10 +13,14 @@ from spatialprop.report.helen import NOTE as HELEN_NOTE
 from spatialprop.report.helen import helen_tables
 from spatialprop.report.page import embedded, page, sliders
 from spatialprop.report.run import METRICS, Run, read_run
-from spatialprop.report.tables import Table, comparison_table, is_number, percent
+from spatialprop.report.tables import VALUES, Table, comparison_table, is_number, percent
 
 _SLIDERS = 4
 _ORIGIN = {"started": "started", "seconds": "time", "machine": "machine", "commit": "commit", "versions": "versions"}
+_HOW_VALUES = (
+    "ms per image; scores are means over images. SAD, gradient and connectivity error are sums over the unknown "
+    "pixels, in thousands; PSNR and SSIM are those of the whole picture. A click on a heading sorts."
+)
 
 
 def write_report(folder: str | Path) -> Path:
@@ -28,6 +32,8 @@ def write_report(folder: str | Path) -> Path:
     run = read_run(folder)
     figures = write_figures(run) + write_affinity_figures(run)
     about = [run.labels.name, *([f"{run.images} images"] if run.images else []), f"{len(run.labels.classes)} classes"]
+    if _of_values(run.metrics):  # its classes are channels
+        about[-1] = f"values: {', '.join(run.labels.classes)}"
     faces = {title: (table, "") for title, table in helen_tables(run.metrics).items()}
     if faces:
         faces[list(faces)[-1]] = (faces[list(faces)[-1]][0], HELEN_NOTE)
@@ -38,7 +44,7 @@ def write_report(folder: str | Path) -> Path:
         scores=comparison_table(run.metrics) if run.metrics else None,
         headline=_headline(run.metrics),
         sliders=sliders(run.examples[:_SLIDERS]),
-        how_scored=_how_scored(run.labels),
+        how_scored=_HOW_VALUES if _of_values(run.metrics) else _how_scored(run.labels),
         classes=class_table(run.metrics, run.labels),
         tables=faces | {title: (table, NOTES[title]) for title, table in affinity_tables(run.metrics).items()},
         metrics_file=METRICS,
@@ -105,6 +111,11 @@ def _headline(metrics: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, 
         right = f"{percent(changes['right'])}% of them rightly" if is_number(changes.get("right")) else ""
         tiles.append(("Pixels changed", percent(changes["changed"]), right))
     return tiles
+
+
+def _of_values(metrics: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a task of values was scored, such as mattes or colours, and not one of classes."""
+    return any(VALUES.keys() & scores.keys() for scores in metrics.values())
 
 
 def _how_scored(labels: LabelSet) -> str:

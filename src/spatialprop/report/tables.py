@@ -14,6 +14,16 @@ SCORES = {
     "mean_accuracy": "mean accuracy",
     "boundary_IoU": "Boundary IoU",
 }
+VALUES = {  # headings, and what the numbers are multiplied by
+    "SAD": ("SAD", 1.0),
+    "MSE": ("MSE x 1000", 1000.0),
+    "gradient_error": ("gradient", 1.0),
+    "connectivity_error": ("connectivity", 1.0),
+    "PSNR": ("PSNR, dB", 1.0),
+    "SSIM": ("SSIM", 1.0),
+    "MAE": ("MAE", 1.0),
+    "RMSE": ("RMSE", 1.0),
+}
 CHANGES = {"changed": "changed", "right": "rightly", "wrong": "wrongly"}
 
 
@@ -94,7 +104,7 @@ class Table:
 
 
 def comparison_table(metrics: Mapping[str, Mapping[str, Any]], radius: int = 3) -> Table:
-    """The methods of a run beside each other, in percent; columns that no method has are left out.
+    """The methods of a run beside each other, shares in percent; columns that no method has are left out.
 
     Args:
         metrics: Scores by method, as in `metrics.json`.
@@ -113,6 +123,11 @@ def comparison_table(metrics: Mapping[str, Mapping[str, Any]], radius: int = 3) 
     columns[f"trimap IoU {near} px"] = [percent(trimap(scores).get(near)) for scores in metrics.values()]
     for key, heading in CHANGES.items():
         columns[heading] = [percent((scores.get("changes") or {}).get(key)) for scores in metrics.values()]
+    for key, (heading, factor) in VALUES.items():
+        columns[heading] = [_rounded(scores.get(key), factor) for scores in metrics.values()]
+    for group in dict.fromkeys(group for scores in metrics.values() for group in scores.get("PSNR_by_group", {})):
+        cells = [decimal((scores.get("PSNR_by_group") or {}).get(group)) for scores in metrics.values()]
+        columns[f"PSNR, {group} hints"] = cells
     columns["ms"] = [decimal(scores.get("milliseconds")) for scores in metrics.values()]
     known = {heading: cells for heading, cells in columns.items() if any(cell != MISSING for cell in cells)}
     table = Table(["method", *known], list(zip(metrics, *known.values(), strict=True)))
@@ -149,6 +164,11 @@ def percent(value: object, digits: int = 1, sign: str = "") -> str:
         ('80.5', '89.30', '+10.0', '-', '-')
     """
     return rounded(100 * value, digits, sign) if is_number(value) else MISSING
+
+
+def _rounded(value: object, factor: float) -> str:
+    """Three digits or so."""
+    return rounded(factor * value, 2 if abs(factor * value) >= 1 else 4) if is_number(value) else MISSING
 
 
 def decimal(value: object) -> str:

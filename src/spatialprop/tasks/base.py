@@ -58,8 +58,11 @@ class Task(pl.LightningModule):
         loss: What is minimised.
         windows: How large images are taken apart for validation and test; by default they are not.
         name: What the config calls this task.
+        validation, comparison: Scores in training and in tests, if not those of segmentations.
+        monitor: The score that chooses the best weights, if not the last method's mIoU.
     """
 
+    monitor_mode = "max"
     takes_coarse: ClassVar[bool] = False  # whether its batches may hold the coarse maps of a frozen segmenter
 
     def __init__(
@@ -71,6 +74,9 @@ class Task(pl.LightningModule):
         loss: Loss = cross_entropy,
         windows: Windows | None = None,
         name: str | None = None,
+        validation: Any = None,
+        comparison: Any = None,
+        monitor: str | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -79,9 +85,9 @@ class Task(pl.LightningModule):
         self.loss = loss
         self.windows = windows or Windows()
         self.name = name or type(self).__name__
-        self.monitor = f"val/{('coarse', *refined)[-1]}_mIoU"  # the score that chooses the best weights
-        self.validation = Validation(parts.labels, ("coarse", *refined))
-        self.comparison = Comparison(parts.labels, refined, parts.baselines if refined else {})
+        self.monitor = monitor or f"val/{('coarse', *refined)[-1]}_mIoU"  # the score that chooses the best weights
+        self.validation = validation or Validation(parts.labels, ("coarse", *refined))
+        self.comparison = comparison or Comparison(parts.labels, refined, parts.baselines if refined else {})
         self.results: dict[str, Any] = {}  # the content of metrics.json, once tested
 
     @property

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any, TypeVar
 
-from spatialprop.report.tables import SCORES, is_number, rounded, trimap
+from spatialprop.report.tables import SCORES, VALUES, is_number, rounded, trimap
 
 # Of the same job, so that they are free of the scatter between seeds.
 GAIN, BOUNDARY_GAIN = "mIoU_over_coarse", "boundary_IoU_over_coarse"
@@ -89,7 +89,7 @@ class Result:
 def scores_of(metrics: Metrics, method: str) -> dict[str, float]:
     """The scores of a method in a job, its changes, and its gains over the coarse maps."""
     own, coarse = metrics[method], metrics.get("coarse", {})
-    known = {**{key: own.get(key) for key in SCORES}, **(own.get("changes") or {})}
+    known = {**{key: own.get(key) for key in (*SCORES, *VALUES)}, **(own.get("changes") or {})}
     scores = {key: value for key, value in known.items() if is_number(value)}
     for gain, key in ((GAIN, "mIoU"), (BOUNDARY_GAIN, "boundary_IoU")):
         before = coarse.get(key)
@@ -109,7 +109,7 @@ def outcome(metrics: Metrics, method: str) -> tuple[Any, ...]:
     Two seeds may give a method the same scores and yet another gain, over other coarse maps.
     """
     scores = scores_of(metrics, method)
-    own = (metrics[method].get(key) for key in (*SCORES, "per_class_IoU", "trimap_IoU"))
+    own = (metrics[method].get(key) for key in (*SCORES, *VALUES, "per_class_IoU", "trimap_IoU"))
     return (*own, scores.get(GAIN), scores.get(BOUNDARY_GAIN), _trimap_gain(metrics, method))
 
 
