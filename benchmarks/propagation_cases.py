@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from spatialprop.ops import DIRECTIONS
-from spatialprop.ops.machine.cuda_launch import gpu_of
+from spatialprop.ops.machine.cuda_launch import gpu_of, layout_of
 from spatialprop.ops.propagation import cuda
 
 CONNECTIONS = {"three-way": 3, "one-way": 1}
@@ -39,6 +39,9 @@ class Case:
     def floor_bytes(self, backward: bool) -> int:
         forward = 2 * self.map_bytes + self.gates_bytes
         return forward + (3 * self.map_bytes + 2 * self.gates_bytes if backward else 0)
+
+    def result_bytes(self, backward: bool) -> int:
+        return self.map_bytes + (self.map_bytes + self.gates_bytes if backward else 0)
 
     @property
     def memory_floor_bytes(self) -> int:
@@ -106,4 +109,6 @@ def bytes_moved(case: Case, backward: bool, fused: bool) -> int | None:
 def fuses_directions(case: Case, device: torch.device) -> bool:
     """Whether one block takes all directions of a plane on this GPU."""
     gpu = gpu_of(torch.cuda.current_device() if device.index is None else device.index)
-    return cuda.fuses_directions(torch.empty(case.shape, device="meta"), len(DIRECTIONS), gpu)
+    x, gates = (torch.empty(shape, dtype=case.torch_dtype, device="meta") for shape in (case.shape, case.gates_shape))
+    plan = cuda.plan_forward(*map(layout_of, (x, gates)), tuple(range(len(DIRECTIONS))), "max", False, None, gpu)
+    return all(launch.kernel != "merge_maps" for launch in plan.launches)

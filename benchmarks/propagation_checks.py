@@ -39,8 +39,12 @@ def check_everywhere(operate: Operate, device: torch.device, quick: bool) -> dic
         worst[name] = max(worst.get(name, 0.0), error)
         count += 1
     _check_ties(operate, device)
+    _check_normalization(operate, device)
     if device.type == "cuda":
         _check_side_stream(operate, device)
+        _check_graph(operate, device)
+        for index in range(1, torch.cuda.device_count()):  # while the current device is another
+            check(operate, torch.device("cuda", index), torch.float32, shape=(1, 2, 40, 300), connection=3, groups=2)
     return {"small_cases": count, "largest_error_over_allowed": worst}
 
 
@@ -197,6 +201,58 @@ def _check_ties(operate: Operate, device: torch.device) -> None:
 
 def naive_operate(x: Tensor, gates: Tensor, *, directions: Sequence[str], merge: str) -> Tensor:
     return naive.propagate(x, gates, directions, merge)
+
+
+def _check_normalization(operate: Operate, device: torch.device) -> None:
+    """Compare raw gates, normalised in the kernels, with gates normalised before, in float64."""
+    for mode, connection, groups in (
+        ("clamp", 3, 4),
+        ("clamp", 3, 1),
+        ("unit", 3, 2),
+        ("stochastic", 3, 2),
+        ("tanh", 1, 4),
+    ):
+        x = _random((2, 4, 17, 24), torch.float32, device, odd_strides=False).requires_grad_()
+        raw = _random((2, 4, connection, groups, 17, 24), torch.float32, device, odd_strides=False).requires_grad_()
+        grad = torch.rand_like(x)
+        out = operate(x, raw, normalize=mode, merge="mean")
+        exact_x, exact_raw = (one.detach().double().requires_grad_() for one in (x, raw))
+        exact = naive.propagate(exact_x, exact_raw, DIRECTIONS, "mean", mode)
+        found = (out, *torch.autograd.grad(out, (x, raw), grad))
+        truth = (exact, *torch.autograd.grad(exact, (exact_x, exact_raw), grad.double()))
+        pairs = zip(found, truth, strict=True)
+        if not all((one - two).abs().max() <= 1e-4 * two.abs().max() for one, two in pairs):
+            raise WrongResultError(f"with normalize={mode!r}, K = {connection}, G = {groups} the result differs")
+
+
+def _check_graph(operate: Operate, device: torch.device) -> None:
+    """Capture both passes as a CUDA graph, and replay it on other numbers: maps of one tile, and leaning bands."""
+    for shape in ((1, 8, 64, 64), (1, 1, 300, 520)):
+        x = _random(shape, torch.float32, device, odd_strides=False).requires_grad_()
+        gates = (
+            _random((1, 4, 3, shape[1], *shape[2:]), torch.float32, device, odd_strides=False).div_(3).requires_grad_()
+        )
+        grad = torch.rand_like(x)
+
+        def both(x: Tensor = x, gates: Tensor = gates, grad: Tensor = grad) -> tuple[Tensor, ...]:
+            out = operate(x, gates)
+            return out.detach(), *torch.autograd.grad(out, (x, gates), grad)
+
+        side = torch.cuda.Stream(device)
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            both()
+        torch.cuda.current_stream(device).wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = both()
+        with torch.no_grad():
+            x.mul_(-0.5)
+            grad.add_(1)
+        for _ in range(2):
+            graph.replay()
+        if not all(torch.equal(one, two) for one, two in zip(captured, both(), strict=True)):
+            raise WrongResultError(f"a CUDA graph gives another result, {shape}")
 
 
 def _check_side_stream(operate: Operate, device: torch.device) -> None:

@@ -73,7 +73,7 @@ def _digits(value: float) -> str:
 def _speed_table(cases: list[dict[str, Any]], on_gpu: bool) -> str:
     rivals = [name for name in RIVALS if on_gpu or name == "column_loop"]
     header = ["map (N, C, H, W)", "gates", "connection", "dtype", "pass", "ms", "floor ms", "times the floor", "GB/s"]
-    header += ["share of copy on bytes moved"] if on_gpu else ["ms in cache"]
+    header += ["share of copy on bytes moved"] if on_gpu else ["fair floor ms", "times it", "ms in cache"]
     header += [f"{RIVALS[name]} ms" for name in rivals]
     rows = []
     for case in cases:
@@ -87,6 +87,7 @@ def _speed_table(cases: list[dict[str, Any]], on_gpu: bool) -> str:
                     share += f" (backward alone {row['backward_alone']['moved_share_of_copy']:.0%})"
                 cells.append(share)
             else:
+                cells += [_digits(row["fair_floor_ms"]), _digits(row["times_fair_floor"])]
                 cells.append(_digits(row["in_cache"]["median_ms"]) if "in_cache" in row else "")
             for name in rivals:
                 rival = row["rivals"].get(name, "")

@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from spatialprop.data import VOID, Sample
-from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
+from spatialprop.experiment.coarse import prepare_segmenter, with_coarse
 from spatialprop.experiment.parts import make_data, make_splits
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.trained import read_config, trained_task
@@ -67,7 +67,9 @@ def run_and_images(folder: Path, overrides: list[str], work: Path) -> tuple[Refi
     task = trained_task(run, config, splits.labels, {})
     if not isinstance(task, Refine):
         raise SystemExit(f"{folder} holds a {type(task).__name__}; give a run of task=refine")
-    test = with_coarse(config, splits.test, frozen_segmenter(config, splits, run), work)
+    prepare_segmenter(config, task.segmenter, splits, run)
+    config.segmenter.cache = "files"
+    test = with_coarse(config, splits.test, task.segmenter, work)
     return task, iter(make_data(config, splits._replace(test=test), with_coarse=True).test_dataloader())
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from spatialprop.ops.backends import DRIVERS, MISSING
+from spatialprop.ops.backends import DRIVERS, why_not
 
 # The same examples on every run, and no deadline: machines that run tests are slow and shared.
 settings.register_profile(
@@ -21,7 +21,7 @@ class Backend(NamedTuple):
 
 
 NAIVE = Backend("naive", "cpu")
-COMPILED = [Backend(name, name) for name in DRIVERS if name not in MISSING and getattr(torch, name).is_available()]
+COMPILED = [Backend(name, name) for name in DRIVERS if getattr(torch, name).is_available() and not why_not(name)]
 
 
 # Session scope, because hypothesis refuses fixtures that would have to be rebuilt for each example.

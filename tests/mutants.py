@@ -282,7 +282,7 @@ MUTANTS = (
     ),
     Mutant(
         "normalize-gradient-of-sum", "gradients of gates lack that of the sum",
-        "total - total, products / total)", "total - total, total - total)",
+        "total - total, towards)", "total - total, total - total)",
         ("ops/propagation/test_normalization.py",),
         "equals",
     ),

@@ -3,6 +3,8 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -36,6 +38,31 @@ def test_nothing_half_written_is_left(tmp_path, error, before):
     with pytest.raises(error):
         fail()
     assert [entry.read_bytes() for entry in tmp_path.iterdir()] == [before] * bool(before)
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="this system has no files without a name")
+def test_nothing_is_left_of_a_process_that_was_killed(tmp_path):
+    program = f"""
+import os, signal
+from pathlib import Path
+from spatialprop.files import write_beside
+with write_beside(Path({str(tmp_path / "a.bin")!r})) as file:
+    file.write(bytes(1 << 20))
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", program]).returncode == -9
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("missing", ["O_TMPFILE", "/proc"])
+def test_systems_without_nameless_files_write_whole_ones_too(tmp_path, monkeypatch, missing):
+    if missing == "O_TMPFILE":
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    else:
+        monkeypatch.setattr(os.path, "exists", lambda path: False)
+    assert write_file(tmp_path / "a", "1").read_text() == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_others_may_read_it_as_they_may_any_new_file(tmp_path):

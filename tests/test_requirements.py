@@ -32,7 +32,7 @@ DISTRIBUTIONS = {
 BASE = ("ops", "nn", "refiner", "maskfiles", "cli/__init__.py", "cli/explain.py", "cli/refine", "__init__.py")
 # The only optional packages that may be imported, and only where they are used, inside a function.
 OPTIONAL = {"cupy": "cuda12", "onnxscript": "onnx", "onnx": "onnx", "pydensecrf": "densecrf", "wandb": "wandb"}
-OPTIONAL["wandb_workspaces"] = "dashboard"
+OPTIONAL |= {"wandb_workspaces": "dashboard", "starlette": "serve", "uvicorn": "serve", "pymatting": "matting"}
 
 EVERY_MODULE = """
 import importlib, pkgutil, sys

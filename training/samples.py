@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,26 @@ from spatialprop.data.coarse.pasted import paste
 from spatialprop.data.coarse.roughen import Roughen, filled
 
 HELD_OUT = {"objects": 100, "clothes": 100, "voc_more": 100}  # for validation, chosen by their names
-SHARES = {  # of the patches
+SEGMENTERS = 0.45  # of the patches that have a segmenter's map show it as it is,
+LABELS_OF_SEGMENTERS = 0.2  # and these its labels; the rest, and all others, show rough masks
+TRUE = 0.25  # of the masks are the truth
+HOLES = 0.06  # of all coarse maps say nothing somewhere
+MOST_CLASSES = 6
+
+
+class Mixture(NamedTuple):
+    """Which packed sets the patches are made of."""
+
+    shares: dict[str, float]  # of the patches, by set; "pasted" are made of the others
+    soft: float  # of the rough masks are as soft as a segmenter's map
+    below: Sequence[str]  # sets whose photographs lie below what is pasted, and whose texture it has
+    cutters: Sequence[str] = ()  # sets whose labels cut things out, beside drawn shapes
+    cutouts: Sequence[str] = ()  # sets of things with their alpha
+    zoom: float = 2.0  # photographs are shown enlarged by 2 and reduced by this at most
+    pasted_things: Sequence[float] = (0.6, 0.25, 0.15)  # how often 1, 2, ... things are pasted
+
+
+_WITH_MASKS = {
     "voc_animals": 0.15,
     "voc_extra": 0.08,
     "camvid": 0.15,
@@ -26,15 +46,22 @@ SHARES = {  # of the patches
     "objects": 0.18,
     "voc_more": 0.05,
     "drawn": 0.04,
-    "pasted": 0.15,
 }
-SEGMENTERS = 0.45  # of the patches that have a segmenter's map show it as it is,
-LABELS_OF_SEGMENTERS = 0.2  # and these its labels; the rest, and all others, show rough masks
-SOFT = 0.25  # of those are as soft as a segmenter's map
-TRUE = 0.25  # of the masks are the truth
-HOLES = 0.06  # of all coarse maps say nothing somewhere
-CUTTERS = ("objects", "clothes", "faces")  # whose masks cut things out, beside drawn shapes
-MOST_CLASSES = 6
+_FREE = Mixture(
+    {"drawn": 0.12, "pasted": 0.88},
+    soft=0.45,  # no segmenter has seen these photographs
+    below=("free_photos",),
+    cutouts=("free_cutouts",),
+    zoom=4.0,
+    pasted_things=(0.45, 0.25, 0.15, 0.1, 0.05),
+)
+MIXTURES = {
+    "research": Mixture(
+        _WITH_MASKS | {"pasted": 0.15}, soft=0.25, below=tuple(_WITH_MASKS), cutters=("objects", "clothes", "faces")
+    ),
+    "free": _FREE,  # every use is allowed
+    "gpl": _FREE._replace(below=("free_photos", "free_gpl_photos"), cutouts=("free_cutouts", "free_gpl_cutouts")),
+}
 
 
 class Packed:
@@ -82,8 +109,10 @@ class Window(NamedTuple):
 class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Image (3, S, S) in bytes, shares (K, S, S) and label (S, S) of patch `index`."""
 
-    def __init__(self, root: Path, size: int = 128, seed: int = 0, count: int = 1 << 40) -> None:
-        self.root, self.size, self.seed, self.count = root, size, seed, count
+    def __init__(
+        self, root: Path, size: int = 128, seed: int = 0, count: int = 1 << 40, mixture: Mixture = MIXTURES["research"]
+    ) -> None:
+        self.root, self.size, self.seed, self.count, self.mixture = root, size, seed, count, mixture
         self.sets: dict[str, Packed] = {}
         self.kept: dict[str, list[int]] = {}
         self.roughen = Roughen()
@@ -95,12 +124,11 @@ class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
     def _open(self) -> None:
         if not self.sets:
             cv2.setNumThreads(0)
-            for name in SHARES:
-                if name != "pasted":
-                    self.sets[name] = Packed(self.root, name)
-                    self.kept[name] = self.sets[name].kept(held_out=False)
-            names = list(SHARES)
-            self.names, shares = names, np.array([SHARES[name] for name in names])
+            mixture = self.mixture
+            for name in {*mixture.shares, *mixture.below, *mixture.cutters, *mixture.cutouts} - {"pasted"}:
+                self.sets[name] = Packed(self.root, name)
+                self.kept[name] = self.sets[name].kept(held_out=False)
+            self.names, shares = list(mixture.shares), np.array(list(mixture.shares.values()))
             self.often = shares / shares.sum()
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -130,7 +158,7 @@ class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
         source = self.sets[name]
         index = int(rng.choice(self.kept[name]))
         label, image = source.label(index), source.image(index)
-        window = _choose(label, self.size, rng)
+        window = _choose(label, self.size, rng, 2.0)
         seen, truth = _cut(image, window, self.size, label=False), _cut(label, window, self.size, label=True)
         shares = source.shares(index)
         given = None
@@ -175,15 +203,23 @@ class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return given
 
     def _pasted(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        count = int(rng.choice([1, 2, 3], p=[0.6, 0.25, 0.15]))
+        mixture = self.mixture
+        often = mixture.pasted_things
+        count = int(rng.choice(np.arange(len(often)) + 1, p=often))
         patches, masks = [], []
         for place in range(count + 1):
-            cut = place > 0 and rng.random() < 0.3
-            name = CUTTERS[int(rng.integers(len(CUTTERS)))] if cut else self.names[int(rng.choice(len(self.names) - 1))]
+            if place > 0 and mixture.cutouts and rng.random() < 0.35:
+                patch, mask = self._thing(rng)
+                patches.append(patch)
+                masks.append(mask)
+                continue
+            cut = place > 0 and len(mixture.cutters) > 0 and rng.random() < 0.3
+            names = mixture.cutters if cut else mixture.below
+            name = names[int(rng.choice(len(names)))]
             source = self.sets[name]
             index = int(rng.choice(self.kept[name]))
             label = source.label(index)
-            window = _choose(label, self.size, rng)
+            window = _choose(label, self.size, rng, mixture.zoom)
             patches.append(_cut(source.image(index), window, self.size, label=False))
             if place > 0:
                 part = _cut(label, window, self.size, label=True)
@@ -191,6 +227,28 @@ class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
                 share = mask.mean() / 255
                 masks.append(cv2.GaussianBlur(mask, (0, 0), 0.7) if cut and 0.02 < share < 0.98 else None)
         return paste(patches[0], patches[1:], rng, masks)
+
+    def _thing(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        """A cut-out, turned, scaled and moved; its mask, or nothing if too little of it is left."""
+        names = self.mixture.cutouts
+        source = self.sets[names[int(rng.choice(len(names)))]]
+        index = int(rng.integers(len(source.entries)))
+        alpha = source.label(index).astype(np.float32)[..., None] / 255
+        layers = np.concatenate([source.image(index) * alpha, alpha], axis=2)  # colours without those of no alpha
+        height, width = alpha.shape[:2]
+        scale = self.size * float(np.exp(rng.uniform(np.log(0.25), np.log(1.5)))) / max(height, width)
+        if scale < 1:
+            reduced = (max(2, round(width * scale)), max(2, round(height * scale)))
+            layers = cv2.resize(layers, reduced, interpolation=cv2.INTER_AREA)
+        centre = np.array([layers.shape[1], layers.shape[0]]) / 2
+        turn = np.array(cv2.getRotationMatrix2D(centre.tolist(), float(rng.normal(0, 20)), max(1.0, scale)))
+        turn[:, 2] += rng.uniform(0.1, 0.9, 2) * self.size - centre
+        layers = cv2.warpAffine(layers, turn, (self.size, self.size), flags=cv2.INTER_LINEAR)
+        mask = np.rint(255 * layers[..., 3]).astype(np.uint8)
+        around = cv2.GaussianBlur(layers, (0, 0), 2)  # what a blurred border shows
+        layers = layers + np.maximum(0, 1 - layers[..., 3:]) * around / np.maximum(around[..., 3:], 1e-3)
+        enough = 0.01 < np.mean(mask >= 128) < 0.98
+        return np.clip(np.rint(layers[..., :3]), 0, 255).astype(np.uint8), mask if enough else None
 
     def _coarse(
         self, given: NDArray[np.float32] | None, label: NDArray[np.uint8], rng: np.random.Generator
@@ -214,7 +272,7 @@ class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
             known = _renumbered(known, present)
             label = np.where(void, VOID, known).astype(np.uint8)
             count = len(present)
-            if rng.random() >= SOFT:
+            if rng.random() >= self.mixture.soft:
                 rough = known if rng.random() < TRUE else self.roughen(known, rng)
                 shares = (rough == np.arange(count)[:, None, None]).astype(np.float32)
             else:
@@ -278,10 +336,10 @@ def _as_segmenter(shares: NDArray[np.float32], rng: np.random.Generator) -> NDAr
     return np.stack([cv2.resize(one, (width, height), interpolation=cv2.INTER_LINEAR) for one in small])
 
 
-def _choose(label: NDArray[np.uint8], size: int, rng: np.random.Generator) -> Window:
+def _choose(label: NDArray[np.uint8], size: int, rng: np.random.Generator, zoom: float) -> Window:
     """A square window that holds more than one label, if one is found soon."""
     height, width = label.shape
-    side = round(size / float(np.exp(rng.uniform(np.log(0.5), np.log(2)))))
+    side = round(size / float(np.exp(rng.uniform(-np.log(zoom), np.log(2)))))
     side = max(16, min(side, height, width))
     window = Window(0, 0, side)
     for _ in range(6):

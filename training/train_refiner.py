@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from samples import Patches, collate
+from samples import MIXTURES, Patches, collate
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
@@ -142,6 +142,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("run", type=Path)
     parser.add_argument("--packed", type=Path, default=Path("packed"))
+    parser.add_argument("--sets", choices=tuple(MIXTURES), default="research", help="which sets patches are made of")
     parser.add_argument("--network", default="{}", help="settings of TrustingNetwork as JSON")
     parser.add_argument("--weights-of", type=Path, help="a checkpoint; its weights are taken where they fit")
     parser.add_argument("--steps", type=int, default=3000)
@@ -195,7 +196,7 @@ def main() -> None:
         for optimizer, state in zip(optimizers, kept["optimizers"], strict=True):
             optimizer.load_state_dict(state)
     until = min(given.steps, given.until or given.steps)
-    patches = Patches(given.packed, given.size, given.seed)
+    patches = Patches(given.packed, given.size, given.seed, mixture=MIXTURES[given.sets])
     rest = Part(patches, given.batch, step, until, rank, processes)
     loader = DataLoader(rest, given.batch, num_workers=given.workers, collate_fn=collate, prefetch_factor=6)
 

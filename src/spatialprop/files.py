@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,14 +27,28 @@ def write_beside(path: Path) -> Iterator[BinaryIO]:
     """
     beside = path.with_name(f".{secrets.token_hex(8)}.part")  # several processes and machines may write at once
     try:
-        with beside.open("wb") as file:
+        with _nameless(path.parent) or beside.open("wb") as file:
             yield file
+            file.flush()
+            if not beside.exists():
+                # Only with a descriptor given does Python follow the link that stands for the file.
+                os.link(f"/proc/self/fd/{file.fileno()}", beside, src_dir_fd=file.fileno(), follow_symlinks=True)
         beside.replace(path)
     except BaseException as error:
         beside.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename == str(beside):
             error.filename = str(path)  # the caller does not know the temporary name
         raise
+
+
+def _nameless(folder: Path) -> BinaryIO | None:
+    """A new file without a name, of which nothing is left if the process is killed; None where there are none."""
+    if not hasattr(os, "O_TMPFILE") or not os.path.exists("/proc/self/fd"):
+        return None
+    try:
+        return os.fdopen(os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o666), "wb")
+    except OSError:  # network disks have none; what else is wrong, the next attempt will tell
+        return None
 
 
 def write_file(path: Path, content: str | bytes) -> Path:

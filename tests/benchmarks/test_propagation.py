@@ -122,8 +122,8 @@ def test_plot_says_how_to_get_matplotlib(load, results, tmp_path, monkeypatch):
 # Wrong operators
 
 
-def right(x, gates, *, directions=None, merge="max"):
-    return naive.propagate(x, gates, directions or DIRECTIONS, merge)
+def right(x, gates, *, directions=None, merge="max", normalize=None):
+    return naive.propagate(x, gates, directions or DIRECTIONS, merge, normalize)
 
 
 def swapped_gates(x, gates, **options):
@@ -175,6 +175,12 @@ def half_precision_state(x, gates, *, directions, merge="max"):
     return sum(maps) / len(maps) if merge == "mean" else naive.first_maximum(maps)
 
 
+def sums_no_absolute_values(x, gates, *, normalize=None, **options):
+    if normalize is not None:
+        gates = gates / gates.sum(2, keepdim=True).clamp(min=1)
+    return right(x, gates, **options)
+
+
 WRONG = {
     swapped_gates: "output is off",
     wrong_gradient: "gradient of x is off",
@@ -183,6 +189,7 @@ WRONG = {
     another_result_each_time: "two runs differ",
     writes_to_its_input: "an input was written to",
     half_precision_state: "bfloat16",
+    sums_no_absolute_values: "normalize='clamp'",
 }
 
 

@@ -109,7 +109,7 @@ def test_every_public_name_is_in_the_reference():
     pages = "".join(path.read_text() for path in (REPOSITORY / "docs" / "api").glob("*.md"))
     shown = set(re.findall(r"^::: (\S+)$", pages, re.MULTILINE))
     # Those of the base install: the others would import Lightning.
-    faces = [import_module(f"spatialprop.{name}") for name in ("ops", "nn", "refiner")]
+    faces = [import_module(f"spatialprop.{name}") for name in ("ops", "nn", "refiner", "values")]
     assert {face.__name__ for face in faces} <= shown
     assert set(spatialprop.__all__) <= {name for face in faces for name in face.__all__}
     for face in faces:

@@ -107,7 +107,7 @@ def test_one_step_on_tiny_images(experiment, tmp_path, checkpoints):
     assert {"coarse", "oracle_8px"} <= metrics.keys()
     if config.task.name in ("refine", "joint"):
         assert "refined" in metrics
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == metrics
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text()).items() >= metrics.items()
     assert (tmp_path / "run" / "report.html").is_file()
     (curves,) = (tmp_path / "run" / "csv").glob("*/metrics.csv")
     assert "train/loss" in curves.read_text()
@@ -121,7 +121,7 @@ def test_one_step_on_tiny_images(experiment, tmp_path, checkpoints):
 def test_the_papers_training(experiment):
     config = composed("train", f"experiment={experiment}")
     assert config.optimizer._target_ == "torch.optim.SGD"
-    assert config.optimizer.lr == 1e-4
+    assert config.optimizer.lr == 1e-2  # optimizer=paper_scaled: the paper's 1e-4 moves nothing, docs/reproducing.md
     assert config.scheduler._target_.endswith(".constant")
     assert config.trainer.max_epochs == (40 if experiment in HELEN else 100)
     assert config.data._target_ == f"spatialprop.data.{'helen' if experiment in HELEN else 'voc'}"
@@ -133,7 +133,8 @@ def test_the_papers_refinement(experiment):
     config = composed("train", f"experiment={experiment}", "guidance.network.weights=null"
                       if experiment in VOC else "seed=1")  # fmt: skip
     assert config.patches == {
-        "_target_": "spatialprop.data.SquarePatches", "size": 128, "scale": [1.0, 1.0], "multi_label": True
+        "_target_": "spatialprop.data.SquarePatches", "size": 128, "scale": [1.0, 1.0], "multi_label": True,
+        "skip_uniform": True,
     }  # fmt: skip
     assert config.task.loss._target_.endswith(".cross_entropy")
     assert config.task.restrict == (experiment in VOC)
@@ -193,8 +194,8 @@ def test_vgg_learns_at_a_rate_of_its_own():
         task = make_task(config, LABELS, {}, make_optimization(config))
     optimizer = task.optimization.configure(task.network, None)["optimizer"]
     own, pretrained = optimizer.param_groups
-    assert own["lr"] == pytest.approx(1e-4)
-    assert pretrained["lr"] == pytest.approx(1e-5)
+    assert own["lr"] == pytest.approx(1e-2)
+    assert pretrained["lr"] == pytest.approx(1e-3)
     assert {id(one) for one in pretrained["params"]} == {id(one) for one in task.network.guidance.trunk.parameters()}
 
 

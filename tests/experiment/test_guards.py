@@ -127,3 +127,17 @@ def test_what_is_no_task_is_refused(tmp_path):
 
 def test_one_process_needs_no_multirun_guard():
     refuse_processes_in_multirun(composed("train", "trainer=ddp"))  # outside of Hydra
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("task=matte", "data=synthetic"), "task=matte cannot use synthetic; choose data=matting or data=colorize"),
+        (("data=matting",), "task=refine cannot use matting; choose data=synthetic or another with labels"),
+    ],
+)
+def test_a_task_and_data_of_another_kind_are_refused(words, message):
+    from spatialprop.experiment.parts import make_splits
+
+    with pytest.raises(ValueError, match=message):
+        make_splits(composed("train", *words))

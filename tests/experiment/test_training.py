@@ -1,6 +1,7 @@
 """What a training leaves behind, starts from, and refuses. In this process; the command line has its own tests."""
 
 import json
+import shutil
 
 import pytest
 import pytorch_lightning as pl
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader
 from spatialprop.experiment import training
 from spatialprop.experiment.parts import keep_checkpoints, make_trainer
 from spatialprop.experiment.training import train
+from spatialprop.experiment.weights import fit
 from tests.experiment.tiny import HERE, QUIET, composed, run, tiny_but, tiny_here, trained
 
 pytestmark = QUIET
@@ -19,6 +21,10 @@ pytestmark = QUIET
 
 def test_a_run_leaves_what_the_readme_promises(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
+    made = metrics.pop("run")
+    assert made["seconds"] > 0
+    assert made["versions"]["torch"] == torch.__version__
+    assert "cores" in made["machine"]
     assert list(metrics) == ["coarse", "refined", "oracle_8px"]
     for scores in metrics.values():
         for name in ("mIoU", "pixel_accuracy", "mean_accuracy", "boundary_IoU"):
@@ -57,13 +63,37 @@ class Scored(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def test_keeps_the_weights_of_the_epoch_with_the_highest_score(tmp_path):
-    module, batches = Scored([0.2, 0.9, 0.1, 0.5]), DataLoader(torch.ones(1, 1))
+class DataOf(pl.LightningDataModule):
+    def __init__(self, batches):
+        super().__init__()
+        self.train_dataloader = self.val_dataloader = lambda: batches
+
+
+def scored_epochs(folder, scores, epochs, resumed=None):
+    module, batches = Scored(scores), DataLoader(torch.ones(1, 1))
     config = composed("train", "callbacks.progress_bar=false", "trainer.accelerator=cpu", *HERE)
-    callbacks = keep_checkpoints(config, tmp_path, monitor="val/score")
-    options = {"max_epochs": 4, "check_val_every_n_epoch": 1, "logger": False}
-    make_trainer(config, callbacks=callbacks, **options).fit(module, batches, batches)
-    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] == 1
+    callbacks = keep_checkpoints(config, folder, monitor="val/score")
+    options = {"max_epochs": epochs, "check_val_every_n_epoch": 1, "logger": False}
+    fit(make_trainer(config, callbacks=callbacks, **options), module, DataOf(batches), resumed)
+    return torch.load(folder / "best.ckpt", weights_only=True)["epoch"]
+
+
+def test_keeps_the_weights_of_the_epoch_with_the_highest_score(tmp_path):
+    assert scored_epochs(tmp_path, [0.2, 0.9, 0.1, 0.5], 4) == 1
+
+
+def test_a_moved_run_remembers_its_best_score(tmp_path):
+    scores = [0.2, 0.9, 0.1, 0.95]
+    assert scored_epochs(tmp_path / "here", scores, 2) == 1
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    assert scored_epochs(tmp_path / "there", scores, 3, tmp_path / "there" / "last.ckpt") == 1
+    assert scored_epochs(tmp_path / "there", scores, 4, tmp_path / "there" / "last.ckpt") == 3
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_a_new_run_from_another_runs_checkpoint_keeps_a_best_of_its_own(tmp_path):
+    scored_epochs(tmp_path / "one", [0.2, 0.9], 2)
+    assert scored_epochs(tmp_path / "two", [0.2, 0.9, 0.1, 0.5], 4, tmp_path / "one" / "last.ckpt") == 3
 
 
 @pytest.mark.parametrize("task", [["task=segment", "patches=full"], ["task=joint", "task.share_trunk=true"]], ids=str)

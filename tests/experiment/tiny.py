@@ -100,7 +100,9 @@ def evaluation(*arguments: str) -> list[str]:
 def scores(metrics: dict[str, Any]) -> dict[str, Any]:
     """Scores without what differs from run to run."""
     return {
-        method: {key: value for key, value in of.items() if key != "milliseconds"} for method, of in metrics.items()
+        method: {key: value for key, value in of.items() if key != "milliseconds"}
+        for method, of in metrics.items()
+        if method != "run"  # says when and where they were made
     }
 
 

@@ -181,3 +181,28 @@ def test_classes_that_are_none(tmp_path, classes, message):
     np.savez(tmp_path / "a.npz", probs=probabilities(3, 4, 5), classes=np.array(classes))
     with pytest.raises(InputError, match=rf"a\.npz: .*{message}"):
         read_coarse(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("version", [b"\x01\x00", b"\x02\x00"])
+def test_a_header_of_gigabytes_is_not_read(tmp_path, version):
+    path = tmp_path / "a.npy"
+    length = 60_000 if version == b"\x01\x00" else 3_500_000_000
+    with path.open("wb") as file:
+        file.write(b"\x93NUMPY" + version + length.to_bytes(2 if version == b"\x01\x00" else 4, "little") + b" " * 100)
+        file.truncate(length)
+    with pytest.raises(InputError, match=rf"a\.npy: its header claims {length} bytes"):
+        read_coarse(path)
+
+
+def test_an_archive_that_unpacks_to_more_than_the_memory_holds(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", probs=np.zeros((50, 100, 100), np.uint8))
+    monkeypatch.setattr("spatialprop.memory.memory_left", lambda: 1_000_000)
+    with pytest.raises(InputError, match=r"its shape \(50, 100, 100\) needs about .* store it at a lower resolution"):
+        read_coarse(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("name", ["../../evil", "a b", "/etc/x", "", "x" * 99, "a\nb"])
+def test_no_name_from_an_archive_gets_into_a_result_unless_it_is_one(tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive, archive.open(f"{name}.npy", "w") as member:
+        np.lib.format.write_array(member, np.eye(4, dtype=np.uint8))
+    assert read_coarse(tmp_path / "a.npz").layout.key is None

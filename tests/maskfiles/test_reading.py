@@ -1,11 +1,13 @@
 """Files that people have are read as what they are, and results come in the same kind."""
 
 import io
+import os
 import struct
 import warnings
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -625,3 +627,29 @@ def test_labels_stretched_to_see_them_are_labels(tmp_path):
         labels[10:28, 10 + 18 * place : 20 + 18 * place] = level
     Image.fromarray(labels).save(tmp_path / "stretched.png")
     assert read_coarse(tmp_path / "stretched.png").kind == "labels"
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.webp", "a.png"])
+def test_an_image_of_several_pages_is_refused(tmp_path, name):
+    pages = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (0, 100, 200)]
+    pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+    with pytest.raises(InputError, match="it has 3 pages, and an image has one"):
+        read_image(tmp_path / name)
+
+
+def test_a_picture_that_does_not_fit_into_memory_is_refused_from_its_header(tmp_path, monkeypatch):
+    Image.new("RGB", (4000, 4000)).save(tmp_path / "a.png")
+    monkeypatch.setattr("spatialprop.memory.memory_left", lambda: 100_000_000)
+    with pytest.raises(InputError, match=r"a\.png: it needs about 0\.2 GB of memory, 0\.1 GB are left"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe", "long"])
+def test_a_palette_that_never_ends(tmp_path, kind):
+    path = Path("/dev/zero") if kind == "device" else tmp_path / "palette.txt"
+    if kind == "pipe":
+        os.mkfifo(path)
+    if kind == "long":
+        path.write_bytes(b"0 0 0\n" * (1 << 21))
+    with pytest.raises((InputError, FileNotFoundError), match=r"is not a file|has more than"):
+        read_palette(path)

@@ -58,15 +58,15 @@ def test_refined_is_what_the_refinement_makes_of_coarse():
     torch.testing.assert_close(network.refinement(image, coarse.exp()), refined)
 
 
-def test_shared_trunk_is_read_at_its_own_resolution(monkeypatch):
+def test_shared_trunk_gives_gates_at_half_the_resolution(monkeypatch):
     network = JointNetwork(Segmenter())
     layer, seen = network.refinement.propagation, []
     propagate = layer.propagate
     monkeypatch.setattr(layer, "propagate", lambda *given: seen.append(given) or propagate(*given))
     network(torch.rand(1, 3, 32, 40))
     ((x, (gates,)),) = seen
-    assert x.shape == (1, 3, 8, 10)
-    assert gates.shape == (1, 4, 3, 1, 8, 10)
+    assert x.shape == (1, 3, 16, 20)
+    assert gates.shape == (1, 4, 3, 1, 16, 20)
 
 
 def test_gradient_of_the_refined_map_reaches_everything(network):
@@ -80,7 +80,11 @@ def test_gradient_of_the_refined_map_reaches_everything(network):
 def test_trunk_is_held_once():
     names = [name for name, _ in JointNetwork(Segmenter()).named_parameters(remove_duplicate=False)]
     assert sorted(names) == [
-        *(f"refinement.guidance.{layer}.{part}" for layer in (0, 1, 3) for part in ("bias", "weight")),
+        *(
+            f"refinement.guidance.{layer}.{part}"
+            for layer in ("fused.0", "fused.1", "head", "known.0", "known.1", "seen.0", "seen.1")
+            for part in ("bias", "weight")
+        ),
         *(f"segmenter.scores.{part}" for part in ("bias", "weight")),
         *(f"segmenter.trunk.{part}" for part in ("bias", "weight")),
     ]
@@ -118,15 +122,13 @@ def test_hints_are_for_a_guidance_network_of_its_own():
 
 def test_affinity_is_the_gradient_through_the_refinement(network):
     network.eval()
-    nn.init.normal_(
-        network.refinement.guidance[-1].weight if network.shares_trunk else network.refinement.guidance.head.weight
-    )
+    nn.init.normal_(network.refinement.guidance.head.weight)
     image, pixel = torch.rand(1, 3, 32, 40), (13, 22)
     heard = network.affinity(image, pixel)
     assert heard.shape == (32, 40)
     assert (heard.abs() > 1e-4).sum() > 50, "a pixel listens to more than itself"
     with torch.no_grad():
-        coarse, gates = network._coarse_and_gates(image)
+        coarse, _, gates = network._coarse_and_gates(image)
     shares = coarse.exp()
     winner = int(network.refinement._scores(shares, gates)[0, :, 13, 22].argmax())
     pushed = shares.clone()

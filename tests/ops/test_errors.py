@@ -124,9 +124,34 @@ def test_cpu_backend_for_cuda_tensors():
         propagate(torch.zeros(1, 1, 2, 2).cuda(), torch.zeros(1, 4, 1, 1, 2, 2).cuda(), backend="cpu")
 
 
-def test_cuda_backend_without_cupy_says_how_to_get_it(monkeypatch):
-    monkeypatch.setitem(backends.MISSING, "cuda", backends.DRIVERS["cuda"])
-    with pytest.raises(ImportError, match=r"needs CuPy\..*pip install spatialprop\[cuda12\] or spatialprop\[cuda13\]"):
+def broken():
+    raise RuntimeError("Failure finding\nlibnvrtc.so.12")
+
+
+# CuPy that is not there, and CuPy that is there without its compiler.
+PROBLEMS = {
+    "is missing": backends.DRIVERS["cuda"]._replace(module="no_such_package"),
+    r"does not work \(Failure finding libnvrtc.so.12\)": backends.DRIVERS["cuda"]._replace(
+        module="json", try_out=broken
+    ),
+}
+
+
+@pytest.fixture
+def cupy_with(monkeypatch):
+    def give(problem):
+        monkeypatch.setitem(backends.DRIVERS, "cuda", PROBLEMS[problem])
+        backends._why_not.cache_clear()
+        backends._warn.cache_clear()
+
+    yield give
+    backends._why_not.cache_clear()
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_cuda_backend_without_cupy_says_how_to_get_it(cupy_with, problem):
+    cupy_with(problem)
+    with pytest.raises(ImportError, match=rf"needs CuPy, but CuPy {problem}\..*\[cuda12\] or spatialprop\[cuda13\]"):
         backends._resolve("cuda", ("cpu", "cuda"), torch.device("cuda"))
 
 
@@ -137,13 +162,13 @@ def test_operator_without_a_backend_says_which_it_has():
         backends._resolve("cpu", ("cuda",), cpu)
 
 
-def test_auto_without_cupy_says_so_once_and_runs_naive(monkeypatch):
-    monkeypatch.setitem(backends.MISSING, "cuda", backends.DRIVERS["cuda"])
-    backends._warn_of_missing_driver.cache_clear()
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_auto_without_cupy_says_so_once_and_runs_naive(cupy_with, problem, monkeypatch):
+    cupy_with(problem)
     monkeypatch.setattr(naive, "propagate", lambda *_: "naive")
     with FakeTensorMode():  # pretends that there is a GPU
         x, gates = torch.empty(1, 1, 2, 2, device="cuda"), torch.empty(1, 4, 1, 1, 2, 2, device="cuda")
-        with pytest.warns(UserWarning, match=r"CuPy is missing.*naive.*pip install spatialprop\[cuda12\]") as caught:
+        with pytest.warns(UserWarning, match=rf"CuPy {problem}.*naive.*pip install spatialprop\[cuda12\]") as caught:
             assert propagate(x, gates) == "naive"
         with warnings.catch_warnings():
             warnings.simplefilter("error")

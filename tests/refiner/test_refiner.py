@@ -12,6 +12,7 @@ from spatialprop import Refiner
 from spatialprop.errors import InputError
 from spatialprop.nn.guidance import LightGuidance, UNetGuidance
 from spatialprop.nn.refinement import hint_maps
+from spatialprop.refiner import save_refiner
 from spatialprop.refiner.inputs import to_coarse
 from spatialprop.refiner.tiles import spans
 from tests.refiner.networks import each_kind, photograph, probabilities, trained, trusting
@@ -22,6 +23,18 @@ LIGHT = partial(LightGuidance, width=8, stages=3)
 @pytest.fixture(scope="module", params=["trusting", "by gates"])
 def refiner(request):
     return Refiner(each_kind()[request.param])
+
+
+@pytest.fixture(scope="module")
+def judging():
+    """It sees how far labels may be trusted."""
+    return Refiner(trusting())
+
+
+@pytest.fixture(scope="module")
+def believing():
+    """It does not, and believes them."""
+    return Refiner(trained())
 
 
 def by_hand(network, image, coarse):
@@ -135,16 +148,126 @@ def test_detail_finer_than_cells_survives_where_pixels_choose_themselves():
     assert (Refiner(network)(image, labels) != labels).any()
 
 
-def test_labels_are_refined_as_their_certain_probabilities_are(refiner):
+def test_labels_are_refined_as_their_certain_probabilities_are(judging):
     labels = thin_structures()
     image = photograph(*labels.shape)
     certain = np.eye(5)[labels].transpose(2, 0, 1)
-    assert (refiner(image, labels) != labels).any()
-    assert (refiner(image, certain) == refiner(image, labels)).mean() > 0.999
+    assert (judging(image, labels) != labels).any()
+    assert (judging(image, certain) == judging(image, labels)).mean() > 0.999
     np.testing.assert_allclose(
-        refiner.probabilities(image, certain)[:3], refiner.probabilities(image, labels), atol=1e-5
+        judging.probabilities(image, certain)[:3], judging.probabilities(image, labels), atol=1e-5
     )
-    assert (refiner.probabilities(image, labels).argmax(axis=0) == refiner(image, labels)).mean() > 0.999
+    assert (judging.probabilities(image, labels).argmax(axis=0) == judging(image, labels)).mean() > 0.999
+
+
+def test_who_cannot_judge_labels_believes_them(believing):
+    labels = thin_structures()
+    image = photograph(*labels.shape)
+    assert (believing(image, labels) == labels).all()
+    shares = believing.probabilities(image, labels, classes=5)
+    assert (shares == np.eye(5)[labels].transpose(2, 0, 1)).all()
+    assert (believing(image, labels, rough=4) != labels).any()
+
+
+@pytest.mark.parametrize("doubt", [0, 1 / 255])
+def test_who_cannot_judge_labels_believes_what_is_certain_but_for_rounding(believing, doubt):
+    labels = np.kron(thin_structures(), np.ones((4, 4), np.int64))
+    image, certain = photograph(*labels.shape), np.eye(5)[labels].transpose(2, 0, 1)
+    nearly = certain * (1 - doubt) + doubt / 5
+    nearly[:, 10, 10] = 0.6 * certain[:, 10, 10] + 0.08
+    for batched in (False, True):
+        given = torch.from_numpy(nearly.astype(np.float32))
+        seen = torch.from_numpy(image).permute(2, 0, 1)
+        found = believing(seen[None], given[None])[0] if batched else believing(image, nearly)
+        assert (np.asarray(found) == labels).all()
+    unknown = certain.copy()
+    unknown[:, 10, 10] = 0  # which is no label
+    assert (believing(image, unknown) != labels).any()
+    assert (believing(image[::2], certain) != labels[::2]).any()  # not of the image's size
+
+
+@pytest.mark.parametrize("dtype", [torch.uint64, torch.uint32, torch.uint16, torch.int8, torch.bool])
+def test_every_type_of_labels_is_taken(refiner, dtype):
+    labels = torch.from_numpy(thin_structures()).clamp_max(1).to(dtype)
+    image = photograph(*labels.shape)
+    refined = refiner(image, labels)
+    assert refined.dtype == dtype
+    assert (refined.int().numpy() == refiner(image, labels.int().numpy())).all()
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(16, 16, dtype=torch.int32).to_sparse(),
+        torch.zeros(16, 16).to(torch.float8_e4m3fn),
+        torch.zeros(16, 16, dtype=torch.int32, device="meta"),
+        torch.zeros(16, 16, dtype=torch.complex64),
+    ],
+    ids=["sparse", "float8", "meta", "complex"],
+)
+def test_tensors_that_nobody_computes_with_are_refused(refiner, tensor):
+    with pytest.raises(InputError, match=r"(must be a dense tensor|must hold floats)"):
+        refiner(photograph(16, 16), tensor)
+    with pytest.raises(InputError, match="an image"):
+        refiner(tensor, np.eye(16, dtype=int))
+
+
+def test_more_classes_than_can_take_part_are_refused(refiner):
+    labels = np.arange(65536).reshape(256, 256)
+    with pytest.raises(InputError, match=r"4096 classes at once.*got 65536 labels that occur"):
+        refiner(photograph(256, 256), labels)
+    with pytest.raises(InputError, match="got 5000 maps of probabilities"):
+        refiner(photograph(8, 8), np.full((5000, 2, 2), 1 / 5000))
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_tried(refiner, monkeypatch):
+    image, labels = photograph(100, 100), np.eye(100, dtype=np.uint8)
+    monkeypatch.setattr("spatialprop.memory.memory_left", lambda: 600_000)
+    assert refiner(image, labels).shape == (100, 100)
+    with pytest.raises(InputError, match=r"100 maps of 100x100 pixels needs about .*ask for labels"):
+        refiner.probabilities(image, labels, classes=100)
+    monkeypatch.setattr("spatialprop.memory.memory_left", lambda: 300_000)
+    with pytest.raises(InputError, match=r"an image of 100x100 pixels needs about .*make image and map smaller"):
+        refiner(image, labels)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_weights_that_give_no_numbers_are_named(value, tmp_path):
+    network = trained(LIGHT)
+    network.guidance.head.bias.data[0] = value
+    with pytest.raises(InputError, match="the weights of this network give guidance that is not finite"):
+        Refiner(network)(photograph(16, 16), probabilities(2, 16, 16))
+
+
+class Refining(torch.utils.data.Dataset):
+    def __init__(self, refiner):
+        self.refiner = refiner
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return self.refiner(photograph(64, 64, index), np.eye(64, dtype=np.uint8))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_dataloader_workers_refine_after_their_parent_has(refiner):
+    """PyTorch's threads do not survive a fork; it gives workers one thread, with which they do."""
+    torch.rand(4000, 400).matmul(torch.rand(400, 400)).sum()  # on several threads
+    expected = Refining(refiner)
+    workers = torch.utils.data.DataLoader(expected, num_workers=2, multiprocessing_context="fork", timeout=100)
+    for index, found in enumerate(workers):
+        assert (found[0].numpy() == expected[index]).all()
+
+
+def test_weights_of_a_file_that_give_no_numbers_are_named(tmp_path):
+    network = trained(LIGHT)
+    for parameter in network.parameters():
+        parameter.data.fill_(1e20)  # each of them a number
+    save_refiner(network, tmp_path / "huge.safetensors")
+    with pytest.raises(InputError, match=r"the weights .*huge\.safetensors give guidance that is not finite"):
+        Refiner.load(tmp_path / "huge.safetensors")(photograph(16, 16), probabilities(2, 16, 16))
 
 
 @pytest.mark.parametrize("size", [(40, 60), (39, 57)])

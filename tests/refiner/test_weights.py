@@ -245,7 +245,7 @@ def test_files_that_are_none(tmp_path, written):
 
 
 def test_large_files_are_not_opened(written, monkeypatch):
-    monkeypatch.setattr("spatialprop.refiner.weights.LARGEST_FILE", 1000)
+    monkeypatch.setattr("spatialprop.stored.LARGEST_FILE", 1000)
     with pytest.raises(InputError, match="MiB; at most"):
         Refiner.load(written())
 

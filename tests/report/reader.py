@@ -4,7 +4,7 @@ import base64
 from html.parser import HTMLParser
 from pathlib import Path
 
-UNCLOSED = {"meta", "img"}
+UNCLOSED = {"meta", "img", "input"}
 
 
 class Reader(HTMLParser):

@@ -1,4 +1,5 @@
 from spatialprop.report import Table, comparison_table
+from spatialprop.report.page import page
 from tests.report.folders import scores
 
 
@@ -41,5 +42,17 @@ def test_trimap_is_shown_at_the_nearest_radius():
 
 def test_signs_that_mean_something_are_escaped():
     table = Table(["method"], [["<b>|&\nx"]])
-    assert "<td>&lt;b&gt;|&amp;\nx</td>" in table.html()
+    assert "<td>&lt;b&gt;|&amp;\nx</td>" in page(
+        "sweep.html", "t", about=[], tables={"T": (table, "")}, figures=[], links=[], links_title=""
+    )
     assert table.text().splitlines()[2] == r"| <b>\|& x |"
+
+
+def test_a_terminal_gets_a_drawn_table(monkeypatch):
+    table = comparison_table({"coarse": {"mIoU": 0.7}, "[red]": {"mIoU": 0.8}})
+    assert table.for_console() == table.text()
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    drawn = table.for_console()
+    assert "│" in drawn
+    assert "[red]" in drawn
+    assert "80.0" in drawn

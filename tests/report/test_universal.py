@@ -38,7 +38,7 @@ def test_json_markdown_and_page(tmp_path):
     page = read(folder / "report.html")
     assert "<b> + three_way" in page.text
     assert "b" not in page.tags
-    assert page.links == ["fcn8s/report.html", "<b>/report.html"]
+    assert page.links == ["./fcn8s/report.html", "./%3Cb%3E/report.html"]
 
 
 def test_they_are_drawn_again_from_what_the_sources_hold(tmp_path, capsys):
@@ -55,3 +55,27 @@ def test_a_file_that_was_cut_off(tmp_path):
     (tmp_path / "universal.json").write_text('{"fcn8s": ')
     with pytest.raises(ValueError, match="was the evaluation cut off"):
         read_universal(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../victim", "..", "a/../../victim", "/tmp", "link", ".", "a\\..\\victim"])
+def test_no_name_leads_to_another_run(tmp_path, name, capsys):
+    """The report of a run that somebody sent would replace the page of another."""
+    folder, victim = written_in(tmp_path / "sent"), written_in(tmp_path / "victim")
+    (folder / "link").symlink_to(victim)
+    page = victim / "report.html"
+    page.write_text("untouched")
+    (folder / "universal.json").write_text(json.dumps({name: {}}))
+    assert spatialprop(["report", str(folder)]) == 2
+    assert "is not the name of a folder" in capsys.readouterr().err
+    assert page.read_text() == "untouched"
+
+
+def written_in(folder):
+    folder.mkdir()
+    return written(folder)
+
+
+def test_a_link_is_never_a_script(tmp_path):
+    (tmp_path / "javascript:alert(1)").mkdir()
+    results = {"javascript:alert(1)": RESULTS["fcn8s"]}
+    assert read(write_universal(tmp_path, results)).links == ["./javascript%3Aalert%281%29/report.html"]

@@ -110,7 +110,7 @@ def test_what_is_timed_and_fails_is_not_counted():
     comparison = Comparison(LABELS, ("refined",), {})
     with pytest.raises(RuntimeError, match="broken"), comparison.timed("refined", torch.device("cpu")):
         raise RuntimeError("broken")
-    assert comparison.seconds == {"refined": []}
+    assert not any(comparison.seconds.values())
 
 
 def test_where_nothing_changes_no_share_of_it_is_right():
@@ -133,7 +133,7 @@ def test_reset_forgets_images_and_times():
 
     first = score(0)
     comparison.reset()
-    assert comparison.seconds == {"refined": [], "all_bars": []}
+    assert not any(comparison.seconds.values())
     second = score(1)
     comparison.reset()
     assert score(0) == first != second

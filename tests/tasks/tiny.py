@@ -18,6 +18,7 @@ from spatialprop.tasks.optimization import Optimization
 QUIET = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),  # two images need none
     pytest.mark.filterwarnings("ignore:.*LeafSpec"),  # Lightning calls what torch has renamed
+    pytest.mark.filterwarnings("ignore:.*in eval mode at the start of training"),  # a frozen segmenter
 ]
 
 LABELS = LabelSet("shapes", ("background", "disc", "bar"), ignore_index=VOID)

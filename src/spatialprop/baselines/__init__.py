@@ -1,41 +1,57 @@
-"""Established ways to refine a segmentation: an image and coarse probabilities in, labels out."""
+"""Established ways to do what networks here are trained for.
+
+Those of segmentations take an image and coarse probabilities and give labels; those of values (mattes, colours) take an
+image, known values and their confidence and give all values.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from inspect import signature
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from spatialprop.baselines.densecrf import DenseCRF
 from spatialprop.baselines.guided_filter import GuidedFilter
+from spatialprop.baselines.optimization import Optimization
+from spatialprop.baselines.pymatting import PyMatting
 
-Baseline = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.integer[Any]]]
+Baseline = Callable[..., NDArray[Any]]
 
 BASELINES: dict[str, Callable[..., Baseline]] = {"densecrf": DenseCRF, "guided_filter": GuidedFilter}
+OF_VALUES: dict[str, Callable[..., Baseline]] = {
+    "closed_form": partial(PyMatting, "cf"),
+    "knn": partial(PyMatting, "knn"),
+    "lkm": partial(PyMatting, "lkm"),
+    "optimization": Optimization,
+}
 
 
-def installed() -> list[str]:
-    """Names of the baselines that can run here without further packages."""
-    return ["densecrf"] if find_spec("pydensecrf") else []
+def installed(*, values: bool = False) -> list[str]:
+    """Names of the usual baselines, of segmentations or of values, as far as their packages are installed."""
+    name, package = ("closed_form", "pymatting") if values else ("densecrf", "pydensecrf")
+    return [name] if find_spec(package) else []
 
 
-def make(name: str, settings: Mapping[str, Any] | None = None) -> Baseline:
+def make(name: str, settings: Mapping[str, Any] | None = None, *, values: bool = False) -> Baseline:
     """The baseline of a name, with default values for settings that are not given."""
-    if name not in BASELINES:
-        raise ValueError(f"unknown baseline {name!r}; choose from {', '.join(BASELINES)}")
+    choices = OF_VALUES if values else BASELINES
+    if name not in choices:
+        raise ValueError(f"unknown baseline {name!r}; choose from {', '.join(choices)}")
     given = dict(settings or {})
-    known = signature(BASELINES[name]).parameters
+    known = signature(choices[name]).parameters
     for key, value in given.items():
         if key not in known:
-            raise ValueError(f"the baseline {name} has no setting {key!r}; it has {', '.join(known)}")
+            raise ValueError(f"the baseline {name} has no setting {key!r}; it has {', '.join(known) or 'none'}")
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError(f"baselines: {name}.{key} must be a number; got {value!r}")
-    return BASELINES[name](**given)
+    return choices[name](**given)
 
 
-def make_all(wanted: Iterable[str | Mapping[str, Any]] | Mapping[str, Any]) -> dict[str, Baseline]:
+def make_all(
+    wanted: Iterable[str | Mapping[str, Any]] | Mapping[str, Any], *, values: bool = False
+) -> dict[str, Baseline]:
     """Make baselines from their names, from names with settings, or from a list of both.
 
     Example:
@@ -54,5 +70,5 @@ def make_all(wanted: Iterable[str | Mapping[str, Any]] | Mapping[str, Any]) -> d
                     f"baselines: the settings of {name} must be a mapping, such as {{}} for the usual ones; "
                     f"got {settings!r}"
                 )
-            made[name] = make(name, settings)
+            made[name] = make(name, settings, values=values)
     return made

@@ -32,6 +32,10 @@ class SaveExamples(pl.Callback):
     ) -> None:
         if trainer.global_rank != 0 or batch_idx >= self._count:
             return
+        path = self._folder / f"{batch_idx:02d}_{file_name(batch)}.npz"
+        if "pictures" in outputs:  # what comes out is no segmentation
+            write_arrays(path, image_and_pictures(batch, outputs))
+            return
         arrays = image_and_masks(batch, outputs)
         if self._background is not None:
             for method in ("coarse", "refined"):
@@ -42,7 +46,7 @@ class SaveExamples(pl.Callback):
             pixel = pixel_to_show(arrays["label"], arrays["coarse"], arrays["refined"], self._background)
             arrays["pixel"] = np.array(pixel)
             arrays["affinity"] = affinity_of(batch["image"], outputs["coarse"], pixel).float().cpu().numpy()
-        write_arrays(self._folder / f"{batch_idx:02d}_{file_name(batch)}.npz", arrays)
+        write_arrays(path, arrays)
 
 
 def file_name(batch: Any) -> str:
@@ -58,6 +62,13 @@ def image_and_masks(batch: Any, outputs: Any) -> dict[str, Any]:
     for method, result in labels.items():
         arrays[method if method in ("coarse", "refined") else f"method_{method}"] = _indices(result)
     return arrays
+
+
+def image_and_pictures(batch: Any, outputs: Any) -> dict[str, Any]:
+    """The arrays that reports read: a test image, and what every method makes of its values, as pictures (H, W, 3)."""
+    image = _bytes(batch["image"][0].permute(1, 2, 0))
+    shown = {f"picture_{method}": picture for method, picture in outputs["pictures"].items()}
+    return {"image": image if image.shape[2] == 3 else np.repeat(image[..., :1], 3, axis=2), **shown}
 
 
 def pixel_to_show(

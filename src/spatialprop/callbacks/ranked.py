@@ -38,7 +38,7 @@ class SaveRanked(pl.Callback):
     def on_test_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        labels: Mapping[str, Tensor] = outputs["labels"]
+        labels: Mapping[str, Tensor] = outputs.get("labels", {})  # none if it is no segmentation
         if trainer.global_rank == 0 and "refined" in labels:
             gain = self._mean_iou(labels["refined"], batch["label"]) - self._mean_iou(labels["coarse"], batch["label"])
             if not np.isnan(gain):  # no scored class occurs

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
 
@@ -57,3 +58,44 @@ class ResumeCheckpoint(pl.Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._random_state = state["random_state"]
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keep `best.ckpt`, the weights with the best score; a run goes on with that score wherever its folder lies.
+
+    Lightning forgets the best score when the path of the folder has changed, and lets a worse epoch replace the file.
+
+    Args:
+        folder: The folder of `best.ckpt`.
+        monitor: The score.
+        mode: Whether the highest ("max") or the lowest ("min") is best.
+    """
+
+    def __init__(self, folder: Path, monitor: str, mode: str = "max") -> None:
+        super().__init__(
+            folder, "best", monitor=monitor, mode=mode, save_weights_only=True, enable_version_counter=False
+        )
+        self._resumed: Path | None = None
+
+    @property
+    def state_key(self) -> str:
+        """The key of its state in a checkpoint: Lightning's own, under which older checkpoints have it."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._resumed = None if trainer.ckpt_path is None else Path(trainer.ckpt_path)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        here = Path(str(self.dirpath))
+        if self._resumed is not None and self._resumed.parent.resolve() == here.resolve():  # not another run's
+            state = {
+                **state,
+                "dirpath": self.dirpath,
+                "best_k_models": {_moved(path, here): score for path, score in state["best_k_models"].items()},
+                **{key: _moved(state[key], here) for key in ("best_model_path", "kth_best_model_path")},
+            }
+        super().load_state_dict(state)
+
+
+def _moved(path: str, folder: Path) -> str:
+    return str(folder / Path(path).name) if path else path

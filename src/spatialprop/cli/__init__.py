@@ -8,17 +8,21 @@ from importlib import import_module
 from pathlib import Path
 
 from spatialprop import __version__
+from spatialprop.cli.output import lenient_output
 
 # A module has `add_arguments(parser)` and `run(options) -> exit code`.
 COMMANDS = {
+    "colorize": "colour a grey picture from some coloured strokes",
     "completion": "print what makes a shell complete spatialprop's commands, options and overrides",
     "dashboard": "make a wandb page for the runs of a project",
     "data": "get, check and prepare data sets",
     "evaluate": "score trained runs: spatialprop evaluate run=FOLDER [overrides]; more by --help",
     "explain": "show how much each pixel adds to the result at one pixel",
     "export": "make weights, or an archive for other programs, of a trained refinement",
+    "matte": "find how much of each pixel belongs to the foreground, from a trimap or a rough mask",
     "refine": "refine the borders of a segmentation",
     "report": "draw the figures and the page of a run, or sum up a multirun",
+    "serve": "open the page on which masks are painted, refined and explained",
     "train": "train, test and report an experiment: spatialprop train [overrides]; more by --help",
     "warmup": "compile all kernels now, so that no later run has to wait",
 }
@@ -50,11 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             quoted = " (patterns need quotes: 'photos/*.jpg')" if files else ""
             parser.error(f"unrecognized arguments: {' '.join(late)}{quoted}")
         options.settings = [*options.settings, *late]
-    try:
-        return int(options.run(options))
-    except (ImportError, OSError, ValueError) as error:
-        print(f"spatialprop {options.command}: {error}", file=sys.stderr)
-        return 2
+    with lenient_output():
+        try:
+            return int(options.run(options))
+        except (ImportError, OSError, ValueError) as error:
+            print(f"spatialprop {options.command}: {error}", file=sys.stderr)
+            return 2
 
 
 def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

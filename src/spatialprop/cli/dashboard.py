@@ -21,14 +21,18 @@ def run(options: argparse.Namespace) -> int:
 
 
 def make_dashboard(entity: str, project: str) -> Workspace:
-    """Curves, test scores by setting, and test images, for runs that were made with `logger=wandb`."""
+    """Curves, test scores, images and settings against scores, for runs that were made with `logger=wandb`."""
     try:
         import wandb_workspaces.reports.v2 as wr
         import wandb_workspaces.workspaces as ws
     except ImportError:
         raise ImportError("a dashboard needs wandb-workspaces: pip install 'spatialprop[dashboard]'") from None
+    import wandb_workspaces.expr as expr
+
     by_connection = wr.Config("propagation.connection")
     compared = [f"test/{method}/mIoU" for method in ("coarse", "refined", "densecrf", "oracle_8px")]
+    changes = [f"test/refined/changes/{kind}" for kind in ("changed", "right", "wrong")]
+    settings = ("propagation.connection", "propagation.units", "guidance.hidden", "optimizer.lr", "seed")
     return ws.Workspace(
         entity=entity,
         project=project,
@@ -40,6 +44,9 @@ def make_dashboard(entity: str, project: str) -> Workspace:
                 panels=[
                     wr.LinePlot(title="mIoU on val", y=["val/refined_mIoU", "val/coarse_mIoU"]),
                     wr.LinePlot(title="Loss", y=["train/loss"], smoothing_factor=0.8),
+                    wr.LinePlot(title="Learning rate", y=["lr-AdamW/pg1", "lr-SGD/pg1"]),
+                    wr.LinePlot(title="The segmenter's own training", x="segmenter/step", y=["segmenter/train/loss"]),
+                    wr.MediaBrowser(title="Images of val", media_keys=["val/images"]),
                 ],
             ),
             ws.Section(
@@ -54,8 +61,31 @@ def make_dashboard(entity: str, project: str) -> Workspace:
                         groupby_aggfunc="mean",
                     ),
                     wr.BarPlot(title="Boundary IoU", metrics=[wr.SummaryMetric("test/refined/boundary_IoU")]),
+                    wr.BarPlot(title="Pixels changed, rightly, wrongly", metrics=[*map(wr.SummaryMetric, changes)]),
+                    wr.ScatterPlot(
+                        title="mIoU against time",
+                        x=wr.SummaryMetric("test/refined/milliseconds"),
+                        y=wr.SummaryMetric("test/refined/mIoU"),
+                    ),
                     wr.MediaBrowser(title="Truth, coarse, refined", media_keys=["test/examples"]),
                 ],
             ),
+            ws.Section(
+                name="Study",
+                is_open=True,
+                panels=[
+                    wr.ParallelCoordinatesPlot(
+                        title="Settings and score",
+                        columns=[
+                            *(wr.ParallelCoordinatesPlotColumn(wr.Config(name)) for name in settings),
+                            wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric("test/refined/mIoU")),
+                        ],
+                    )
+                ],
+            ),
         ],
+        # The runs of one task, by sweep: others are a click away.
+        runset_settings=ws.RunsetSettings(
+            filters=expr.And(expr.Metric("JobType") == "refine"), groupby=[expr.Metric("Group")]
+        ),
     )

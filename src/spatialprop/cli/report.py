@@ -26,9 +26,9 @@ def _report_run(folder: Path) -> None:
 
     page = write_report(folder)
     metrics = read_metrics(folder)
-    print(comparison_table(metrics).text() if metrics else "No scores yet: there is no metrics.json.")
+    print(comparison_table(metrics).for_console() if metrics else "No scores yet: there is no metrics.json.")
     for title, table in (helen_tables(metrics) | affinity_tables(metrics)).items():
-        print(f"\n{title}\n{table.text()}")
+        print(f"\n{title}\n{table.for_console()}")
     print(page)
 
 
@@ -40,7 +40,7 @@ def _report_universal(folder: Path) -> None:
         write_report(folder / source)
     page = write_universal(folder, results)
     for title, table in universal_tables(results).items():
-        print(f"{title}\n{table.text()}\n")
+        print(f"{title}\n{table.for_console()}\n")
     print(page)
 
 
@@ -50,7 +50,7 @@ def _report_multirun(folder: Path) -> None:
     summary = summarise(folder)
     page = write_summary(summary)
     for title, (table, _) in sweep_tables(summary).items():
-        print(f"{title}\n{table.text()}\n")
+        print(f"{title}\n{table.for_console()}\n")
     if summary.failed:
-        print(f"Without a result:\n{summary.failures().text()}")
+        print(f"Without a result:\n{summary.failures().for_console()}")
     print(page)

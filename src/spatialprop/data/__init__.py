@@ -4,7 +4,15 @@ A data set is a function that conf/data names, such as `camvid`, and that return
 write `sets/<name>.py` and name its function here.
 """
 
-from spatialprop.data.coarse import CoarseFiles, DegradeCoarse, RoughTruth, SimulatedCoarse, WithCoarse, coarse_map
+from spatialprop.data.coarse import (
+    CoarseFiles,
+    CoarseMemory,
+    DegradeCoarse,
+    RoughTruth,
+    SimulatedCoarse,
+    WithCoarse,
+    coarse_map,
+)
 from spatialprop.data.example import Example, Examples, Splits
 from spatialprop.data.label_files import write_label
 from spatialprop.data.label_set import VOID, LabelSet, read_label_set, write_label_set
@@ -16,11 +24,13 @@ from spatialprop.data.sets.helen import helen
 from spatialprop.data.sets.mixed import folders, mixed
 from spatialprop.data.sets.synthetic import SyntheticShapes, synthetic
 from spatialprop.data.sets.voc import voc
+from spatialprop.data.values import ValueExample, ValueExamples, ValuePatches, ValueSplits, colorize, matting
 
 __all__ = [
     "VOID",
     "Augment",
     "CoarseFiles",
+    "CoarseMemory",
     "DegradeCoarse",
     "Example",
     "Examples",
@@ -33,6 +43,10 @@ __all__ = [
     "Splits",
     "SquarePatches",
     "SyntheticShapes",
+    "ValueExample",
+    "ValueExamples",
+    "ValuePatches",
+    "ValueSplits",
     "WholeImages",
     "Window",
     "WithCoarse",
@@ -40,10 +54,12 @@ __all__ = [
     "cityscapes",
     "coarse_map",
     "collate",
+    "colorize",
     "crop_coarse",
     "folder",
     "folders",
     "helen",
+    "matting",
     "mixed",
     "read_label_set",
     "synthetic",

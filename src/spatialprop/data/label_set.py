@@ -41,6 +41,9 @@ class LabelSet:
         if len(set(self.classes)) < len(self.classes):
             twice = next(name for name in self.classes if self.classes.count(name) > 1)
             raise ValueError(f"data set {self.name!r} has two classes called {twice!r}; give each a name of its own")
+        broken = [name for name in (self.name, *self.classes) if name != name.encode(errors="replace").decode()]
+        if broken:
+            raise ValueError(f"data set {self.name!a}: the name {broken[0]!a} holds half a character; correct it")
         if self.ignore_index is not None and 0 <= self.ignore_index < len(self.classes):
             raise ValueError(
                 f"data set {self.name!r}: ignore_index = {self.ignore_index} is the class "
@@ -98,5 +101,5 @@ def read_label_set(path: Path) -> LabelSet:
         )
     except KeyError as missing:
         raise ValueError(f"{path} lacks the key {missing}") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None

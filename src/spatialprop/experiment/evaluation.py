@@ -3,6 +3,8 @@
 import logging
 import re
 from collections.abc import Callable
+from datetime import datetime
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,14 @@ from pytorch_lightning.callbacks import Callback
 
 from spatialprop.callbacks import SaveExamples, SaveFailures, SavePredictions, SaveRanked
 from spatialprop.data import LabelSet, write_label_set
-from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
-from spatialprop.experiment.parts import make_baselines, make_data, make_splits, make_trainer, task_class
+from spatialprop.experiment.coarse import prepare_segmenter, with_coarse
+from spatialprop.experiment.origin import origin
+from spatialprop.experiment.parts import keeps_maps, make_baselines, make_data, make_splits, make_trainer, task_class
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.trained import read_config, trained_task
 from spatialprop.files import write_json
-from spatialprop.report import comparison_table, helen_tables, universal_tables, write_report, write_universal
-from spatialprop.tasks import Parts, Task, Universal
+from spatialprop.report import ORIGIN, comparison_table, helen_tables, universal_tables, write_report, write_universal
+from spatialprop.tasks import Parts, Refine, Task, Universal
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +47,7 @@ def evaluate(options: DictConfig, folder: Path) -> dict[str, Any]:
     if isinstance(options.run, str) and options.coarse is None:
         run = RunFolder(options.run)
         config = _changed(read_config(run, trust=options.trust), options)
-        baselines = make_baselines(options)
+        baselines = make_baselines(options, task_class(config))
         results = _evaluate(
             options, config, run, lambda labels: trained_task(run, config, labels, baselines), RunFolder(folder)
         )
@@ -74,9 +77,14 @@ def _evaluate_several(options: DictConfig, folder: Path) -> dict[str, dict[str, 
     for name, path in sources.items():
         _check_source(name, path, first)
 
-    def side_by_side(labels: LabelSet) -> Task:
-        refinements: dict[str, Any] = {name: trained_task(runs[name], configs[name], labels) for name in runs}
-        return Universal(Parts(labels, baselines=make_baselines(options)), refinements)
+    def side_by_side(own: bool, labels: LabelSet) -> Task:
+        refinements: dict[str, Any] = {}
+        for name, run in runs.items():
+            config = configs[name].copy()
+            if refinements or not own:
+                config.segmenter.network = None  # all refine the maps of the first run's
+            refinements[name] = trained_task(run, config, labels)
+        return Universal(Parts(labels, baselines=make_baselines(options, Universal)), refinements)
 
     results = {}
     for name, path in sources.items():
@@ -85,7 +93,9 @@ def _evaluate_several(options: DictConfig, folder: Path) -> dict[str, dict[str, 
         if path is not None:
             config.data.coarse = str(path)
             config.segmenter = {"network": None, "simulate_missing": False}
-        results[name] = _evaluate(options, config, first_run, side_by_side, RunFolder(folder / name))
+        results[name] = _evaluate(
+            options, config, first_run, partial(side_by_side, path is None), RunFolder(folder / name)
+        )
     write_universal(folder, results)
     return results
 
@@ -102,12 +112,13 @@ def _evaluate(
         make: The task, given the classes of the data.
         into: Gets the results.
     """
+    started = datetime.now()
     splits = make_splits(config)
     task = make(splits.labels)
-    if task.takes_coarse:
+    if isinstance(task, Refine | Universal):
         config.segmenter.fit = None  # other segmenters than the run's own must come with weights
-        segmenter = frozen_segmenter(config, splits, trained if options.get("segmenter") is None else into)
-        splits = splits._replace(test=with_coarse(config, splits.test, segmenter, into.coarse))
+        prepare_segmenter(config, task.segmenter, splits, trained if options.get("segmenter") is None else into)
+        splits = splits._replace(test=with_coarse(config, splits.test, task.segmenter, into.coarse))
     callbacks: list[Callback] = [
         SaveExamples(into.examples, config.callbacks.examples, config.callbacks.background),
         SaveFailures(into.failures, config.callbacks.examples),
@@ -116,12 +127,12 @@ def _evaluate(
     if options.predictions:
         callbacks.append(SavePredictions(into.predictions))
     trainer = make_trainer(config, callbacks=callbacks, logger=False, enable_checkpointing=False)
-    trainer.test(task, make_data(config, splits, with_coarse=task.takes_coarse), verbose=False)
+    trainer.test(task, make_data(config, splits, with_coarse=task.takes_coarse and keeps_maps(config)), verbose=False)
     if trainer.is_global_zero:
         into.path.mkdir(parents=True, exist_ok=True)
         into.write_config(config)
         write_label_set(splits.labels, into.data, images=len(splits.test))
-        write_json(into.metrics, task.results)
+        write_json(into.metrics, {**task.results, ORIGIN: origin(started)})
         write_report(into.path)
     return task.results
 
@@ -140,6 +151,8 @@ def _changed(config: DictConfig, options: DictConfig) -> DictConfig:
     for group in ("trainer", "callbacks"):
         config[group] = options[group]
     config.loader.workers = options.workers
+    if options.cache is not None:
+        config.segmenter.cache = options.cache
     for option in ("restrict", "window", "overlap"):
         if options[option] is not None:
             if option not in config.task:

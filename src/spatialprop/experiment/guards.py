@@ -4,16 +4,21 @@ import os
 import re
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from spatialprop.experiment.overrides import CONF
+from spatialprop.experiment.parts import keeps_maps
 
 TRUST = "If you know where this config comes from, say so: trust=true (for spatialprop export: --trust)"
+_LARGEST = 1 << 20  # bytes of a config
 OWN = ("spatialprop.", "torch.optim.")  # other libraries' functions can load files that run code
 
 
@@ -26,6 +31,23 @@ def known_targets() -> frozenset[str]:
     texts = (path.read_text(encoding="utf-8") for path in CONF.rglob("*.yaml"))
     names = (name for text in texts for name in re.findall(r"^\s*_target_:\s*([\w.]+)", text, re.MULTILINE))
     return frozenset(name for name in names if name.startswith(OWN))
+
+
+def load_config(path: Path) -> DictConfig:
+    """The config in a run's folder, as its YAML has it; every error names the file."""
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError(f"it has more than {_LARGEST} bytes")
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise ValueError("it repeats parts by YAML aliases, which can grow without bound and no run writes")
+        config = OmegaConf.create(text)
+    except (ValueError, yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"{path} cannot be read as the config of a run: {reason}") from None
+    if not isinstance(config, DictConfig):
+        raise ValueError(f"{path} is not the config of a run")
+    return config
 
 
 def refuse_foreign_code(config: DictConfig, *, trust: bool, beside: DictConfig | None = None) -> None:
@@ -132,6 +154,12 @@ def check_settings(config: DictConfig) -> None:
         "limit.images": 1,
         "limit.fit_epochs": 1,
     }
+    changed = [key for key in ("degrade", "rough", "loader.most_classes") if OmegaConf.select(config, key) is not None]
+    if changed and not keeps_maps(config):
+        raise ValueError(
+            f"{changed[0]} changes coarse maps before a step begins, and segmenter.cache=none has none then; take "
+            f"segmenter.cache=files or memory, or {changed[0]}=null"
+        )
     for key, smallest in least.items():
         value = OmegaConf.select(config, key)
         if value is not None and (not isinstance(value, int) or value < smallest):

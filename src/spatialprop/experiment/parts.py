@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,22 +14,39 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger
 from torch import nn
 
 from spatialprop import baselines
 from spatialprop.baselines import Baseline
-from spatialprop.callbacks import ResumeCheckpoint
-from spatialprop.data import Example, Examples, LabelSet, Patches, SimulatedCoarse, Splits, WithCoarse, coarse_map
+from spatialprop.callbacks import BestCheckpoint, ResumeCheckpoint
+from spatialprop.data import (
+    Example,
+    Examples,
+    LabelSet,
+    Patches,
+    SimulatedCoarse,
+    Splits,
+    ValueSplits,
+    WithCoarse,
+    coarse_map,
+)
 from spatialprop.data.loading.module import DataModule
-from spatialprop.tasks import Parts, Task
+from spatialprop.data.values.loading import ValueModule
+from spatialprop.tasks import Parts, Task, Values
 from spatialprop.tasks.optimization import Optimization
 
 
 def make_splits(config: DictConfig) -> Splits:
     """The data set that the config names."""
-    splits: Splits = instantiate(config.data)
+    splits: Splits | ValueSplits = instantiate(config.data)
+    values = "task" in config and issubclass(task_class(config), Values)
+    if "task" in config and isinstance(splits, ValueSplits) != values:
+        fitting = "data=matting or data=colorize" if values else "data=synthetic or another with labels"
+        raise ValueError(f"task={config.task.get('name')} cannot use {splits.labels.name}; choose {fitting}")
+    if isinstance(splits, ValueSplits):
+        return cast(Splits, splits)  # the trainer's limits do
     most = OmegaConf.select(config, "limit.images")
     return splits if most is None else Splits(*(FirstOf(examples, most) for examples in splits))
 
@@ -40,6 +57,13 @@ def make_segmenter(config: DictConfig, labels: LabelSet) -> nn.Module:
         raise ValueError("this needs a segmenter with a network of its own; choose one, such as segmenter=unet")
     network: nn.Module = instantiate(config.segmenter.network)(len(labels.classes))
     return network
+
+
+def make_frozen_segmenter(config: DictConfig, labels: LabelSet) -> nn.Module:
+    """The coarse network of a refinement, with initial weights that depend on the seed alone: one for all runs."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return make_segmenter(config, labels)
 
 
 def task_class(config: DictConfig) -> type[Task]:
@@ -62,11 +86,11 @@ def make_task(
     optimization: Optimization | None = None,
 ) -> Task:
     """The task that the config names; without `optimization` it cannot be trained."""
-    task_class(config)  # or refuse what is none
+    make = make_frozen_segmenter if task_class(config).takes_coarse else make_segmenter
     parts = Parts(
         labels,
         optimization,
-        segmenter=partial(make_segmenter, config, labels),
+        segmenter=None if config.segmenter.network is None else partial(make, config, labels),
         guidance=lambda *arguments, **options: instantiate(config.guidance.network)(*arguments, **options),
         propagation={
             **config.propagation,
@@ -95,16 +119,17 @@ def make_optimization(config: DictConfig) -> Optimization:
     return Optimization(optimizer, schedule, config.guidance.get("pretrained_factor", 1.0))
 
 
-def make_baselines(config: DictConfig) -> dict[str, Baseline]:
-    """The baselines that the config names, or those that are installed."""
+def make_baselines(config: DictConfig, task: type[Task] | None = None) -> dict[str, Baseline]:
+    """The baselines that the config names for a task, its own by default, or those that are installed."""
+    values = issubclass(task or task_class(config), Values)
     wanted = config.baselines
     if wanted is None:
         return {}
     if isinstance(wanted, str):
         if wanted != "installed":
             raise ValueError(f"baselines must be installed, [{wanted}] or {{{wanted}: {{...}}}}; got {wanted}")
-        return baselines.make_all(baselines.installed())
-    return baselines.make_all(OmegaConf.to_container(wanted, resolve=True))  # type: ignore[arg-type]
+        return baselines.make_all(baselines.installed(values=values), values=values)
+    return baselines.make_all(OmegaConf.to_container(wanted, resolve=True), values=values)  # type: ignore[arg-type]
 
 
 class FirstOf:
@@ -126,6 +151,9 @@ class FirstOf:
 
 def make_data(config: DictConfig, splits: Splits, patches: Patches | None = None, **loading: Any) -> DataModule:
     """The loaders of the task."""
+    if isinstance(splits, ValueSplits):  # they draw patches of their own
+        known = ("batch_size", "workers", "repeat_batches")
+        return ValueModule(splits, seed=config.seed, **{key: config.loader[key] for key in known})
     return DataModule(
         splits,
         patches or instantiate(config.patches),
@@ -146,6 +174,19 @@ def with_stored_coarse(config: DictConfig, examples: Examples) -> Examples:
 
 def _stored_or(simulated: SimulatedCoarse, example: Example) -> NDArray[np.uint8]:
     return simulated(example) if example.coarse is None else coarse_map(example)
+
+
+def cache_of(config: DictConfig) -> str:
+    """Where the maps of the frozen segmenter are kept."""
+    cache = config.segmenter.get("cache", "files")  # earlier versions knew no other
+    if cache not in ("files", "memory", "none"):
+        raise ValueError(f"segmenter.cache must be files, memory or none; got {cache!r}")
+    return str(cache)
+
+
+def keeps_maps(config: DictConfig) -> bool:
+    """Whether coarse maps are there before a step begins."""
+    return config.segmenter.network is None or cache_of(config) != "none"
 
 
 def make_loggers(config: DictConfig, folder: Path, stage: str = "csv") -> list[Logger]:
@@ -170,7 +211,8 @@ def _quieten_lightning() -> None:
     logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # the output of trainer.profiler
     # Batches follow from the number of steps done, so that every loader here resumes; Lightning cannot know that.
     resuming = r"You're resuming from a checkpoint .* your dataloader is not resumable"
-    for message in (r".*LeafSpec.*", r"Checkpoint directory .* exists and is not empty", resuming):
+    frozen = r"Found \d+ module\(s\) in eval mode at the start of training"  # the segmenter of a refinement
+    for message in (r".*LeafSpec.*", r"Checkpoint directory .* exists and is not empty", resuming, frozen):
         warnings.filterwarnings("ignore", message)
 
 
@@ -189,9 +231,7 @@ def make_trainer(config: DictConfig, *, callbacks: Sequence[Callback], **changed
     )
 
 
-def keep_checkpoints(config: DictConfig, folder: Path, *, monitor: str) -> list[Callback]:
+def keep_checkpoints(config: DictConfig, folder: Path, *, monitor: str, mode: str = "max") -> list[Callback]:
     """Callbacks that keep the newest checkpoint and the best weights."""
-    best = ModelCheckpoint(
-        folder, "best", monitor=monitor, mode="max", save_weights_only=True, enable_version_counter=False
-    )
+    best = BestCheckpoint(folder, monitor, mode)
     return [ResumeCheckpoint(folder, config.callbacks.checkpoint_every_n_batches), best]

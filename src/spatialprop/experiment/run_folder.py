@@ -22,6 +22,8 @@ class RunFolder:
         self.metrics = self.path / "metrics.json"
         self.data = self.path / "data.json"
         self.checkpoints = self.path / "checkpoints"
+        self.best = self.checkpoints / "best.ckpt"
+        self.last = self.checkpoints / "last.ckpt"
         self.network = self.checkpoints / "network.safetensors"
         self.segmenter = self.checkpoints / "segmenter.safetensors"
         self.coarse = self.path / "coarse"

@@ -3,27 +3,38 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from spatialprop.baselines import Baseline
 from spatialprop.data import LabelSet, read_label_set
-from spatialprop.experiment.guards import refuse_foreign_code
+from spatialprop.experiment.guards import load_config, refuse_foreign_code
 from spatialprop.experiment.parts import make_task, task_class
 from spatialprop.experiment.run_folder import RunFolder
-from spatialprop.experiment.weights import trained_weights
-from spatialprop.tasks import Task
+from spatialprop.experiment.weights import frozen_weights, trained_weights
+from spatialprop.tasks import Refine, Task
 from spatialprop.tasks.optimization import freeze, restore
 
 
-def load_run(folder: str | Path, *, trust: bool = False) -> Task:
+def load_run(folder: str | Path, *, trust: bool = False, segmenter: bool = True) -> Task:
     """The trained task of a run's folder, for notebooks and scripts; its `network` is what was trained.
+
+    That of task=refine holds its frozen segmenter too, unless the folder holds no weights of one.
 
     Args:
         folder: The run's folder.
         trust: Let the run's config name any code and read environment variables.
+        segmenter: False leaves the frozen segmenter out.
     """
     run = RunFolder(folder)
-    return trained_task(run, read_config(run, trust=trust), read_label_set(run.data))
+    config = read_config(run, trust=trust)
+    frozen = task_class(config).takes_coarse
+    weights = frozen_weights(run) if frozen and segmenter else None
+    if frozen and weights is None:
+        config.segmenter.network = None
+    task = trained_task(run, config, read_label_set(run.data))
+    if isinstance(task, Refine) and task.segmenter is not None and weights is not None:
+        restore(task.segmenter, weights)
+    return task
 
 
 def trained_task(
@@ -42,9 +53,7 @@ def read_config(run: RunFolder, *, trust: bool) -> DictConfig:
         raise FileNotFoundError(
             f"run = {run.path} holds no {run.config.name}; give the folder of a run, such as outputs/latest"
         )
-    config = OmegaConf.load(run.config)
-    if not isinstance(config, DictConfig):
-        raise ValueError(f"{run.config} is not the config of a run")
+    config = load_config(run.config)
     refuse_foreign_code(config, trust=trust)
     _forget_initial_weights(run, config)
     return config

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,20 +10,24 @@ import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import WandbLogger
 
 from spatialprop.callbacks import SaveExamples, SaveFailures, SaveRanked
 from spatialprop.data import Splits, write_label_set
-from spatialprop.experiment.coarse import frozen_segmenter, with_coarse
+from spatialprop.experiment.coarse import prepare_segmenter, with_coarse
 from spatialprop.experiment.guards import (
     check_settings,
+    load_config,
     refuse_folders_apart,
     refuse_foreign_code,
     refuse_processes_in_multirun,
     refuse_unnamed_multirun,
 )
+from spatialprop.experiment.origin import origin
 from spatialprop.experiment.parts import (
     keep_checkpoints,
+    keeps_maps,
     make_baselines,
     make_data,
     make_loggers,
@@ -32,18 +37,21 @@ from spatialprop.experiment.parts import (
     make_trainer,
 )
 from spatialprop.experiment.run_folder import RunFolder, point_latest_to
-from spatialprop.experiment.wandb_logging import log_results
-from spatialprop.experiment.weights import keep_weights, load_weights_of, start_guidance, start_segmenter
+from spatialprop.experiment.wandb_logging import LogImages, LoginError, log_results
+from spatialprop.experiment.weights import fit, keep_weights, load_weights_of, start_guidance, start_segmenter
 from spatialprop.files import write_json
-from spatialprop.report import comparison_table, helen_tables, write_report
-from spatialprop.tasks import Task
+from spatialprop.report import ORIGIN, comparison_table, helen_tables, write_report
+from spatialprop.tasks import Refine, Task
 from spatialprop.tasks.optimization import restore
 
 log = logging.getLogger(__name__)
 
+_MAIN = (("mIoU", 1), ("PSNR", 1), ("SAD", -1), ("MAE", -1))  # what a sweep maximises, or minimises
+
 
 def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict[str, Any]:
     """Train what the config describes, test it, and leave everything in `folder`, where `outputs/latest` will lead."""
+    started = datetime.now()
     refuse_processes_in_multirun(config)
     check_settings(config)
     run = RunFolder(folder)
@@ -62,25 +70,28 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
             start_guidance(task, config.guidance.checkpoint)
     if config.ckpt_path == "last" and run.config.exists():
         log.info("Resuming %s%s", folder, ", which had finished" if run.metrics.exists() else "")
-        _warn_of_changes(cast(DictConfig, OmegaConf.load(run.config)), config)
+        _warn_of_changes(load_config(run.config), config)
     run.write_config(config)
     write_label_set(splits.labels, run.data, images=len(splits.test))
-    if task.takes_coarse:
+    loggers = make_loggers(config, run.path)
+    if isinstance(task, Refine):
         pl.seed_everything(config.seed, workers=True, verbose=False)  # the same segmenter for all networks
-        network = frozen_segmenter(config, splits, run)
+        prepare_segmenter(config, task.segmenter, splits, run)
         splits = Splits(
             *(
-                with_coarse(config, examples, network, run.coarse / name)
+                with_coarse(config, examples, task.segmenter, run.coarse / name)
                 for name, examples in zip(splits._fields, splits, strict=True)
             )
         )
         pl.seed_everything(config.seed, workers=True, verbose=False)  # wherever the maps came from
-    data = make_data(config, splits, with_coarse=task.takes_coarse)
+    data = make_data(config, splits, with_coarse=task.takes_coarse and keeps_maps(config))
     trainer = make_trainer(
         config,
-        logger=make_loggers(config, run.path),
+        logger=loggers,
         callbacks=[
-            *keep_checkpoints(config, run.checkpoints, monitor=task.monitor),
+            *keep_checkpoints(config, run.checkpoints, monitor=task.monitor, mode=task.monitor_mode),
+            LearningRateMonitor("step"),
+            *([LogImages(splits.labels)] if config.logger.kind == "wandb" else []),
             SaveExamples(run.examples, config.callbacks.examples, config.callbacks.background),
             SaveFailures(run.failures, config.callbacks.examples),
             SaveRanked(run.ranked, config.callbacks.ranked, splits.labels),
@@ -88,16 +99,15 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
     )
     if outputs is not None:  # not earlier: the latest run may have been read, as in segmenter.checkpoint=outputs/latest
         point_latest_to(folder, outputs)
-    trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+    fit(trainer, task, data, checkpoint)
 
-    best = run.checkpoints / "best.ckpt"
-    if config.callbacks.weights == "best" and best.exists():
-        restore(task.network, load_weights_of(best))
+    if config.callbacks.weights == "best" and run.best.exists():
+        restore(task.network, load_weights_of(run.best))
     keep_weights(task.network, run.network)
     trainer.test(task, data, verbose=False)
     metrics = task.results
     if trainer.is_global_zero:
-        write_json(run.metrics, metrics)
+        write_json(run.metrics, {**metrics, ORIGIN: origin(started)})
         write_report(run.path)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
@@ -116,6 +126,8 @@ def run_job(config: DictConfig) -> float:
     alone = HydraConfig.get().mode == RunMode.RUN
     try:
         metrics = train(config, folder, Path("outputs") if alone else None)
+    except LoginError as error:
+        raise SystemExit(str(error)) from None  # for every job of a multirun
     except Exception:
         if not alone:
             log.exception("This job failed")  # Hydra only reports the first that fails
@@ -126,12 +138,13 @@ def run_job(config: DictConfig) -> float:
 
             wandb.finish()  # or the next job of a multirun would log to this one's
     scores = metrics.get("refined", metrics["coarse"])
+    main, sign = next((pair for pair in _MAIN if pair[0] in scores), _MAIN[0])
     undefined = [name for name, value in scores.items() if value is None]
     if undefined:
         log.warning("Nothing in the test images counts for %s: null in metrics.json", ", ".join(undefined))
     log.info("Report: %s", folder / "report.html")
     print(folder, flush=True)
-    return math.nan if scores["mIoU"] is None else float(scores["mIoU"])
+    return math.nan if scores[main] is None else sign * float(scores[main])
 
 
 def _checkpoint(config: DictConfig, run: RunFolder) -> Path | None:
@@ -142,8 +155,7 @@ def _checkpoint(config: DictConfig, run: RunFolder) -> Path | None:
         if not path.is_file():
             raise FileNotFoundError(f"ckpt_path = {path} does not exist; give a .ckpt file, or ckpt_path=last")
         return path
-    last = run.checkpoints / "last.ckpt"
-    return last if last.exists() else None  # none if it was stopped while fitting its segmenter
+    return run.last if run.last.exists() else None  # none if it was stopped while fitting its segmenter
 
 
 def _refuse_another_network(task: Task, checkpoint: Path) -> None:

@@ -22,6 +22,7 @@ from spatialprop.maskfiles.pictures import (
     write_picture,
 )
 from spatialprop.maskfiles.reading import read_coarse
+from spatialprop.maskfiles.trimaps import as_trimap, band_around, check_trimap, read_trimap
 
 __all__ = [
     "ARRAY_SUFFIXES",
@@ -35,13 +36,17 @@ __all__ = [
     "Probabilities",
     "Refined",
     "SoftMask",
+    "as_trimap",
+    "band_around",
     "check_picture",
+    "check_trimap",
     "read_coarse",
     "read_image",
     "read_image_size",
     "read_indices",
     "read_palette",
     "read_probabilities",
+    "read_trimap",
     "rgb",
     "write_arrays",
     "write_picture",

@@ -1,7 +1,9 @@
 """Arrays in .npy and .npz files, read with care for what a header may claim."""
 
+import io
 import math
 import os
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +15,11 @@ from numpy.typing import NDArray
 from spatialprop.errors import InputError, reading
 from spatialprop.files import write_beside
 from spatialprop.maskfiles.pictures import MOST_PIXELS
+from spatialprop.memory import refuse_too_much
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 MOST_NUMBERS = 1 << 31  # in an array
+_LONGEST_HEADER = 10_000  # bytes, as NumPy itself has it
 _KEYS = ("probs", "labels")
 _CLASSES = "classes"
 
@@ -38,7 +42,8 @@ def read_array(path: Path, most_pixels: int = MOST_PIXELS) -> StoredArray:
                 classes = None
                 if key == "probs" and values.ndim == 3 and f"{_CLASSES}.npy" in archive.namelist():
                     classes = _read_classes(archive, len(values), most_pixels)
-                return StoredArray(values, key, classes)
+                named = re.fullmatch(r"\w[\w.-]{0,63}", key)  # what else it may be called is not for our results
+                return StoredArray(values, key if named else None, classes)
         return StoredArray(_read_alone(path, most_pixels))
 
 
@@ -101,13 +106,23 @@ def _member(archive: zipfile.ZipFile, name: str, most_pixels: int) -> NDArray[An
         return _read_npy(file, most_pixels)
 
 
+def _header(file: IO[bytes], version: tuple[int, int]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and type of an array; NumPy would read a header of any length before it looks at it."""
+    length = file.read(2 if version == (1, 0) else 4)
+    if int.from_bytes(length, "little") > _LONGEST_HEADER:
+        raise InputError(f"its header claims {int.from_bytes(length, 'little')} bytes; save it again with numpy.save")
+    header = io.BytesIO(length + file.read(int.from_bytes(length, "little")))
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    found: tuple[tuple[int, ...], bool, np.dtype[Any]] = read(header)
+    return found
+
+
 def _read_npy(file: IO[bytes], most_pixels: int, size: int | None = None) -> NDArray[Any]:
     """Read an array; its header is checked before memory is taken for what it claims."""
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise InputError(f"it is an .npy file of version {version}; save it again with numpy.save")
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, by_column, dtype = read(file)
+    shape, by_column, dtype = _header(file, version)
     count = math.prod(shape)
     wanted = count * dtype.itemsize
     if dtype.hasobject or dtype.kind not in "buif" or dtype.itemsize > 8:
@@ -121,6 +136,9 @@ def _read_npy(file: IO[bytes], most_pixels: int, size: int | None = None) -> NDA
         )
     if size is not None and size - file.tell() < wanted:
         raise InputError(f"its shape {shape} needs {wanted} bytes, {size - file.tell()} are left")
+    refuse_too_much(
+        wanted + 8 * count, f"its shape {shape}", "store it at a lower resolution, or fewer classes in one file"
+    )
     data = bytearray()
     while len(data) < wanted:  # in steps: a compressed file may end long before it has what it claims
         step = file.read(min(wanted - len(data), 1 << 24))

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from spatialprop.errors import InputError
 
+_MOST_CLASSES = 65536
+_LARGEST = 1 << 23  # bytes
+
 
 @dataclass(frozen=True)
 class Palette:
@@ -28,6 +31,10 @@ def read_palette(path: Path) -> Palette:
         >>> read_palette(path).names
         ('ground', 'road')
     """
+    if not path.is_file():  # a pipe or a device would never end
+        raise FileNotFoundError(f"{path} is not a file; a palette is a text file with a line for each class")
+    if path.stat().st_size > _LARGEST:
+        raise InputError(f"{path} has more than {_LARGEST} bytes, as no palette of {_MOST_CLASSES} classes has")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -46,6 +53,6 @@ def read_palette(path: Path) -> Palette:
         if first != number:
             raise InputError(f"lines {first} and {number} of {path} give two classes one colour, {line.strip()!r}")
         names.append(words[3] if len(words) > 3 else str(len(names)))
-    if not 2 <= len(colours) <= 65536:
-        raise InputError(f"{path} must give from 2 to 65536 classes a colour; it has {len(colours)} lines")
+    if not 2 <= len(colours) <= _MOST_CLASSES:
+        raise InputError(f"{path} must give from 2 to {_MOST_CLASSES} classes a colour; it has {len(colours)} lines")
     return Palette(np.array(colours, np.uint8), tuple(names))

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from spatialprop.errors import InputError, reading
 from spatialprop.files import write_beside
+from spatialprop.memory import refuse_too_much
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 MOST_PIXELS = 1 << 28  # 16384 x 16384
@@ -36,6 +37,7 @@ _MOST_CHUNKS = 1000  # of a WebP
 def read_image(path: Path, most_pixels: int = MOST_PIXELS) -> NDArray[np.uint8]:
     """Read an image as it is meant to be seen: upright, RGB, 8 bits. (H, W, 3)"""
     with open_picture(path, "an image", most_pixels) as image:
+        refuse_several_pages(image, "an image")
         return rgb(image)
 
 
@@ -81,6 +83,7 @@ def open_picture(path: Path, what: str, most_pixels: int = MOST_PIXELS) -> Itera
                     f"it has {image.width}x{image.height} pixels and at most {most_pixels} are read; "
                     f"if that is no attack, raise the limit (--most-pixels)"
                 )
+            refuse_too_much(12 * math.prod(image.size), "it", "make it smaller, or close other programs")
             yield image
 
 
@@ -105,11 +108,16 @@ def rgb(image: Image.Image) -> NDArray[np.uint8]:
     return np.array((image.convert("RGBA") if image.mode == "P" else image).convert("RGB"))
 
 
-def refuse_what_gets_lost(image: Image.Image) -> None:
-    """Refuse, before it is decoded, a label map of which Pillow would silently give a part."""
+def refuse_several_pages(image: Image.Image, what: str) -> None:
+    """Refuse a file of several pictures, of which Pillow would silently give the first."""
     pages = getattr(image, "n_frames", 1)
     if pages > 1 and image.format != "MPO":  # a JPEG with previews
-        raise InputError(f"it has {pages} pages, and a coarse map has one; save the one that is meant by itself")
+        raise InputError(f"it has {pages} pages, and {what} has one; save the one that is meant by itself")
+
+
+def refuse_what_gets_lost(image: Image.Image) -> None:
+    """Refuse, before it is decoded, a label map of which Pillow would silently give a part."""
+    refuse_several_pages(image, "a coarse map")
     if len(image.getbands()) > 1 and ";16" in str(getattr(image, "tile", "")):
         raise InputError(
             "its channels have 16 bits each, of which 8 would be lost; save labels as a grey picture of 16 bits, "

@@ -5,6 +5,7 @@ from spatialprop.nn.joint import JointNetwork
 from spatialprop.nn.propagation import SpatialPropagation
 from spatialprop.nn.refinement import RefinementNetwork
 from spatialprop.nn.trusting import TrustingNetwork
+from spatialprop.nn.values import ValueNetwork
 
 __all__ = [
     "AffinityHead",
@@ -14,4 +15,5 @@ __all__ = [
     "RefinementNetwork",
     "SpatialPropagation",
     "TrustingNetwork",
+    "ValueNetwork",
 ]

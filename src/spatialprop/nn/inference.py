@@ -37,10 +37,14 @@ class Refining(Protocol):
     """A network that refines shares of any classes; a cell is `stride` pixels wide and high.
 
     Attributes:
+        judges_labels: Whether it sees how far the borders of a label map may be trusted; else they are believed.
         stride: Pixels of a cell, each way.
         coarsest_cell: Pixels that one value of its coarsest stage sums up, each way.
         reach: How many pixels away something still changes its guidance.
     """
+
+    @property
+    def judges_labels(self) -> bool: ...
 
     @property
     def stride(self) -> int: ...

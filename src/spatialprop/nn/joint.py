@@ -1,16 +1,14 @@
 """A segmenter and the propagation on top of it, as one network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from spatialprop.nn.guidance import TrunkGuidance
 from spatialprop.nn.refinement import RefinementNetwork
 from spatialprop.nn.resize import resize
-from spatialprop.nn.segmenters.features import reduced
-
-TRUNK_WIDTH = 32  # channels between a segmenter's features and the gates that are read from them
 
 
 class JointNetwork(nn.Module):
@@ -19,7 +17,7 @@ class JointNetwork(nn.Module):
     Args:
         segmenter: An image in, class scores at its own resolution out.
         guidance: Makes a guidance network of its own, given how many channels it must have; None reads the guidance
-            from the segmenter's trunk by two convolutions.
+            from the segmenter's trunk, see `TrunkGuidance`.
         refinement: Further options of `RefinementNetwork`.
 
     Example:
@@ -50,31 +48,31 @@ class JointNetwork(nn.Module):
         self.refinement = RefinementNetwork(guidance or self._trunk_guidance, **refinement)
 
     def _trunk_guidance(self, channels: int) -> nn.Module:
-        features = cast(int, self.segmenter.feature_channels)
-        head = nn.Conv2d(TRUNK_WIDTH, channels, 3, padding=1)
-        # Small gates at first: propagation starts as the identity and learns where to leave it.
-        nn.init.normal_(head.weight, std=1e-2)
-        nn.init.zeros_(cast(Tensor, head.bias))
-        # Gates that begin beyond what their normalisation allows would never come back.
-        return nn.Sequential(*reduced(features, TRUNK_WIDTH, kernel=3), head)
+        stride = min(2, getattr(self.segmenter, "stride", 2))  # gates are never coarser than the scores they refine
+        return TrunkGuidance(channels, cast(int, self.segmenter.feature_channels), stride=stride)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Coarse and refined log-probabilities for `image` (N, 3, H, W). (N, K, H, W) each"""
-        coarse, gates = self._coarse_and_gates(image)
-        return coarse, self.refinement.refine(coarse.exp(), gates)
+        coarse, start, gates = self._coarse_and_gates(image)
+        return coarse, self.refinement.refine(start.exp(), gates, image.shape[-2:])
 
     def affinity(self, image: Tensor, pixel: tuple[int, int]) -> Tensor:
         """How much each pixel of the coarse map adds to the class that wins at `pixel` (row, column). (H, W)"""
         with torch.no_grad():
-            coarse, gates = self._coarse_and_gates(image)
+            coarse, _, gates = self._coarse_and_gates(image)
         return self.refinement.affinity_through(gates, coarse.exp(), pixel)
 
-    def _coarse_and_gates(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        if self.shares_trunk:
-            scores, features = cast(Any, self.segmenter).forward_with_features(image)
-        else:
-            scores, features = self.segmenter(image), None
-        coarse = resize(scores.to(image.dtype), image.shape[-2:]).log_softmax(dim=1)
-        if features is None:
-            return coarse, self.refinement.gates(image, coarse.exp())
-        return coarse, self.refinement.gates_from(features)
+    def _coarse_and_gates(self, image: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """The coarse log-probabilities at the image's size, those that propagation starts from, and the gates."""
+        if not self.shares_trunk:
+            coarse = _log_probabilities(self.segmenter(image), image, image.shape[-2:])
+            return coarse, coarse, self.refinement.gates(image, coarse.exp())
+        scores, features = cast(Any, self.segmenter).forward_with_features(image)
+        gates = self.refinement.gates_from(features, image)
+        # Not by way of the image's size: to shrink from there would blur.
+        start = _log_probabilities(scores, image, gates[0].shape[-2:])
+        return _log_probabilities(scores, image, image.shape[-2:]), start, gates
+
+
+def _log_probabilities(scores: Tensor, image: Tensor, size: Sequence[int]) -> Tensor:
+    return resize(scores.to(image.dtype), size).log_softmax(dim=1)

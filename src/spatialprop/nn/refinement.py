@@ -1,6 +1,7 @@
 """Coarse probabilities and an image in, refined probabilities out: hints, gates, refine, affinity."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,8 @@ class RefinementNetwork(nn.Module):
         >>> network(torch.rand(1, 3, 64, 64), coarse).exp().sum(dim=1).allclose(torch.ones(1, 64, 64))
         True
     """
+
+    judges_labels: ClassVar[bool] = False  # it is shown no borders of labels, and has learned from probabilities
 
     def __init__(
         self,
@@ -95,9 +98,9 @@ class RefinementNetwork(nn.Module):
         described = self.describe(image, [to_cells(coarse.detach(), coarse.shape[-2:], self.stride)])
         return self.gates_from(self._shown(image, described))
 
-    def gates_from(self, shown: Tensor) -> list[Tensor]:
-        """The gates that the guidance network predicts from what it is shown: an image with its hints, or features."""
-        return self.propagation.gates(self.guidance(shown))
+    def gates_from(self, *shown: Tensor) -> list[Tensor]:
+        """The gates that the guidance network predicts from an image with its hints, or from features and the image."""
+        return self.propagation.gates(self.guidance(*shown))
 
     @property
     def stride(self) -> int:
@@ -132,9 +135,9 @@ class RefinementNetwork(nn.Module):
         """The shares of some classes (N, k, h, w), propagated."""
         return self.propagation.propagate(cells, guidance.gates)
 
-    def refine(self, coarse: Tensor, gates: Sequence[Tensor]) -> Tensor:
-        """Refined log-probabilities, given gates of any resolution. (N, K, H, W)"""
-        scores = self._scores(coarse, gates)
+    def refine(self, coarse: Tensor, gates: Sequence[Tensor], size: Sequence[int] | None = None) -> Tensor:
+        """Refined log-probabilities, given gates of any resolution. (N, K, *size), by default the coarse map's"""
+        scores = self._scores(coarse, gates, size)
         return scores.log_softmax(dim=1) if self.after is not None else as_probabilities(scores).log()
 
     def affinity(self, image: Tensor, coarse: Tensor, pixel: tuple[int, int]) -> Tensor:
@@ -152,7 +155,7 @@ class RefinementNetwork(nn.Module):
         """The affinity of a pixel, given the gates. (H, W)"""
         return jacobian_row(lambda maps: self._scores(maps, gates), coarse, pixel)
 
-    def _scores(self, coarse: Tensor, gates: Sequence[Tensor]) -> Tensor:
+    def _scores(self, coarse: Tensor, gates: Sequence[Tensor], size: Sequence[int] | None = None) -> Tensor:
         """The propagated coarse map, before it is turned into probabilities. (N, K, H, W)"""
         if self.before is not None and coarse.shape[1] != self.before.in_channels:
             raise ValueError(
@@ -163,7 +166,7 @@ class RefinementNetwork(nn.Module):
         # Autocast leaves x with 8 bits, too few for probabilities and their logarithms.
         x = self.propagation.propagate(self._in_cells(x.to(coarse.dtype), gates[0].shape[-2:]), gates)
         x = x if self.after is None else self.after(x)
-        return resize(x.to(coarse.dtype), coarse.shape[-2:])
+        return resize(x.to(coarse.dtype), size or coarse.shape[-2:])
 
     def _in_cells(self, x: Tensor, size: Sequence[int]) -> Tensor:
         """Maps at the resolution of the gates; probabilities are means over cells, where gates have the guidance's."""

@@ -57,6 +57,7 @@ class TrustingNetwork(nn.Module):
         True
     """
 
+    judges_labels: ClassVar[bool] = True
     stride: ClassVar[int] = STRIDE
 
     def __init__(

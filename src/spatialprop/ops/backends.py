@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -17,17 +17,46 @@ class _Driver(NamedTuple):
 
     name: str
     module: str
+    try_out: Callable[[], object]  # raises where the package is there but does not work
     how_to_get_it: str
+
+
+def _find_compiler() -> object:
+    from cupy.cuda import nvrtc
+
+    return nvrtc.getVersion()
 
 
 # Every compiled backend, named after the type of its device.
 DRIVERS = {
-    "cpu": _Driver("Numba", "numba", "Install it: pip install numba"),
+    "cpu": _Driver("Numba", "numba", lambda: None, "Install it: pip install numba"),
     "cuda": _Driver(
-        "CuPy", "cupy", "Install it for your CUDA version: pip install spatialprop[cuda12] or spatialprop[cuda13]"
+        "CuPy",
+        "cupy",
+        _find_compiler,
+        "Install it for your CUDA version: pip install spatialprop[cuda12] or spatialprop[cuda13]",
     ),
 }
-MISSING = {device: driver for device, driver in DRIVERS.items() if importlib.util.find_spec(driver.module) is None}
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def why_not(device: str) -> str | None:
+    """Say why the backend for a device cannot run here; None if it can."""
+    return _why_not(device)
+
+
+@cache
+def _why_not(device: str) -> str | None:
+    driver = DRIVERS[device]
+    if importlib.util.find_spec(driver.module) is None:
+        return f"{driver.name} is missing"
+    try:
+        driver.try_out()
+    except Exception as error:  # of many kinds: libraries that are missing, too old, or for another machine
+        return f"{driver.name} does not work ({' '.join(str(error).split()) or type(error).__name__})"
+    return None
+
+
 BACKENDS = ("auto", "naive", *DRIVERS)
 
 
@@ -62,16 +91,17 @@ def _resolve(backend: str, offered: Sequence[str], device: torch.device) -> str:
         native = "cpu" if device.type == "meta" else device.type
         if native not in offered:
             return "naive"
-        if native in MISSING and not torch.compiler.is_compiling():
-            _warn_of_missing_driver(MISSING[native])
-        return "naive" if native in MISSING else native
+        problem = why_not(native)
+        if problem and not torch.compiler.is_compiling():
+            _warn(problem, DRIVERS[native])
+        return "naive" if problem else native
     if backend == "naive":
         return backend
     if backend not in offered:
         raise ValueError(f"this operator has no backend {backend!r}; use one of auto, naive, {', '.join(offered)}")
-    if device.type == backend and backend in MISSING:
-        driver = MISSING[backend]
-        raise ImportError(f"backend={backend!r} needs {driver.name}. {driver.how_to_get_it}")
+    if device.type == backend and (problem := why_not(backend)):
+        driver = DRIVERS[backend]
+        raise ImportError(f"backend={backend!r} needs {driver.name}, but {problem}. {driver.how_to_get_it}")
     if device.type not in (backend, "meta"):
         raise ValueError(
             f"backend={backend!r} needs tensors on a {backend} device; got {device}. "
@@ -81,9 +111,9 @@ def _resolve(backend: str, offered: Sequence[str], device: torch.device) -> str:
 
 
 @cache
-def _warn_of_missing_driver(driver: _Driver) -> None:
+def _warn(problem: str, driver: _Driver) -> None:
     warnings.warn(
-        f"{driver.name} is missing, so the operators run in their slow naive form. {driver.how_to_get_it}",
+        f"{problem}, so the operators run in their slow naive form. {driver.how_to_get_it}",
         stacklevel=_depth_of_caller(),
     )
 

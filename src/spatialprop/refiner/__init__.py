@@ -18,19 +18,25 @@ The way of a file through `spatialprop refine photo.jpg mask.png`, where nothing
 
 from spatialprop.errors import InputError
 from spatialprop.refiner.explain import explain
-from spatialprop.refiner.inputs import Rough
+from spatialprop.refiner.export import check_program, standard_propagation, write_program
+from spatialprop.refiner.inputs import ImageLike, Rough, to_image
 from spatialprop.refiner.opened import Opened
 from spatialprop.refiner.refiner import Refiner
 from spatialprop.refiner.weights import describe, load_network, packaged, save_refiner
 
 __all__ = [
+    "ImageLike",
     "InputError",
     "Opened",
     "Refiner",
     "Rough",
+    "check_program",
     "describe",
     "explain",
     "load_network",
     "packaged",
     "save_refiner",
+    "standard_propagation",
+    "to_image",
+    "write_program",
 ]

@@ -4,10 +4,11 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,8 @@ class ExportedRefiner(nn.Module):
         self.network = folded(network)
         self.network.guidance.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         if standard:
-            self.network.propagation = _StandardPropagation(network.propagation)  # type: ignore[assignment]
+            layer = self.network.propagation
+            layer.propagate = standard_propagation(layer)  # type: ignore[method-assign, assignment]
 
     def forward(self, image: Tensor, coarse: Tensor) -> Tensor:
         """Probabilities (1, K, H, W) for `image` (1, 3, H, W) from 0 to 1 and `coarse` (1, K, h, w).
@@ -67,27 +69,21 @@ class ExportedRefiner(nn.Module):
         return as_probabilities(refined, allowed)
 
 
-class _StandardPropagation(nn.Module):
-    """A propagation as operators that ONNX knows."""
-
-    def __init__(self, layer: SpatialPropagation) -> None:
-        super().__init__()
-        self.layer = layer
-        self.guidance_channels = layer.guidance_channels
-
-    def gates(self, guidance: Tensor) -> list[Tensor]:
-        return self.layer.gates(guidance)
-
-    def propagate(self, x: Tensor, gates: Sequence[Tensor]) -> Tensor:
-        layer = self.layer
-        for unit in range(layer.units):
-            raw = gates[unit % len(gates)]
-            x = naive.propagate(x, raw, layer.directions, layer.merge, layer.normalization, _scan_loop)
-        return x
-
-
 def export(network: RefinementNetwork | TrustingNetwork, path: Path) -> None:
     """Write an archive, whole or not at all; see `Refiner.export`."""
+    check_program(path)
+    module = ExportedRefiner(copy.deepcopy(network).cpu(), standard=path.suffix == ".onnx").eval()
+    # Odd sizes, so that nothing which happens to hold for round ones becomes part of the graph.
+    cell = module.network.coarsest_cell
+    image = torch.rand(1, 3, 2 * cell + 5, 3 * cell + 7)
+    inputs = {"image": image, "coarse": torch.rand(1, 6, 11, 14).softmax(dim=1)}
+    auto = torch.export.Dim.AUTO
+    shapes = ({2: auto, 3: auto}, {1: auto, 2: auto, 3: auto})
+    write_program(module, inputs, "probabilities", path, shapes)
+
+
+def check_program(path: Path) -> None:
+    """Refuse what is no name of an archive, or one whose writer is not installed."""
     if path.suffix not in SUFFIXES:
         raise ValueError(f"an archive is {' or '.join(SUFFIXES)}; got {path.name!r}")
     if path.suffix == ".onnx":
@@ -95,27 +91,40 @@ def export(network: RefinementNetwork | TrustingNetwork, path: Path) -> None:
             import_module("onnxscript")
         except ImportError:
             raise ImportError("writing ONNX needs two more packages: pip install onnx onnxscript") from None
-    module = ExportedRefiner(copy.deepcopy(network).cpu(), standard=path.suffix == ".onnx").eval()
-    # Odd sizes, so that nothing which happens to hold for round ones becomes part of the graph.
-    cell = module.network.coarsest_cell
-    image = torch.rand(1, 3, 2 * cell + 5, 3 * cell + 7)
-    inputs = (image, torch.rand(1, 6, 11, 14).softmax(dim=1))
-    auto = torch.export.Dim.AUTO
-    shapes = ({2: auto, 3: auto}, {1: auto, 2: auto, 3: auto})
+
+
+def write_program(
+    module: nn.Module, inputs: Mapping[str, Tensor], output: str, path: Path, dynamic_shapes: Any = None
+) -> None:
+    """Write what a module computes from `inputs` as an archive, whole or not at all."""
+    check_program(path)
+    torch.compiler.reset()  # what it knows of an earlier export's sizes would become part of this one's scans
     with _quiet(), torch.no_grad():
-        program = torch.export.export(module, inputs, dynamic_shapes=shapes)
+        program = torch.export.export(module, tuple(inputs.values()), dynamic_shapes=dynamic_shapes)
         buffer = io.BytesIO()
         if path.suffix == ".pt2":
             torch.export.save(program, buffer)
         else:
             written = torch.onnx.export(
-                program, dynamo=True, verbose=False, input_names=["image", "coarse"], output_names=["probabilities"]
+                program, dynamo=True, verbose=False, input_names=list(inputs), output_names=[output]
             )
             assert written is not None
             buffer.write(written.model_proto.SerializeToString())
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_beside(path) as file:
         file.write(buffer.getbuffer())
+
+
+def standard_propagation(layer: SpatialPropagation) -> Callable[[Tensor, Sequence[Tensor]], Tensor]:
+    """What `layer.propagate` does, in operators that ONNX knows."""
+
+    def propagate(x: Tensor, gate_sets: Sequence[Tensor]) -> Tensor:
+        for unit in range(layer.units):
+            raw = gate_sets[unit % len(gate_sets)]
+            x = naive.propagate(x, raw, layer.directions, layer.merge, layer.normalization, _scan_loop)
+        return x
+
+    return propagate
 
 
 def _scan_loop(step: Callable[..., Tensor], first: Tensor, x: Tensor, gates: Tensor) -> Tensor:

@@ -19,8 +19,13 @@ ImageLike: TypeAlias = NDArray[Any] | Image.Image | Tensor
 CoarseLike: TypeAlias = NDArray[Any] | Tensor
 Rough: TypeAlias = float | Literal["auto"]
 
-_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.bool)
+_INTEGERS = (
+    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64, torch.bool
+)  # fmt: skip
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _MOST_LABELS = 65536
+_MOST_CLASSES = 4096  # each takes the time of a propagation
+_CERTAIN, _NEARLY_ALL = 1 - 1.5 / 255, 0.9999  # what rounding to bytes leaves of 1, and in how much of a map
 _SLACK = 1e-3  # above one, as rounding leaves it
 
 
@@ -28,7 +33,7 @@ def to_image(image: ImageLike, device: torch.device) -> tuple[Tensor, bool]:
     """An image as (N, 3, H, W), uint8 or floats from 0 to 1, and whether it was a batch."""
     _refuse_path(image, "an image")
     if isinstance(image, Tensor):
-        pixels = image.detach()
+        pixels = _plain(image, "an image")
         if pixels.dim() not in (3, 4) or pixels.shape[-3] != 3:
             raise InputError(f"an image tensor must be (3, H, W) or (N, 3, H, W); got {tuple(image.shape)}")
         batched = pixels.dim() == 4
@@ -74,6 +79,7 @@ def to_coarse(
     classes: int | None = None,
     rough: Rough = "auto",
     restrict: bool = False,
+    judges_labels: bool = True,
 ) -> list[CoarseMap]:
     """The coarse map of each of `images` (N, 3, H, W), on their device.
 
@@ -84,11 +90,12 @@ def to_coarse(
         classes: Number of classes, if the caller named it.
         rough: By how many pixels the borders of labels may be wrong.
         restrict: Leave out the classes that are nowhere the most likely one.
+        judges_labels: Whether the network does; without, "auto" believes labels, and maps that are certain everywhere.
     """
     _refuse_path(coarse, "a coarse map")
     if isinstance(coarse, Image.Image):
         raise InputError("a coarse map must be an array or a tensor; got an image: np.asarray(image) has its values")
-    values = coarse.detach() if isinstance(coarse, Tensor) else _tensor(np.asarray(coarse), "coarse map")
+    values = _plain(coarse, "a coarse map") if isinstance(coarse, Tensor) else _tensor(np.asarray(coarse), "coarse map")
     shape = tuple(values.shape)
     if not values.is_floating_point() and values.dtype not in _INTEGERS:
         raise InputError(f"a coarse map must hold floats or integers; got {values.dtype}")
@@ -111,11 +118,17 @@ def to_coarse(
     else:
         shares = _probabilities(values, classes)
         _check_together(images, shares)
-        maps = [CoarseMap(one, range(shares.shape[1]), shares.shape[1]) for one in torch.split(shares, 1)]
-        maps = [one.restricted() for one in maps] if restrict else maps
+        maps = []
+        for some in torch.split(shares, 1):
+            if not judges_labels and _is_certain(some, images):
+                maps += _label_maps(some.argmax(dim=1), shares.shape[1])
+            else:
+                found = CoarseMap(some, range(shares.shape[1]), shares.shape[1])
+                maps.append(found.restricted() if restrict else found)
     if rough == "auto":
-        return maps
-    _check_rough(rough, maps[0])
+        return maps if judges_labels else [replace(one, believed=one.are_labels) for one in maps]
+    for one in maps:
+        _check_rough(rough, one)
     return [one.in_doubt(rough) if rough else replace(one, believed=True) for one in maps]
 
 
@@ -135,6 +148,18 @@ def _check_together(images: Tensor, values: Tensor) -> None:
         raise InputError(f"coarse probabilities of {other[1]}x{other[0]}, an image of {size[1]}x{size[0]}{hint}")
 
 
+def _is_certain(shares: Tensor, images: Tensor) -> bool:
+    """Whether a map (1, K, H, W) has the image's size and is all 0 or 1: it means what labels do."""
+    if shares.shape[-2:] != images.shape[-2:]:
+        return False
+    # For most maps the first row alone decides it. A few pixels that are in doubt make no other map of it.
+    for stop, most in ((1, 0.5), (None, _NEARLY_ALL)):
+        largest = shares[:, :, :stop].amax(dim=1)
+        if float((largest >= _CERTAIN).float().mean()) < most:
+            return False
+    return bool((largest > 0).all())  # a cell of zeros says nothing
+
+
 def _check_rough(rough: Rough, maps: CoarseMap) -> None:
     """Refuse `rough` where it is no number of pixels, or given for probabilities."""
     number = isinstance(rough, Real) and not isinstance(rough, bool)
@@ -152,8 +177,8 @@ def _check_rough(rough: Rough, maps: CoarseMap) -> None:
 
 
 def _label_maps(labels: Tensor, classes: int | None) -> list[CoarseMap]:
-    if labels.dtype in (torch.bool, torch.uint16, torch.uint32):  # for which PyTorch lacks operators
-        labels = labels.to(torch.int64 if labels.dtype == torch.uint32 else torch.int32)
+    if labels.dtype in (torch.bool, torch.uint16, torch.uint32, torch.uint64):  # for which PyTorch lacks operators
+        labels = labels.to(torch.int64 if labels.dtype in (torch.uint32, torch.uint64) else torch.int32)
     least, most = (int(value) for value in labels.aminmax())
     limit = _MOST_LABELS if classes is None else classes
     if least < 0 or most >= limit:
@@ -164,8 +189,10 @@ def _label_maps(labels: Tensor, classes: int | None) -> list[CoarseMap]:
         )
     maps = []
     for one in torch.split(labels.to(torch.int32), 1):
-        present = torch.unique(one).tolist()
         place = torch.zeros(most + 1, dtype=torch.int32, device=labels.device)
+        place[one.flatten()] = 1
+        present = place.nonzero().flatten().tolist()
+        _refuse_many(len(present), "labels that occur")
         place[present] = torch.arange(len(present), dtype=torch.int32, device=labels.device)
         maps.append(CoarseMap(place[one], present, classes or most + 1))
     return maps
@@ -177,6 +204,7 @@ def _probabilities(values: Tensor, classes: int | None) -> Tensor:
             f"coarse probabilities need at least two classes (K, h, w); got {tuple(values.shape)}: for a foreground "
             f"alone give np.stack([1 - mask, mask])"
         )
+    _refuse_many(values.shape[1], "maps of probabilities")
     if classes is not None and values.shape[1] != classes:
         raise InputError(f"the coarse map holds {values.shape[1]} classes, where {classes} were announced")
     if values.dtype == torch.uint8:
@@ -201,6 +229,24 @@ def _probabilities(values: Tensor, classes: int | None) -> Tensor:
             + ", or move classes to the front by np.moveaxis(coarse, -1, 0)"
         )
     return shares if max(most - 1, 1 - least) < 1e-5 else shares / total.clamp_min(1e-6)
+
+
+def _refuse_many(count: int, what: str) -> None:
+    if count > _MOST_CLASSES:
+        raise InputError(
+            f"a coarse map may have {_MOST_CLASSES} classes at once, each of which is propagated by itself; got "
+            f"{count} {what}: is it a map of instances, or of numbers that are no classes? Refine it in parts"
+        )
+
+
+def _plain(tensor: Tensor, what: str) -> Tensor:
+    """A tensor without its history, refused if operators cannot compute with it."""
+    if tensor.is_nested or tensor.layout != torch.strided or tensor.is_meta:
+        kind = "nested" if tensor.is_nested else "meta" if tensor.is_meta else str(tensor.layout)
+        raise InputError(f"{what} must be a dense tensor with values; got a {kind} one: give tensor.to_dense()")
+    if tensor.dtype not in (*_INTEGERS, *_FLOATS):
+        raise InputError(f"{what} must hold floats of 16 to 64 bits or integers; got {tensor.dtype}: convert it")
+    return tensor.detach()
 
 
 def _refuse_path(given: object, what: str) -> None:

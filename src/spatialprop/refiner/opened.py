@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from spatialprop.errors import InputError
+from spatialprop.memory import refuse_too_much
 from spatialprop.nn.inference import Guidance, Refining, to_cells
 from spatialprop.nn.refinement import SMALLEST_SHARE, jacobian_row
 from spatialprop.nn.resize import resize
@@ -19,6 +21,9 @@ from spatialprop.ops.choosing import choose, most_likely
 from spatialprop.refiner.coarse_maps import CoarseMap
 from spatialprop.refiner.inputs import CoarseLike, ImageLike, Rough, like, to_coarse, to_image
 from spatialprop.refiner.tiles import TILE, as_floats, look_in_tiles
+
+_BYTES = 44  # a pixel, at the peak of a refinement into labels
+_SMALLER = "make image and map smaller, or refine parts that overlap"
 
 
 class Opened:
@@ -31,6 +36,7 @@ class Opened:
         device: Where it computes.
         image, coarse, restrict, classes, rough: See `Refiner.__call__`.
         tile: Side of the tiles in which larger images pass through the network.
+        name: What the network's weights are called, for errors.
 
     Example:
         >>> import numpy as np
@@ -51,14 +57,18 @@ class Opened:
         classes: int | None = None,
         rough: Rough = "auto",
         tile: int = TILE,
+        name: str = "",
     ) -> None:
-        self._arguments: dict[str, Any] = {"restrict": restrict, "classes": classes, "rough": rough, "tile": tile}
+        self._arguments: dict[str, Any] = {
+            "restrict": restrict, "classes": classes, "rough": rough, "tile": tile, "name": name
+        }  # fmt: skip
         self._network, self._device, self._coarse = network, device, coarse
         self.images, self._batched = to_image(image, device)  # (N, 3, H, W)
         with _inference(device):
-            maps = to_coarse(coarse, self.images, self._batched, classes, rough, restrict)
+            self._refuse_too_large(_BYTES, "an image", _SMALLER)
+            maps = to_coarse(coarse, self.images, self._batched, classes, rough, restrict, network.judges_labels)
             pairs = zip(torch.split(self.images, 1), maps, strict=True)
-            self._each = [_OpenedImage(network, pixels, one, tile) for pixels, one in pairs]
+            self._each = [_OpenedImage(network, pixels, one, tile, name) for pixels, one in pairs]
 
     @property
     def labels(self) -> Any:
@@ -69,6 +79,7 @@ class Opened:
     @property
     def probabilities(self) -> Any:
         """The refined probabilities of all classes, float32. (K, H, W)"""
+        self._refuse_many_maps(self._each[0].coarse.classes)
         with _inference(self._device):
             return like(_joined([one.probabilities() for one in self._each]), self._coarse, self._batched)
 
@@ -76,6 +87,7 @@ class Opened:
     def present(self) -> tuple[Any, Any]:
         """The classes that may come out (k,) and the refined probabilities of these alone (k, H, W), of one image."""
         only = self._only("the list of its classes")
+        self._refuse_many_maps(len(only.coarse.present))
         with _inference(self._device):
             classes, shares = torch.tensor(only.coarse.present, device=self._device), only.shares()[0]
         return (classes, shares) if isinstance(self._coarse, Tensor) else (classes.cpu().numpy(), shares.cpu().numpy())
@@ -96,6 +108,15 @@ class Opened:
         image = self.images if self._batched else self.images[0]
         return Opened(self._network, self._device, image, coarse, **self._arguments).labels
 
+    def _refuse_many_maps(self, count: int) -> None:
+        self._refuse_too_large(8 * count, f"{count} maps", f"ask for labels; {_SMALLER}")
+
+    def _refuse_too_large(self, bytes_of_pixel: int, what: str, fix: str) -> None:
+        if self.images.device.type == "cpu":
+            height, width = self.images.shape[-2:]
+            wanted = bytes_of_pixel * self.images[:, 0].numel()
+            refuse_too_much(wanted, f"{what} of {width}x{height} pixels", fix)
+
     def _only(self, what: str) -> _OpenedImage:
         if len(self._each) != 1:
             raise InputError(f"{what} belongs to one image; got a batch of {len(self._each)}: give image[0]")
@@ -105,15 +126,22 @@ class Opened:
 class _OpenedImage:
     """One image of a batch: the way from it and its coarse map to the results, each step taken when first needed."""
 
-    def __init__(self, network: Refining, image: Tensor, coarse: CoarseMap, tile: int) -> None:
-        self._network, self._image, self.coarse, self._tile = network, image, coarse, tile
+    def __init__(self, network: Refining, image: Tensor, coarse: CoarseMap, tile: int, name: str) -> None:
+        self._network, self._image, self.coarse = network, image, coarse
+        self._tile, self._name = tile, name
         self._size = image.shape[-2:]
 
     @cached_property
     def _guidance(self) -> Guidance:
         cells = self.coarse.cells(self._size, self._network.stride)
         described = self._network.describe(as_floats(self._image), cells)
-        return look_in_tiles(self._network, self._image, self.coarse.labels(self._size), described, self._tile)
+        found = look_in_tiles(self._network, self._image, self.coarse.labels(self._size), described, self._tile)
+        if not all(math.isfinite(float(one.sum())) for one in found.tensors()):
+            raise InputError(
+                f"the weights {self._name or 'of this network'} give guidance that is not finite, which would wipe out "
+                f"the map: they are damaged; get them again"
+            )
+        return found
 
     @cached_property
     def _refined(self) -> Tensor:

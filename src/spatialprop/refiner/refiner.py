@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -54,13 +56,21 @@ class Refiner:
             )
         self.network = copy.deepcopy(network).eval()
         self.description = description
-        self._folded, self._tile = folded(self.network), tile
+        self._folded, self._tile, self._name = folded(self.network), tile, ""
 
     @classmethod
     def load(cls, weights: str | os.PathLike[str] = "light", *, device: str | torch.device = "cpu") -> Refiner:
-        """Load the refiner of a packaged name, or of a .safetensors file, on a device."""
+        """Load a refiner on a device.
+
+        Args:
+            weights: A packaged name, a .safetensors file, or "hf:owner/name" on the Hugging Face hub, a version of
+                which "hf:owner/name@revision" pins. Whichever it is, nothing but safetensors is read.
+            device: Where it computes.
+        """
         network, description = load_network(weights)
-        return cls(network.to(device), description)
+        refiner = cls(network.to(device), description)
+        refiner._name = os.fspath(weights)
+        return refiner
 
     @property
     def device(self) -> torch.device:
@@ -84,7 +94,8 @@ class Refiner:
             restrict: Let no class come out that was nowhere the most likely one in the coarse map.
             classes: Number of classes, if a label map shall be held to it.
             rough: By about how many pixels the borders of a label map may be wrong. By default the network sees that
-                for itself; 0 leaves a label map as it is.
+                for itself; 0 leaves a label map as it is, and so does the default with a network that cannot judge
+                labels (`network.judges_labels`).
 
         Returns:
             Labels in the type they had in a label map, else int64.
@@ -136,8 +147,8 @@ class Refiner:
 
         The arguments are those of a call.
         """
-        network, device = self._folded, self.device
-        return Opened(network, device, image, coarse, restrict=restrict, classes=classes, rough=rough, tile=self._tile)
+        options: dict[str, Any] = {"restrict": restrict, "classes": classes, "rough": rough}
+        return Opened(self._folded, self.device, image, coarse, **options, tile=self._tile, name=self._name)
 
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write an archive that other programs run, for images and coarse maps of any size and number of classes.
@@ -152,3 +163,26 @@ class Refiner:
         from spatialprop.refiner.export import export
 
         export(self.network, Path(path))
+
+    def push_to_hub(
+        self, name: str, *, private: bool = False, revision: str | None = None, message: str = "Upload a refiner"
+    ) -> str:
+        """Upload the weights and a model card to the Hugging Face hub, for `Refiner.load("hf:owner/name")`.
+
+        Args:
+            name: The repository, owner/name; it is made if there is none.
+            private: Whether a new repository is private.
+            revision: The branch, by default main.
+            message: Of the commit.
+
+        Returns:
+            The commit's address.
+        """
+        from spatialprop import hub
+        from spatialprop.refiner.weights import describe, save_refiner
+
+        with TemporaryDirectory() as scratch:
+            path = Path(scratch, hub.FILE)
+            save_refiner(self.network, path, self.description)
+            card = hub.card(name, self.description, json.dumps(describe(self.network), indent=2))
+            return hub.push(path.read_bytes(), card, name, private=private, revision=revision, message=message)

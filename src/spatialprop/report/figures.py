@@ -13,9 +13,11 @@ from matplotlib.ticker import MaxNLocator
 from spatialprop.data import LabelSet
 from spatialprop.report.canvas import AFTER, INK, legend, method_colours, percent_axis, plot_grid, save
 from spatialprop.report.pictures import draw_affinity, draw_changes, draw_examples, draw_object_probability
-from spatialprop.report.run import Curves, Run, read_kinds
+from spatialprop.report.run import Arrays, Curves, Run, read_kinds
 from spatialprop.report.tables import is_number, percent, trimap
+from spatialprop.report.values import draw_values
 
+_MOST_CLASSES = 60  # with bars of their own; more are left to the page's table
 _ROWS = 4  # images on one sheet
 _RANKED = {
     "best": "Best: the images with the largest gain in their own mIoU by refinement, in points",
@@ -35,7 +37,8 @@ def write_figures(run: Run) -> list[tuple[Path, str]]:
     sheets = [(f"_{start // _ROWS + 1}" if start else "", run.examples[start : start + _ROWS]) for start in starts]
     ranked = read_kinds(run.folder / "ranked", _RANKED)
     drawn: list[tuple[str, str, Figure | None]] = [
-        *((f"examples{part}", "Images, masks and errors", draw_examples(sheet, run.labels)) for part, sheet in sheets),
+        *((f"examples{part}", "Images, masks and errors", _draw_masks(sheet, run.labels)) for part, sheet in sheets),
+        *((f"values{part}", "Images, what is known, and results", draw_values(sheet)) for part, sheet in sheets),
         *((kind, text, draw_changes(ranked[kind], run.labels)) for kind, text in _RANKED.items()),
         ("trimap", "IoU near borders: only pixels within a radius of a label change count", draw_trimap(run.metrics)),
         ("per_class", "IoU of each class that occurs", draw_per_class(run.metrics, run.labels)),
@@ -49,6 +52,11 @@ def write_figures(run: Run) -> list[tuple[Path, str]]:
     ]
     folder = run.folder / "figures"
     return [(save(figure, folder / f"{name}.png"), caption) for name, caption, figure in drawn if figure]
+
+
+def _draw_masks(examples: Sequence[tuple[str, Arrays]], labels: LabelSet) -> Figure | None:
+    masks = [(name, arrays) for name, arrays in examples if "picture_truth" not in arrays]
+    return draw_examples(masks, labels) if masks else None
 
 
 def draw_trimap(metrics: Mapping[str, Mapping[str, Any]]) -> Figure | None:
@@ -74,7 +82,7 @@ def draw_per_class(metrics: Mapping[str, Mapping[str, Any]], labels: LabelSet) -
         for method, entry in metrics.items()
     }
     scores = {method: values for method, values in scores.items() if values}
-    if not scores:
+    if not scores or max(map(len, scores.values())) > _MOST_CLASSES:
         return None
     classes = sorted({index for values in scores.values() for index in values})
     names = [labels.classes[index] if index < len(labels.classes) else f"class {index}" for index in classes]

@@ -1,25 +1,25 @@
 """The content of a run's folder, as far as it exists: a run may have failed, or not be finished yet."""
 
 import csv
-import json
+import math
 import re
 import warnings
-import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import yaml  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from spatialprop.data import VOID, LabelSet, read_label_set
+from spatialprop.report.checking import checked, parsed, read_arrays
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 Curves: TypeAlias = dict[str, tuple[list[float], list[float]]]  # column -> (steps, values)
 
 METRICS = "metrics.json"
+ORIGIN = "run"  # its entry that is no method: when, where and by which versions the scores were made
 _PARTS = (METRICS, "config.yaml", ".hydra", "csv", "examples")
 
 
@@ -37,6 +37,7 @@ class Run:
         examples: Name and arrays of each image that the run saved.
         curves: Values logged in training, by column.
         segmenter_curves: Values logged in the training of its coarse model.
+        origin: When, where and by which versions its scores were made.
     """
 
     folder: Path
@@ -48,6 +49,7 @@ class Run:
     examples: list[tuple[str, Arrays]]
     curves: Curves
     segmenter_curves: Curves
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -80,7 +82,7 @@ def read_run(folder: str | Path) -> Run:
     labels, images = _read_data(folder / "data.json", examples)
     return Run(
         folder=folder,
-        config=config.read_text() if config.is_file() else "",
+        config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
         overrides=read_overrides(folder),
         labels=labels,
         images=images,
@@ -88,6 +90,7 @@ def read_run(folder: str | Path) -> Run:
         examples=examples,
         curves=read_curves(folder / "csv"),
         segmenter_curves=read_curves(folder / "csv_segmenter"),
+        origin=_read_metrics(folder).get(ORIGIN, {}),
     )
 
 
@@ -107,21 +110,26 @@ def read_overrides(folder: Path) -> tuple[str, ...]:
     if not path.is_file():
         return ()
     try:
-        overrides = yaml.safe_load(path.read_text()) or []
-    except yaml.YAMLError as error:
+        overrides = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not YAML: {error}") from None
-    if not isinstance(overrides, list):
-        raise ValueError(f"{path} holds a {type(overrides).__name__}; it must be a list of overrides")
+    if not isinstance(overrides, list) or any(isinstance(override, list | dict) for override in overrides):
+        raise ValueError(f"{path} must hold a list of overrides, such as seed=2")
     return tuple(str(override) for override in overrides)
 
 
 def read_metrics(folder: Path) -> dict[str, dict[str, Any]]:
     """Scores by method; none if the run has not come that far."""
+    return {method: scores for method, scores in _read_metrics(folder).items() if method != ORIGIN}
+
+
+def _read_metrics(folder: Path) -> dict[str, dict[str, Any]]:
     path = folder / METRICS
     metrics = _read_json(path) if path.is_file() else {}
-    if not all(isinstance(scores, dict) for scores in metrics.values()):
-        raise ValueError(f"{path} must hold an object of scores for each method; got {sorted(metrics)}")
-    return metrics
+    try:
+        return checked(metrics)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; evaluate the run again") from None
 
 
 def read_data_name(folder: Path) -> str:
@@ -157,12 +165,9 @@ def natural_order(path: Path) -> list[tuple[int, str]]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        return parsed(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}; was the run cut off? Evaluate it again") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}; it must be an object")
-    return content
+        raise ValueError(f"{path} {error}; was the run cut off? Evaluate it again") from None
 
 
 def _read_data(path: Path, examples: list[tuple[str, Arrays]]) -> tuple[LabelSet, int | None]:
@@ -170,7 +175,8 @@ def _read_data(path: Path, examples: list[tuple[str, Arrays]]) -> tuple[LabelSet
         values = [arrays[key] for _, arrays in examples for key in ("label", "coarse", "refined") if key in arrays]
         highest = max((int(array[array != VOID].max(initial=0)) for array in values), default=0)
         return LabelSet("unknown data", tuple(f"class {index}" for index in range(highest + 1))), None
-    return read_label_set(path), _read_json(path).get("images")
+    images = _read_json(path).get("images")
+    return read_label_set(path), images if isinstance(images, int) else None
 
 
 def _read_examples(folder: Path) -> list[tuple[str, Arrays]]:
@@ -180,15 +186,14 @@ def _read_examples(folder: Path) -> list[tuple[str, Arrays]]:
 
 def _read_arrays(path: Path) -> Arrays:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return dict(stored)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        return read_arrays(path)
+    except Exception as error:  # what a damaged archive raises is anything
         warnings.warn(f"{path} cannot be read ({error}) and is left out", stacklevel=3)
         return {}
 
 
 def _read_numbers(path: Path) -> list[dict[str, float]]:
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
         return [
             {column: float(cell) for column, cell in row.items() if column and _is_number(cell)}
             for row in csv.DictReader(file)
@@ -197,7 +202,6 @@ def _read_numbers(path: Path) -> list[dict[str, float]]:
 
 def _is_number(cell: object) -> bool:
     try:
-        float(str(cell))
+        return not math.isinf(float(str(cell)))
     except ValueError:
         return False
-    return True

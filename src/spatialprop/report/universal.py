@@ -1,12 +1,12 @@
 """Several refinements on the coarse maps of several segmenters, as the paper's Tables 3 and 4 show them."""
 
-import json
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from spatialprop.files import write_file, write_json
+from spatialprop.report.checking import check_name, parsed
 from spatialprop.report.helen import NOTE as HELEN_NOTE
 from spatialprop.report.helen import helen_tables
 from spatialprop.report.page import page
@@ -54,13 +54,17 @@ def write_universal(folder: Path, results: Results) -> Path:
     notes = [_NOTE, *([HELEN_NOTE] if len(tables) > 1 else [])]
     parts = [part for title, table in tables.items() for part in (f"## {title}", table.text())]
     write_file(folder / "universal.md", "\n\n".join([f"# {_name(folder)}", *parts, *notes]) + "\n")
-    sections = [f"<h1>{escape(_name(folder))}</h1>"]
-    for title, table in tables.items():
-        sections += [f"<h2>{escape(title)}</h2>", table.html()]
-    sections += [f'<p class="soft">{escape(note)}</p>' for note in notes]
-    links = "".join(f'<li><a href="{escape(source)}/report.html">{escape(source)}</a></li>' for source in results)
-    sections.append(f"<h2>Each segmenter</h2>\n<ul>{links}</ul>")
-    return write_file(folder / "report.html", page(_name(folder), sections))
+    last = list(tables)[-1]
+    html = page(
+        "sweep.html",
+        _name(folder),
+        about=[],
+        tables={title: (table, " ".join(notes) if title == last else "") for title, table in tables.items()},
+        figures=[],
+        links=[(quote(f"./{source}"), source) for source in results],
+        links_title="Each segmenter",
+    )
+    return write_file(folder / "report.html", html)
 
 
 def is_universal(folder: Path) -> bool:
@@ -72,9 +76,11 @@ def read_universal(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
     """The scores by source and method that lie in the folders of the sources."""
     path = folder / RESULTS
     try:
-        sources = list(json.loads(path.read_text()))
+        sources = list(parsed(path.read_text(encoding="utf-8")))
+        for source in sources:
+            check_name(source, folder)
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}; was the evaluation cut off? Run it again") from None
+        raise ValueError(f"{path} {error}; was the evaluation cut off? Run it again") from None
     return {source: read_metrics(folder / source) for source in sources}
 
 

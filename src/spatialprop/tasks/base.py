@@ -24,7 +24,7 @@ class Parts:
     Args:
         labels: The classes.
         optimization: How the task is trained; None if it only tests.
-        segmenter: Makes the coarse segmenter.
+        segmenter: Makes the coarse segmenter; None if coarse maps come from files.
         guidance: Makes the guidance network, given its number of output channels.
         propagation: Options of `RefinementNetwork`.
         baselines: What the task is compared with on the test images.
@@ -32,10 +32,18 @@ class Parts:
 
     labels: LabelSet
     optimization: Optimization | None = None
-    segmenter: Callable[[], nn.Module] = nn.Identity
+    segmenter: Callable[[], nn.Module] | None = None
     guidance: Callable[..., nn.Module] = nn.Identity
     propagation: Mapping[str, Any] = field(default_factory=dict)
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
+
+    def segmenter_to_train(self) -> nn.Module:
+        """A segmenter, for a task that cannot do without one."""
+        if self.segmenter is None:
+            raise ValueError(
+                "this task trains a segmenter: choose one with a network of its own, such as segmenter=unet"
+            )
+        return self.segmenter()
 
 
 class Task(pl.LightningModule):
@@ -50,9 +58,12 @@ class Task(pl.LightningModule):
         loss: What is minimised.
         windows: How large images are taken apart for validation and test; by default they are not.
         name: What the config calls this task.
+        validation, comparison: Scores in training and in tests, if not those of segmentations.
+        monitor: The score that chooses the best weights, if not the last method's mIoU.
     """
 
-    takes_coarse: ClassVar[bool] = False  # whether its batches hold the coarse maps of a frozen segmenter
+    monitor_mode = "max"
+    takes_coarse: ClassVar[bool] = False  # whether its batches may hold the coarse maps of a frozen segmenter
 
     def __init__(
         self,
@@ -63,6 +74,9 @@ class Task(pl.LightningModule):
         loss: Loss = cross_entropy,
         windows: Windows | None = None,
         name: str | None = None,
+        validation: Any = None,
+        comparison: Any = None,
+        monitor: str | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -71,13 +85,13 @@ class Task(pl.LightningModule):
         self.loss = loss
         self.windows = windows or Windows()
         self.name = name or type(self).__name__
-        self.monitor = f"val/{('coarse', *refined)[-1]}_mIoU"  # the score that chooses the best weights
-        self.validation = Validation(parts.labels, ("coarse", *refined))
-        self.comparison = Comparison(parts.labels, refined, parts.baselines if refined else {})
+        self.monitor = monitor or f"val/{('coarse', *refined)[-1]}_mIoU"  # the score that chooses the best weights
+        self.validation = validation or Validation(parts.labels, ("coarse", *refined))
+        self.comparison = comparison or Comparison(parts.labels, refined, parts.baselines if refined else {})
         self.results: dict[str, Any] = {}  # the content of metrics.json, once tested
 
     @property
-    def segmenter(self) -> nn.Module | None:
+    def trained_segmenter(self) -> nn.Module | None:
         """The segmenter that this task trains, if any; it may start from trained weights."""
         return None
 
@@ -89,6 +103,10 @@ class Task(pl.LightningModule):
     def predict(self, batch: Any) -> dict[str, Tensor]:
         """Scores of the classes by each method, for validation. (N, K, H, W) each"""
         raise NotImplementedError
+
+    def scores(self, image: Tensor) -> Tensor:
+        """What the task makes of an image alone, as it is tested. (N, K, H, W)"""
+        return list(self.predict({"image": image}).values())[-1]
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.validation.update(batch["label"], self.predict(batch))

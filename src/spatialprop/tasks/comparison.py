@@ -51,7 +51,7 @@ class Comparison(nn.Module):
         self.faces = {method: HelenFScores(ignore_index=VOID) for method in methods}
         # Registered, so that the metrics move to the module's device.
         self._metrics = nn.ModuleList([*self.scores.values(), *self.changes.values(), *self.faces.values()])
-        self.seconds: dict[str, list[float]] = {method: [] for method in self.changes}
+        self.seconds: dict[str, list[float]] = {method: [] for method in ("coarse", *self.changes)}
 
     @contextmanager
     def timed(self, method: str, device: torch.device) -> Iterator[None]:
@@ -97,8 +97,9 @@ class Comparison(nn.Module):
             results[method]["helen"] = {kind: numbers(columns) for kind, columns in faces.compute().items()}
         for method, changes in self.changes.items():
             results[method]["changes"] = numbers(changes.compute())
-            if self.seconds[method]:
-                results[method]["milliseconds"] = 1000 * median(self.seconds[method])
+        for method, seconds in self.seconds.items():
+            if seconds:
+                results[method]["milliseconds"] = 1000 * median(seconds)
         return results
 
 

@@ -70,7 +70,7 @@ class DilatedAffinity(Task):
         neighbourhood: dict[str, Any] = {"dilations": dilations, "kernel": kernel}
         averaging: dict[str, Any] = {"steps": steps, "power": power, "own_weight": own_weight, "merge": merge}
         network = DilatedAffinityNetwork(
-            parts.segmenter(),
+            parts.segmenter_to_train(),
             head=propagates or affinity_weight != 0,
             propagation=AffinityPropagation(propagation, **neighbourhood, **averaging, backend=backend)
             if propagates
@@ -91,7 +91,7 @@ class DilatedAffinity(Task):
         self.cost = Cost()
 
     @property
-    def segmenter(self) -> nn.Module:
+    def trained_segmenter(self) -> nn.Module:
         return cast(nn.Module, self.network.segmenter)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor | None]:

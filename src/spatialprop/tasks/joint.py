@@ -32,12 +32,12 @@ class Joint(Task):
         **settings: Any,
     ) -> None:
         check_weight("coarse_weight", coarse_weight)
-        network = JointNetwork(parts.segmenter(), None if share_trunk else parts.guidance, **parts.propagation)
+        network = JointNetwork(parts.segmenter_to_train(), None if share_trunk else parts.guidance, **parts.propagation)
         super().__init__(parts, network, ("refined",), windows=Windows(window, overlap), **settings)
         self.coarse_weight = coarse_weight
 
     @property
-    def segmenter(self) -> nn.Module:
+    def trained_segmenter(self) -> nn.Module:
         return cast(nn.Module, self.network.segmenter)
 
     @property

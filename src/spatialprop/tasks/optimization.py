@@ -59,11 +59,9 @@ def pretrained_parameters(network: nn.Module) -> list[nn.Parameter]:
     ]
 
 
-def freeze(network: nn.Module) -> None:
+def freeze(network: nn.Module) -> nn.Module:
     """Freeze a network: no gradients, no updates of running statistics."""
-    network.eval()
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
+    return network.eval().requires_grad_(False)
 
 
 def restore(network: nn.Module, state: dict[str, torch.Tensor]) -> None:

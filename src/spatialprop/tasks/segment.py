@@ -19,10 +19,10 @@ class Segment(Task):
     """
 
     def __init__(self, parts: Parts, *, window: int | None = None, overlap: int = 128, **settings: Any) -> None:
-        super().__init__(parts, parts.segmenter(), windows=Windows(window, overlap), **settings)
+        super().__init__(parts, parts.segmenter_to_train(), windows=Windows(window, overlap), **settings)
 
     @property
-    def segmenter(self) -> nn.Module:
+    def trained_segmenter(self) -> nn.Module:
         return cast(nn.Module, self.network)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -37,11 +37,17 @@ class Universal(Task):
         self.refinements = dict(refinements)
         self.restrict = restricted.pop()
 
+    @property
+    def segmenter(self) -> nn.Module | None:
+        """The frozen segmenter whose coarse maps are refined: that of the first run."""
+        return next(iter(self.refinements.values())).segmenter
+
     def predict(self, batch: Any) -> dict[str, Tensor]:
         raise NotImplementedError("a comparison of trained runs is tested, never validated")
 
     def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        image, coarse = batch["image"], batch["coarse"]
+        image, first = batch["image"], next(iter(self.refinements.values()))
+        coarse = batch["coarse"] if "coarse" in batch else first.segment(image)
         chosen = {}
         for name, refinement in self.refinements.items():
             with self.comparison.timed(name, self.device):

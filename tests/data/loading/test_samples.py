@@ -13,7 +13,9 @@ from torch.utils.data import DataLoader
 from spatialprop.data import (
     VOID,
     Augment,
+    Example,
     ImageFolder,
+    LabelSet,
     SimulatedCoarse,
     SquarePatches,
     SyntheticShapes,
@@ -396,3 +398,34 @@ def test_merged_patches_have_as_many_classes_as_asked_for(examples):
     assert set(sample["label"].unique().tolist()) <= {0, 1, VOID}
     with pytest.raises(ValueError, match="at least 2"):
         TrainingPatches(examples, SquarePatches(16), Augment(), seed=0, with_coarse=True, most_classes=1)
+
+
+def test_images_of_one_label_are_skipped_if_asked_for():
+    """The next image with more than one label takes their place."""
+
+    class Uniform:
+        names = ("plain", "mixed")
+        labels = LabelSet("two", ("a", "b"))
+
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            label = np.zeros((40, 40), np.uint8)
+            label[:, 20:] = index
+            return Example(self.names[index], np.zeros((40, 40, 3), np.uint8), label)
+
+    def names(**options):
+        data = TrainingPatches(Uniform(), SquarePatches(16, multi_label=True, **options), Augment(0, colour=0), seed=0)
+        return [data[SampleKey(0, index)]["name"] for index in range(2)]
+
+    assert names() == ["plain", "mixed"]
+    assert names(skip_uniform=True) == ["mixed", "mixed"]
+    with pytest.raises(ValueError, match="set multi_label=true"):
+        SquarePatches(16, skip_uniform=True)
+    everywhere = TrainingPatches(
+        Uniform(), SquarePatches(4, multi_label=True, skip_uniform=True), Augment(0, colour=0), seed=0
+    )
+    everywhere.examples.__class__.__len__ = lambda _: 1  # the plain one alone
+    with pytest.raises(ValueError, match=r"patches\.skip_uniform=false"):
+        everywhere[SampleKey(0, 0)]

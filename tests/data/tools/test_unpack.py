@@ -1,7 +1,9 @@
 """Archives are unpacked inside of their folder, whole, or not at all."""
 
 import io
+import shutil
 import tarfile
+from types import SimpleNamespace
 
 import pytest
 
@@ -94,3 +96,23 @@ def test_a_damaged_archive_is_named(tmp_path, damage):
     with pytest.raises(ValueError, match=r"a\.tgz cannot be unpacked: .*delete it and get it again"):
         unpack(archive, tmp_path / "to")
     assert not list(tmp_path.glob("to/.*"))
+
+
+def test_an_archive_that_unpacks_to_more_than_a_data_set_has(tmp_path):
+    """The second member is never looked for: that would mean to unpack the first."""
+    claim = tarfile.TarInfo("zeros")
+    claim.size = 1 << 50
+    archive = tmp_path / "a.tar"
+    archive.write_bytes(claim.tobuf() + bytes(1 << 16))
+    with pytest.raises(ValueError, match=r"a\.tar is not unpacked: it holds more than"):
+        unpack(archive, tmp_path / "to")
+    with pytest.raises(ValueError, match="it holds more than 3 bytes"):
+        unpack(write_tar(tmp_path / "b.tar", ("a", b"11"), ("b", b"22")), tmp_path / "to", most_bytes=3)
+    assert not (tmp_path / "to").exists()
+
+
+def test_an_archive_that_does_not_fit_on_the_disk(tmp_path, monkeypatch):
+    archive = write_tar(tmp_path / "a.tar", ("a", b"1" * 100))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=99))
+    with pytest.raises(ValueError, match="needs 100 bytes, 99 are free"):
+        unpack(archive, tmp_path / "to")

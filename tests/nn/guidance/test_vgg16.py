@@ -39,7 +39,7 @@ def test_any_size_gives_guidance_at_half_of_it(network, size):
 
 
 def test_wrong_input_is_named(network):
-    with pytest.raises(ValueError, match=r"image must be RGB.*got \(1, 4, 16, 16\)"):
+    with pytest.raises(ValueError, match=r"shown \(N, 3, H, W\).*got \(1, 4, 16, 16\)"):
         network(torch.rand(1, 4, 16, 16))
     with pytest.raises(TypeError, match=r"floating point.*got torch\.uint8"):
         network(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))

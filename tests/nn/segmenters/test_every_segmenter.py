@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from spatialprop.data import SyntheticShapes
 from spatialprop.nn import JointNetwork
 from spatialprop.nn.guidance import LightGuidance
 from spatialprop.nn.segmenters import Context, DeepLabResNet101, DeepLabVGG, External, FCN8s, FrontEnd, HighRes, UNet
@@ -210,3 +211,19 @@ def test_maps_tile_the_image(name, network, width, what):
     # The U-Net shrinks images by means over whole pixels, and so does the model of another library.
     tolerance = 0.6 if name in ("unet", "external", "external scores") else 0.05
     torch.testing.assert_close(seen[inner], middle[inner], rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", SEGMENTERS)
+@torch.no_grad()
+def test_gates_from_its_features_are_fine_enough_for_its_scores(name, monkeypatch):
+    """Where nothing has been learnt yet, propagation leaves a segmentation as it is, whatever the features' stride."""
+    network = SEGMENTERS[name]().eval()
+    shapes = SyntheticShapes("test", 1, size=(192, 256))[0]
+    image = torch.from_numpy(shapes.image.transpose(2, 0, 1).copy()).float()[None] / 255
+    scores, features = network.forward_with_features(image)
+    # The scores of a segmenter that knows the truth, as fine as this one's.
+    truth = F.one_hot(torch.from_numpy(shapes.label).long().clamp(max=CLASSES - 1), CLASSES).permute(2, 0, 1)[None]
+    known = F.adaptive_avg_pool2d(truth.float(), scores.shape[-2:]).clamp_min(1e-3).log()
+    monkeypatch.setattr(network, "forward_with_features", lambda _: (known, features))
+    coarse, refined = JointNetwork(network).eval()(image)
+    assert (coarse.argmax(dim=1) == refined.argmax(dim=1)).float().mean() > 0.99

@@ -177,8 +177,8 @@ SOURCE = read_source(cuda.SOURCE)
 JUDGE = "tests.ops.machine.cuda_host.propagate"
 
 
-def options(mode, connection, dtype=torch.float64):
-    return cuda.compile_options(dtype, connection, False, mode)
+def options(mode, connection, dtype=torch.float64, piece=1):
+    return cuda.compile_options(dtype, connection, False, mode, piece)
 
 
 @pytest.mark.parametrize(
@@ -191,9 +191,13 @@ def options(mode, connection, dtype=torch.float64):
 )
 def test_cuda_source(tmp_path, mode, connection, dtype):
     require(shutil.which("g++") is not None, "g++")
-    library = Propagate(Host(build(tmp_path, SOURCE, options(mode, connection, dtype))))
-    for groups, merge, gpu in [(4, "mean", "fused_small"), (1, "none", "split"), (2, "mean", "split_small")]:
-        x, raw = raw_case(1, 4, 13, 35, groups=groups, connection=connection, dtype=dtype)
+    library = Propagate(lambda piece: Host(build(tmp_path, SOURCE, options(mode, connection, dtype, piece))), mode)
+    for groups, merge, gpu, width in [
+        (4, "mean", "fused_small", 40),
+        (1, "none", "split", 35),
+        (2, "mean", "split_small", 40),
+    ]:
+        x, raw = raw_case(1, 4, 13, width, groups=groups, connection=connection, dtype=dtype)
         grad = upstream_of(x, merge)
         found = library.results(x, raw, DIRECTIONS, merge, grad, GPUS[gpu])
         assert_all_as_accurate(found, expected_results(x, raw, merge, mode, grad))
@@ -209,23 +213,24 @@ def test_cuda_source(tmp_path, mode, connection, dtype):
     ],
 )
 def test_cuda_source_compiles_without_spilling(capability, mode, connection, dtype):
-    for kernel in compile_for_gpu(SOURCE, options(mode, connection, dtype), capability):
-        assert kernel.stack_bytes == kernel.spilled_bytes == 0
-        assert kernel.registers <= 65536 // 512  # a block of 512 threads must be able to start
+    for piece in (1, 16 // dtype.itemsize):
+        for kernel in compile_for_gpu(SOURCE, options(mode, connection, dtype, piece), capability):
+            assert kernel.stack_bytes == kernel.spilled_bytes == 0
+            assert kernel.registers <= 65536 // 256  # a block of 256 threads must be able to start
 
 
 MUTANTS = {
     "sums only gates inside the image": (
-        "counts = NORMALIZE != READY || direction.has_source(",
-        "counts = direction.has_source(",
+        "given[k] = widen(loaded.gate[k][i]);",
+        "given[k] = direction.has_source(first.row, first.column + i, k) ? widen(loaded.gate[k][i]) : State(0);",
     ),
-    "lets gates point outside": ("const bool inside = to.in_image &", "const bool inside = true |"),
+    "lets gates point outside": ("const bool inside = inner || first.in_image &", "const bool inside = true |"),
     "forgets a gate in the sum": ("total += fabs(raw[k]);", "total += k ? fabs(raw[k]) : State(0);"),
     "sums gates, not their sizes": ("total += fabs(raw[k]);", "total += raw[k];"),
     "always divides": ("divided = NORMALIZE == UNIT ? !(total < least) : !(total <= least);", "divided = true;"),
     "forgets the gradient of the sum": ("gradient[k] - sign * towards", "gradient[k]"),
     "forgets the sign": ("gradient[k] - sign * towards", "gradient[k] - towards"),
-    "does not differentiate for own gates": ("if (NORMALIZE != READY) gates_at(", "if (false) gates_at("),
+    "does not differentiate for own gates": ("if (NORMALIZE != READY) Gates(given)", "if (false) Gates(given)"),
     "does not differentiate for shared gates": ("if (NORMALIZE != READY) {", "if (false) {"),
 }
 
@@ -234,7 +239,7 @@ MUTANTS = {
 def cases(tmp_path_factory):
     made = []
     for groups, merge, gpu in [(4, "max", "fused_small"), (1, "mean", "split_small")]:
-        x, raw = raw_case(1, 4, 14, 19, groups=groups)
+        x, raw = raw_case(1, 4, 14, 20, groups=groups)
         grad = upstream_of(x, merge)
         made.append((x, raw, merge, grad, gpu, expected_results(x, raw, merge, "clamp", grad)[0]))
     path = tmp_path_factory.mktemp("normalization") / "cases.pt"
@@ -247,5 +252,5 @@ def cases(tmp_path_factory):
 def test_cuda_mutants_are_caught(name, tmp_path, cases):
     require(shutil.which("g++") is not None, "g++")
     source = SOURCE if name is None else mutate(SOURCE, *MUTANTS[name])
-    judgement = verdict(JUDGE, build(tmp_path, source, options("clamp", 3), "-O0"), cases)
+    judgement = verdict(JUDGE, build(tmp_path, source, options("clamp", 3, piece=2), "-O0"), cases, "clamp")
     assert is_caught(judgement) if name else judgement == SURVIVES

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from spatialprop.ops.machine.cuda_launch import read_source, type_options
+from spatialprop.ops.machine.cuda_launch import layout_of, read_source, type_options
 from spatialprop.ops.spreading import cuda, naive
 from tests.cases import ALL_DTYPES, LAYOUTS, slow
 from tests.ops.machine.cuda_host.gpu_compiler import compile_for_gpu, require
@@ -137,7 +137,7 @@ def test_more_neighbours_than_a_launch_can_name():
         ValueError,
         match=r"at most 256 neighbours: .* is 264\. Use fewer dilations, a smaller kernel, or backend='naive'",
     ):
-        cuda.plan_forward(x, torch.rand(1, 264, 4, 4), list(range(1, 34)), 3, 1)
+        cuda.plan_forward(layout_of(x), layout_of(torch.rand(1, 264, 4, 4)), tuple(range(1, 34)), 3, 1)
 
 
 MUTANTS = {

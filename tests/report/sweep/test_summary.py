@@ -4,6 +4,7 @@ import math
 import pytest
 
 from spatialprop.report import summarise, write_summary
+from spatialprop.report.sweep.differences import difference_table
 from spatialprop.report.sweep.figures import draw_scores, draw_trimaps
 from spatialprop.report.sweep.results import GAIN, MeanStd
 from tests.report.folders import scores, write_job
@@ -119,7 +120,7 @@ def test_everything_is_written(multirun):
     assert summarise(multirun).table().text() in (multirun / "report.md").read_text(encoding="utf-8")
     shown = read(page)
     assert len(shown.pictures) == 2
-    assert shown.links == [f"{job}/report.html" for job in range(6)]
+    assert shown.links == [f"./{job}/report.html" for job in range(6)]
 
 
 def test_a_multirun_that_failed_altogether_says_so(tmp_path):
@@ -146,3 +147,26 @@ def test_figures_show_every_setting(multirun):
 def test_a_folder_without_jobs_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no jobs"):
         summarise(tmp_path)
+
+
+def test_settings_are_compared_seed_by_seed(multirun):
+    table = difference_table(summarise(multirun))
+    ((connection, count, miou, *_),) = table.rows
+    assert (connection, count) == ("three_way", "3")
+    assert miou == "+5.00 ± 2.00"  # of 5, 7 and 3 points
+    page = read(write_summary(summarise(multirun)).parent / "report.html")
+    assert "Differences from the first setting" in page.text
+
+
+def test_seeds_that_score_alike_over_other_coarse_maps_stay_apart(tmp_path):
+    for seed, coarse in ((1, 0.7007), (2, 0.7077)):
+        write_job(tmp_path, seed, [f"seed={seed}"], {"coarse": scores(coarse), "refined": scores(0.7)})
+    (setting,) = summarise(tmp_path).settings
+    gain = setting.result("refined").scores()[GAIN]
+    assert gain.values == pytest.approx([-0.0007, -0.0077])
+    assert gain.text("+") == "-0.4 ± 0.5"
+
+
+def test_nothing_is_minus_zero():
+    assert MeanStd([-0.0001]).text() == "0.0"
+    assert MeanStd([-0.0001]).text("+") == "+0.0"

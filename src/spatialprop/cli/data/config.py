@@ -45,7 +45,11 @@ def open_splits(config: DictConfig) -> Splits:
     """The data set that a config names, without the imports that only training needs."""
     from hydra.utils import instantiate
 
-    splits: Splits = unwrapped(lambda: instantiate(config.data))
+    from spatialprop.data import ValueSplits
+
+    splits: Splits | ValueSplits = unwrapped(lambda: instantiate(config.data))
+    if isinstance(splits, ValueSplits):
+        raise ValueError(f"{splits.labels.name} holds no label maps; train.py reads it by task=matte or task=colorize")
     return splits
 
 

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
 
     from spatialprop.data import CoarseFiles
     from spatialprop.data.sets import FileExamples
-    from spatialprop.experiment.coarse import coarse_device, loaded_segmenter, predict
+    from spatialprop.experiment.coarse import coarse_device, loaded_segmenter, map_stride, predict
 
     splits = open_splits(config)
     parts = [getattr(splits, name) for name in options.splits]
@@ -54,7 +54,8 @@ def run(options: argparse.Namespace) -> int:
     written = 0
     for part in parts:
         split_of = {entry.name: entry.split for entry in part.entries}
-        written += predict(network, part, CoarseFiles(options.to, splits.labels, split_of), device)
+        maps = CoarseFiles(options.to, splits.labels, split_of)
+        written += predict(network, part, maps, device, stride=map_stride(config))
     print(f"{written} coarse maps written to {options.to}; to use them: data.coarse={options.to} segmenter=files")
     return 0
 

@@ -50,13 +50,15 @@ def _is_whole(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0  # other programs leave empty files
 
 
-def find_jobs(image: str, coarse: str, output: str | None) -> tuple[list[Job], list[str]]:
+def find_jobs(image: str, coarse: str, output: str | None) -> tuple[list[Job], dict[Path, str]]:
     """Pair two files, folders or patterns, and say of which files the partner is missing."""
+    if not (image and coarse) or output == "":
+        raise InputError("a file, a folder or a pattern is called ''; is a variable of the shell empty? '.' is here")
     in_the_way = [] if output is None else [path for path in Path(output).parents if path.is_file()]
     if in_the_way:
         raise InputError(f"{output} cannot be written: {in_the_way[0]} is a file; choose another place by --output")
     if Path(image).is_file() or Path(coarse).is_file():
-        return [_single(Path(image), Path(coarse), output)], []
+        return [_single(Path(image), Path(coarse), output)], {}
     if Path(image).is_dir():
         if not Path(coarse).is_dir():
             raise InputError(f"{image} is a folder, so the coarse maps must be one too; got {coarse}")
@@ -66,9 +68,10 @@ def find_jobs(image: str, coarse: str, output: str | None) -> tuple[list[Job], l
     raise FileNotFoundError(f"{image} does not exist; give a file, a folder, or a quoted pattern such as 'a/*.jpg'")
 
 
-def refuse_to_replace(jobs: Sequence[Job], extras: Iterable[str]) -> None:
-    """Refuse results, and files beside them, that would replace an input or each other."""
+def refuse_to_replace(jobs: Sequence[Job], extras: Iterable[str], others: Iterable[Path] = ()) -> None:
+    """Refuse results, and files beside them, that would replace an input, one of the `others`, or each other."""
     inputs = {path.resolve() for job in jobs for path in (job.image, job.coarse)}
+    inputs.update(path.resolve() for path in others)
     taken: set[Path] = set()
     for job in jobs:
         for path in job.places(extras):
@@ -95,19 +98,19 @@ def _single(image: Path, coarse: Path, output: str | None) -> Job:
     return Job(image, coarse, place.with_suffix(""), place.suffix)
 
 
-def _in_folders(images: Path, maps: Path, output: str | None) -> tuple[list[Job], list[str]]:
+def _in_folders(images: Path, maps: Path, output: str | None) -> tuple[list[Job], dict[Path, str]]:
     seen = _unique((path.stem, path) for path in sorted(images.iterdir()) if _is(path, IMAGE_SUFFIXES))
     coarse = _unique((path.stem, path) for path in sorted(maps.iterdir()) if _is(path, IMAGE_SUFFIXES + ARRAY_SUFFIXES))
     if not seen:
         raise InputError(f"{images} holds no images; they end in {', '.join(IMAGE_SUFFIXES)}")
     folder = _folder(output, maps)
     jobs = [Job(path, coarse[name], folder / name) for name, path in seen.items() if name in coarse]
-    alone = [f"{path}: {maps} holds no coarse map of that name" for path in _without(seen, coarse)]
-    alone += [f"{path}: {images} holds no image of that name" for path in _without(coarse, seen)]
+    alone = dict.fromkeys(_without(seen, coarse), f"{maps} holds no coarse map of that name")
+    alone |= dict.fromkeys(_without(coarse, seen), f"{images} holds no image of that name")
     return jobs, alone
 
 
-def _by_patterns(images: str, maps: str, output: str | None) -> tuple[list[Job], list[str]]:
+def _by_patterns(images: str, maps: str, output: str | None) -> tuple[list[Job], dict[Path, str]]:
     shapes = [_WILDCARD.findall(pattern) for pattern in (images, maps)]
     for pattern in (images, maps):
         if "[" in pattern or "**" in pattern.replace("**/", ""):
@@ -137,7 +140,7 @@ def _by_patterns(images: str, maps: str, output: str | None) -> tuple[list[Job],
     known = inputs.union(path.resolve() for job in jobs for path in job.places())
     results = None if any(_lies_in(folder, path) for path in inputs) else folder
     left = {path: problem for path, problem in alone.items() if path.resolve() not in known}
-    return jobs, [f"{path}: {problem}" for path, problem in left.items() if not (results and _lies_in(results, path))]
+    return jobs, {path: left[path] for path in left if not (results and _lies_in(results, path))}
 
 
 def _without(some: Mapping[_Key, Path], others: Mapping[_Key, Path]) -> list[Path]:

@@ -57,9 +57,38 @@ class CoarseFiles:
     def __call__(self, example: Example) -> NDArray[np.uint8]:
         return read_coarse(self.path(example.name), self._labels)
 
+    def holds(self, name: str) -> bool:
+        """Whether there is a map of an image."""
+        return self.path(name).exists()
+
     def write(self, name: str, probabilities: NDArray[np.uint8]) -> None:
         """Write a map of probabilities x 255. (K, h, w)"""
         write_arrays(self.path(name), {"probs": probabilities})
+
+
+class CoarseMemory:
+    """Coarse maps in memory: what `CoarseFiles` writes to files.
+
+    Example:
+        >>> maps = CoarseMemory()
+        >>> maps.write("one", np.zeros((2, 3, 4), np.uint8))
+        >>> maps.holds("one"), maps.holds("another")
+        (True, False)
+    """
+
+    def __init__(self) -> None:
+        self._maps: dict[str, NDArray[np.uint8]] = {}
+
+    def __call__(self, example: Example) -> NDArray[np.uint8]:
+        return self._maps[example.name]
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a map of an image."""
+        return name in self._maps
+
+    def write(self, name: str, probabilities: NDArray[np.uint8]) -> None:
+        """Keep a map of probabilities x 255. (K, h, w)"""
+        self._maps[name] = probabilities
 
 
 def coarse_map(example: Example) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """The data loaders for Lightning."""
 
 import multiprocessing
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -54,6 +55,7 @@ class DataModule(pl.LightningDataModule):
         memory: int = 0,
     ) -> None:
         super().__init__()
+        self.collate: Callable[[Any], object] = collate
         self.splits = splits
         self.batch_size = batch_size
         self.seed = seed
@@ -98,7 +100,7 @@ class DataModule(pl.LightningDataModule):
             samples,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
-            collate_fn=collate,
+            collate_fn=self.collate,
             worker_init_fn=_one_thread,
             multiprocessing_context=_start_method() if self.workers else None,
             pin_memory=torch.cuda.is_available(),

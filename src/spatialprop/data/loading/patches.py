@@ -19,9 +19,9 @@ class Window(NamedTuple):
 
 
 class Patches(Protocol):
-    """Chooses windows, and the size that they are brought to."""
+    """Chooses windows, and the size that they are brought to; None where an image has no window to give."""
 
-    def choose(self, label: NDArray[np.uint8], rng: np.random.Generator) -> Window: ...
+    def choose(self, label: NDArray[np.uint8], rng: np.random.Generator) -> Window | None: ...
 
     def output_size(self, window: Window) -> tuple[int, int]: ...
 
@@ -33,7 +33,8 @@ class SquarePatches:
         size: Side of a patch.
         scale: Smallest and largest magnification, drawn evenly in the logarithm.
         multi_label: Take only windows that hold more than one label, as the paper does; VOID is no label, or every
-            outlined object would qualify. An image without such a window gives any.
+            outlined object would qualify.
+        skip_uniform: Take none from an image that has no such window, as in the paper; otherwise it gives any.
 
     Example:
         >>> label = np.zeros((64, 64), np.uint8)
@@ -42,17 +43,28 @@ class SquarePatches:
         True
     """
 
-    def __init__(self, size: int = 128, scale: Sequence[float] = (1.0, 1.0), multi_label: bool = False) -> None:
+    def __init__(
+        self,
+        size: int = 128,
+        scale: Sequence[float] = (1.0, 1.0),
+        multi_label: bool = False,
+        skip_uniform: bool = False,
+    ) -> None:
         smallest, largest = scale
         if size < 1:
             raise ValueError(f"patches.size must be at least 1 pixel; got {size}")
         if not 0 < smallest <= largest:
             raise ValueError(f"patches.scale must be two magnifications, 0 < smallest <= largest; got {list(scale)}")
+        if skip_uniform and not multi_label:
+            raise ValueError(
+                "patches.skip_uniform=true skips images without patches of several labels: set multi_label=true"
+            )
         self.size = size
         self.scale = (float(smallest), float(largest))
         self.multi_label = multi_label
+        self.skip_uniform = skip_uniform
 
-    def choose(self, label: NDArray[np.uint8], rng: np.random.Generator) -> Window:
+    def choose(self, label: NDArray[np.uint8], rng: np.random.Generator) -> Window | None:
         magnification = np.exp(rng.uniform(*np.log(self.scale)))
         side = max(1, round(self.size / magnification))
         if self.multi_label:
@@ -61,6 +73,8 @@ class SquarePatches:
             if len(positions):
                 top, left = divmod(int(rng.choice(positions)), valid.shape[1])
                 return Window(top, left, side, side)
+            if self.skip_uniform:
+                return None
         height, width = label.shape
         top, left = rng.integers(max(1, height - side + 1)), rng.integers(max(1, width - side + 1))
         return Window(int(top), int(left), side, side)

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from typing_extensions import NotRequired
 
 from spatialprop.data.coarse import DegradeCoarse, RoughTruth, coarse_map
-from spatialprop.data.example import Examples
+from spatialprop.data.example import Example, Examples
 from spatialprop.data.loading.augment import Augment
 from spatialprop.data.loading.crops import crop_coarse, crop_image, crop_label, merge_classes
 from spatialprop.data.loading.patches import Patches, Window
@@ -65,9 +65,8 @@ class TrainingPatches(Dataset[Sample]):
         return len(self.examples) * self.per_image
 
     def __getitem__(self, key: SampleKey) -> Sample:
-        example = self.examples[key.index % len(self.examples)]
         rng = np.random.default_rng((self.seed, key.epoch, key.index))
-        window = self.patches.choose(example.label, rng)
+        example, window = self._choose(key.index, rng)
         size = self.patches.output_size(window)
         image = crop_image(example.image, window, size)
         label = crop_label(example.label, window, size)
@@ -83,6 +82,15 @@ class TrainingPatches(Dataset[Sample]):
                 coarse = self.rough(coarse, label, rng)
         seed = int(rng.integers(2**31))
         return _sample(example.name, *self.augment(image, label, coarse, seed, self._in_mirror))
+
+    def _choose(self, index: int, rng: np.random.Generator) -> tuple[Example, Window]:
+        """The image of a sample and its window; the next image that has one, where that one has none."""
+        for place in range(len(self.examples)):
+            example = self.examples[(index + place) % len(self.examples)]
+            window = self.patches.choose(example.label, rng)
+            if window is not None:
+                return example, window
+        raise ValueError("no training image has a patch of more than one label: set patches.skip_uniform=false")
 
 
 @dataclass(eq=False)

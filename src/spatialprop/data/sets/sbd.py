@@ -28,7 +28,7 @@ _SBD = (
 
 def read_sbd_mask(path: Path) -> NDArray[np.uint8]:
     """The class map in one of SBD's .mat files. (H, W)"""
-    from scipy.io import loadmat  # type: ignore[import-untyped]  # slow to import, and only this needs it
+    from scipy.io import loadmat  # slow to import, and only this needs it
 
     if not path.is_file():
         raise FileNotFoundError(f"the label map {path} does not exist; {_SBD}")

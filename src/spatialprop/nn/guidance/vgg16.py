@@ -4,13 +4,12 @@ import os
 from collections.abc import Iterator
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spatialprop.nn.guidance.inputs import Colours, weights_for
 from spatialprop.nn.published import load_weights
 from spatialprop.nn.resize import pad_to_multiple
-from spatialprop.nn.segmenters.pixels import IMAGENET_MEAN, IMAGENET_STD, check_image
 from spatialprop.nn.segmenters.vgg import conv, torchvision_key_map, vgg16_trunk
 
 STRIDE = 2
@@ -28,6 +27,8 @@ class VGG16Guidance(nn.Module):
 
     Args:
         out_channels: Channels of guidance.
+        in_channels: Channels of the image and of whatever is stacked on it. Of published weights the first three see
+            RGB; one or two see brightness; further ones start from nothing.
         width: Channels of the first block, 64 in VGG-16; all others follow.
         weights: A file or an address (see `load_weights`) of torchvision's VGG-16, or of a `VGG16Guidance`: its names
             tell which.
@@ -39,14 +40,15 @@ class VGG16Guidance(nn.Module):
     """
 
     stride = STRIDE
-    mean: Tensor
-    std: Tensor
 
-    def __init__(self, out_channels: int, *, width: int = 64, weights: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, out_channels: int, *, in_channels: int = 3, width: int = 64, weights: str | os.PathLike[str] | None = None
+    ) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).reshape(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).reshape(3, 1, 1), persistent=False)
+        self.colours = Colours(in_channels)
         self.trunk = vgg16_trunk(width)
+        if in_channels != 3:
+            self.trunk[0] = conv(in_channels, width, 3, padding=1)
         channels = (8 * width, 8 * width, 4 * width, 2 * width, width)  # pool5 to pool1
         self.up = nn.ModuleList(conv(before, after, 3, padding=1) for before, after in pairwise(channels))
         self.head = nn.Conv2d(width, out_channels, 3, padding=1)
@@ -55,13 +57,13 @@ class VGG16Guidance(nn.Module):
         if self.head.bias is not None:
             nn.init.zeros_(self.head.bias)
         if weights is not None:
-            load_weights(self, weights, [torchvision_key_map()])
+            with weights_for(self.trunk[0], in_channels):
+                load_weights(self, weights, [torchvision_key_map()])
 
     def forward(self, image: Tensor) -> Tensor:
-        """Guidance (N, out_channels, ceil(H / 2), ceil(W / 2)) for RGB images (N, 3, H, W) from 0 to 1."""
-        check_image(image)
+        """Guidance (N, out_channels, ceil(H / 2), ceil(W / 2)) for images (N, in_channels, H, W) from 0 to 1."""
         height, width = (-(-side // STRIDE) for side in image.shape[-2:])
-        x = (pad_to_multiple(image, 32) - self.mean) / self.std
+        x = pad_to_multiple(self.colours(image), 32)
         pooled = []
         for place, layer in enumerate(self.trunk):
             x = layer(x)

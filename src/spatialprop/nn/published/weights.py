@@ -3,8 +3,11 @@
 import os
 import pickle
 import urllib.parse
+import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -57,7 +60,18 @@ def load_weights(
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors, .pth, .pt or .caffemodel file by name."""
+    """The tensors of a .safetensors, .pth, .pt, .ckpt or .caffemodel file by name."""
+    state = read_weights(path)
+    for wrapper in ("state_dict", "model_state_dict"):  # the wrappers of training scripts
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise ValueError(f"{path} holds no state dict; save module.state_dict() with torch.save or as .safetensors")
+    return dict(state)
+
+
+def read_weights(path: Path) -> Any:
+    """Whatever a file of weights holds, read without running any of its code; every error names the file."""
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
     try:
@@ -65,18 +79,24 @@ def read_state(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         if path.suffix == ".caffemodel":
             return read_caffemodel(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        _refuse_compressed(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that torch.save did not write; what follows is an error
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # whose text advises to run the file's code
         reason = "it is damaged, or holds more than tensors and is not opened, because that would run its code"
-        raise ValueError(f"cannot read weights from {path}: {reason}; save the state dict alone") from error
+        raise ValueError(f"cannot read weights from {path}: {reason}; save the state dict alone") from None
     except Exception as error:  # each format has its own error for a truncated file
-        raise ValueError(f"cannot read weights from {path}, is it truncated? {error}") from error
-    for wrapper in ("state_dict", "model_state_dict"):  # the wrappers of training scripts
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
-    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise ValueError(f"{path} holds no state dict; save module.state_dict() with torch.save or as .safetensors")
-    return dict(state)
+        reason = str(error).split("\n", 1)[0] or type(error).__name__
+        raise ValueError(f"cannot read weights from {path}, is it truncated? {reason}") from None
+
+
+def _refuse_compressed(path: Path) -> None:
+    """`torch.save` compresses nothing; what unpacks to a thousand times its size is made to fill the memory."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise ValueError("it is compressed, as torch.save never does")
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], key_map: KeyMap | None = None) -> None:

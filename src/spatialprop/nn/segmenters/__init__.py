@@ -13,6 +13,7 @@ from spatialprop.nn.segmenters.external import External, OnFeatures
 from spatialprop.nn.segmenters.fcn8s import FCN8s
 from spatialprop.nn.segmenters.frontend import Context, FrontEnd
 from spatialprop.nn.segmenters.highres import HighRes
+from spatialprop.nn.segmenters.probabilities import coarse_probabilities
 from spatialprop.nn.segmenters.unet import UNet
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "HighRes",
     "OnFeatures",
     "UNet",
+    "coarse_probabilities",
 ]

@@ -30,16 +30,20 @@ def _can_cache() -> bool:
 CAN_CACHE = _can_cache()
 
 
-def _compiler(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+def _compiler(cache: bool = CAN_CACHE, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     def decorate(function: Callable[..., Any]) -> Any:
         function.__qualname__ += f"-{_VERSION}"  # Numba names the files of the compiled code after it
-        return njit(nogil=True, cache=CAN_CACHE, error_model="numpy", **options)(function)
+        return njit(nogil=True, cache=cache, error_model="numpy", **options)(function)
 
     return decorate
 
 
-compiled = _compiler()
-inlined = _compiler(forceinline=True)  # for functions of a few instructions
+# Kernels only are called from Python, and their compiled code holds that of all functions that they call: so those have
+# no wrappers, and are not kept on their own.
+_INNER = {"cache": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+compiled = _compiler(no_cfunc_wrapper=True)  # kernels
+inner = _compiler(**_INNER)
+inlined = _compiler(forceinline=True, **_INNER)  # for functions of a few instructions
 kernel_part = _compiler(inline="always")  # compiled as a part of its kernel, never on its own
 
 

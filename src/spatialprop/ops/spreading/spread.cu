@@ -18,21 +18,22 @@ constexpr int TILE = 32, ROWS = 8;  // pixels of a block
 constexpr int MAX_NEIGHBOURS = 256;
 
 struct Map {  // (N, C, H, W)
-    const void* data;
     long long strides[4];
     long long stored;  // whether its numbers are Stored or State
 };
 
 // One launch. cuda.py packs the same fields in the same order; what is not wanted is null.
 struct Call {
-    Map source;               // forward: h; backward: e
-    Map before, after;        // backward: h before this step and after it
+    const void* source;       // forward: h; backward: e
+    const void* before;       // backward: h before this step,
+    const State* after;       // and after it
     const Stored* affinity;   // (N, P, H, W), any strides
     State* to;                // (N, C, H, W): the result of the step, or
     Stored* out;              // that of the last one
     State* scales;            // (N, H, W)
     State* sums;              // (N, P, H, W): the gradient of affinities so far
     Stored* grad_affinity;    // (N, P, H, W): where it goes in the last launch
+    Map source_map, before_map, after_map;
     long long affinity_strides[4];
     long long batch, channels, height, width, neighbours;
     long long chunks;         // backward: how many blocks in y take channels; the others take neighbours
@@ -72,10 +73,10 @@ struct Pixel {
 
 template <bool BACKWARD, class From>
 INLINE void step(const Call& call, const Pixel& pixel) {
-    const From* source = (const From*)call.source.data;
-    const long long first = (long long)blockIdx.y * CHUNK, next = call.source.strides[1];
+    const From* source = (const From*)call.source;
+    const long long first = (long long)blockIdx.y * CHUNK, next = call.source_map.strides[1];
     const int channels = call.channels - first < CHUNK ? call.channels - first : CHUNK;
-    const long long own = pixel.offset(call.source.strides, first);
+    const long long own = pixel.offset(call.source_map.strides, first);
     const State own_weight = BACKWARD ? call.scales[pixel.at(0, 1)] : State(1);
     State total = 1, sum[CHUNK];
 #pragma unroll
@@ -91,7 +92,7 @@ INLINE void step(const Call& call, const Pixel& pixel) {
             weight = pixel.affinity(k);
             total += weight;
         }
-        const long long neighbour = pixel.offset(call.source.strides, first, down, right);
+        const long long neighbour = pixel.offset(call.source_map.strides, first, down, right);
 #pragma unroll
         for (int i = 0; i < CHUNK; ++i)
             if (i < channels) sum[i] += weight * widen(source[neighbour + i * next]);
@@ -108,19 +109,19 @@ INLINE void step(const Call& call, const Pixel& pixel) {
 
 template <class From, class Before>
 INLINE void add_gradients(const Call& call, const Pixel& pixel) {
-    const From* grad = (const From*)call.source.data;
-    const Before* before = (const Before*)call.before.data;
-    const State* after = (const State*)call.after.data;
+    const From* grad = (const From*)call.source;
+    const Before* before = (const Before*)call.before;
+    const State* after = call.after;
     const int first = (blockIdx.y - call.chunks) * CHUNK;
     State sum[CHUNK] = {};
     for (long long c = 0; c < call.channels; ++c) {
-        const State upstream = widen(grad[pixel.offset(call.source.strides, c)]);
+        const State upstream = widen(grad[pixel.offset(call.source_map.strides, c)]);
         const State own = after[pixel.at(c, call.channels)];
 #pragma unroll
         for (int i = 0; i < CHUNK; ++i) {
             const int down = call.offsets[first + i][0], right = call.offsets[first + i][1];
             if (pixel.inside(down, right))
-                sum[i] += upstream * (widen(before[pixel.offset(call.before.strides, c, down, right)]) - own);
+                sum[i] += upstream * (widen(before[pixel.offset(call.before_map.strides, c, down, right)]) - own);
         }
     }
     const State scale = call.scales[pixel.at(0, 1)];
@@ -139,7 +140,7 @@ INLINE void add_gradients(const Call& call, const Pixel& pixel) {
 extern "C" __global__ void __launch_bounds__(TILE * ROWS, 1) spread_step(const __grid_constant__ Call call) {
     const Pixel pixel(call);
     if (!pixel.in_image) return;
-    if (call.source.stored) step<false, Stored>(call, pixel);
+    if (call.source_map.stored) step<false, Stored>(call, pixel);
     else step<false, State>(call, pixel);
 }
 
@@ -147,11 +148,11 @@ extern "C" __global__ void __launch_bounds__(TILE * ROWS, 1) spread_step(const _
 extern "C" __global__ void __launch_bounds__(TILE * ROWS, 1) spread_back(const __grid_constant__ Call call) {
     const Pixel pixel(call);
     if (!pixel.in_image) return;
-    const bool stored = call.source.stored;
+    const bool stored = call.source_map.stored;
     if (blockIdx.y < call.chunks) {
         if (stored) step<true, Stored>(call, pixel);
         else step<true, State>(call, pixel);
-    } else if (call.before.stored) {
+    } else if (call.before_map.stored) {
         if (stored) add_gradients<Stored, Stored>(call, pixel);
         else add_gradients<State, Stored>(call, pixel);
     } else {

@@ -5,7 +5,7 @@ from statistics import fmean
 
 from spatialprop.report.sweep.results import BOUNDARY_GAIN, GAIN, MeanStd, Result
 from spatialprop.report.sweep.summary import Summary
-from spatialprop.report.tables import MISSING, Table
+from spatialprop.report.tables import MISSING, Table, rounded
 
 TITLE = "Average over the sets"
 NOTE = (
@@ -64,7 +64,7 @@ def average_table(summary: Summary) -> Table:
         for key in GAINS:
             gain, least = average.gain(key), average.least(key)
             cells.append(gain.text("+", digits=2) if gain else MISSING)
-            cells.append(f"{100 * least[0]:+.2f} {least[1]}" if least else MISSING)
+            cells.append(f"{rounded(100 * least[0], 2, '+')} {least[1]}" if least else MISSING)
         chosen = [average.overrides.get(column, MISSING) for column in summary.columns]
         rows.append([*chosen, average.method, str(len(average.results)), *cells])
     heading = [part for title in GAINS.values() for part in (title, "least")]

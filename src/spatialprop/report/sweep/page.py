@@ -1,16 +1,19 @@
 """A multirun's tables and figures, written beside its jobs."""
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from spatialprop.files import write_file, write_json
 from spatialprop.report.canvas import save
-from spatialprop.report.page import figure_html, page
+from spatialprop.report.page import embedded, page
 from spatialprop.report.sweep.average import GAINS, average_table, averages
 from spatialprop.report.sweep.average import NOTE as AVERAGE_NOTE
 from spatialprop.report.sweep.average import TITLE as AVERAGE
+from spatialprop.report.sweep.differences import NOTE as DIFFERENCES_NOTE
+from spatialprop.report.sweep.differences import TITLE as DIFFERENCES
+from spatialprop.report.sweep.differences import difference_table
 from spatialprop.report.sweep.dilated import (
     NOTES,
     affinity_sweep_numbers,
@@ -44,7 +47,7 @@ def write_summary(summary: Summary) -> Path:
     figures = [(save(figure, folder / "figures" / f"{name}.png"), caption) for name, caption, figure in drawn if figure]
     write_json(folder / "report.json", _plain(summary))
     write_file(folder / "report.md", _markdown(summary, figures))
-    return write_file(folder / "report.html", page(summary.name, _sections(summary, figures)))
+    return write_file(folder / "report.html", _page(summary, figures))
 
 
 def sweep_tables(summary: Summary) -> dict[str, tuple[Table, str]]:
@@ -52,6 +55,8 @@ def sweep_tables(summary: Summary) -> dict[str, tuple[Table, str]]:
     if not summary.settings:
         return {}
     tables = {SCORES: (summary.table(), _SPREAD)}
+    if (differences := difference_table(summary)).rows:
+        tables[DIFFERENCES] = (differences, DIFFERENCES_NOTE)
     if len(summary.sets) > 1:
         tables[AVERAGE] = (average_table(summary), AVERAGE_NOTE)
     return tables | {title: (table, NOTES[title]) for title, table in affinity_sweep_tables(summary).items()}
@@ -67,24 +72,20 @@ def _markdown(summary: Summary, figures: Sequence[tuple[Path, str]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _sections(summary: Summary, figures: Sequence[tuple[Path, str]]) -> list[str]:
+def _page(summary: Summary, figures: Sequence[tuple[Path, str]]) -> str:
     jobs = sum(len(setting.jobs) for setting in summary.settings)
-    about = f"{len(summary.settings)} settings · {jobs} jobs" + (
-        f" · {len(summary.failed)} without a result" if summary.failed else ""
-    )
-    sections = [f'<h1>{escape(summary.name)}</h1>\n<p class="soft">{about}</p>']
-    for title, (table, note) in sweep_tables(summary).items():
-        sections += [f"<h2>{title}</h2>", table.html(), f'<p class="soft">{note}</p>']
+    about = [f"{len(summary.settings)} settings", f"{jobs} jobs"]
+    tables = sweep_tables(summary)
     if summary.failed:
-        sections += ["<h2>Without a result</h2>", summary.failures().html()]
-    if figures:
-        sections += ["<h2>Figures</h2>", *(figure_html(path, caption) for path, caption in figures)]
-    links = "".join(
-        f'<li><a href="{escape(job)}/report.html">{escape(f"{setting.name}, seed {seed}")}</a></li>'
+        about.append(f"{len(summary.failed)} without a result")
+        tables["Without a result"] = (summary.failures(), "")
+    links = [
+        (quote(f"./{job}"), f"{setting.name}, seed {seed}")
         for setting in summary.settings
         for job, seed in zip(setting.jobs, setting.seeds, strict=True)
-    )
-    return [*sections, f"<h2>Jobs</h2>\n<ul>{links}</ul>"] if links else sections
+    ]
+    shown = embedded(figures)
+    return page("sweep.html", summary.name, about=about, tables=tables, figures=shown, links=links, links_title="Jobs")
 
 
 def _plain(summary: Summary) -> dict[str, Any]:

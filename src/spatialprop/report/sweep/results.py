@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any, TypeVar
 
-from spatialprop.report.tables import SCORES, is_number, trimap
+from spatialprop.report.tables import SCORES, VALUES, is_number, rounded, trimap
 
 # Of the same job, so that they are free of the scatter between seeds.
 GAIN, BOUNDARY_GAIN = "mIoU_over_coarse", "boundary_IoU_over_coarse"
@@ -35,8 +35,8 @@ class MeanStd:
 
     def text(self, sign: str = "", scale: float = 100, digits: int = 1) -> str:
         """Mean and deviation, in percent unless another scale is given, with a sign if it is "+"."""
-        deviation = "" if self.deviation is None else f" ± {scale * self.deviation:.{digits}f}"
-        return f"{scale * self.mean:{sign}.{digits}f}{deviation}"
+        deviation = "" if self.deviation is None else f" ± {rounded(scale * self.deviation, digits)}"
+        return f"{rounded(scale * self.mean, digits, sign)}{deviation}"
 
     def plain(self) -> dict[str, Any]:
         """As numbers, for `report.json`."""
@@ -89,7 +89,7 @@ class Result:
 def scores_of(metrics: Metrics, method: str) -> dict[str, float]:
     """The scores of a method in a job, its changes, and its gains over the coarse maps."""
     own, coarse = metrics[method], metrics.get("coarse", {})
-    known = {**{key: own.get(key) for key in SCORES}, **(own.get("changes") or {})}
+    known = {**{key: own.get(key) for key in (*SCORES, *VALUES)}, **(own.get("changes") or {})}
     scores = {key: value for key, value in known.items() if is_number(value)}
     for gain, key in ((GAIN, "mIoU"), (BOUNDARY_GAIN, "boundary_IoU")):
         before = coarse.get(key)
@@ -104,8 +104,13 @@ def _trimap_gain(metrics: Metrics, method: str) -> dict[int, float]:
 
 
 def outcome(metrics: Metrics, method: str) -> tuple[Any, ...]:
-    """A key that differs between two results of a method: its scores, without its time."""
-    return tuple(metrics[method].get(key) for key in (*SCORES, "per_class_IoU", "trimap_IoU"))
+    """A key that differs between two results of a method: its scores and its gains, without its time.
+
+    Two seeds may give a method the same scores and yet another gain, over other coarse maps.
+    """
+    scores = scores_of(metrics, method)
+    own = (metrics[method].get(key) for key in (*SCORES, *VALUES, "per_class_IoU", "trimap_IoU"))
+    return (*own, scores.get(GAIN), scores.get(BOUNDARY_GAIN), _trimap_gain(metrics, method))
 
 
 def milliseconds_of(jobs: Iterable[Metrics], method: str) -> list[float]:

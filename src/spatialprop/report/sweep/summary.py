@@ -7,7 +7,7 @@ from typing import Any
 
 from spatialprop.report.run import METRICS, is_run, natural_order, read_data_name, read_metrics, read_overrides
 from spatialprop.report.sweep.results import GAIN, MeanStd, Result, milliseconds_of, outcome
-from spatialprop.report.tables import CHANGES, MISSING, SCORES, Table, nearest_radius
+from spatialprop.report.tables import CHANGES, MISSING, SCORES, VALUES, Table, nearest_radius
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ class Summary:
                                for scores in metrics.values()], radius)  # fmt: skip
         first, *others = SCORES.values()
         columns: dict[str, list[str]] = {first: [], f"{first} over coarse": []}
-        columns |= {heading: [] for heading in (*others, f"trimap IoU {near} px", *CHANGES.values(), "ms")}
+        values = [heading for heading, _ in VALUES.values()]
+        columns |= {heading: [] for heading in (*others, f"trimap IoU {near} px", *CHANGES.values(), *values, "ms")}
         labels = []
         for result in self.results():
             scores, times = result.scores(), MeanStd(result.milliseconds)
@@ -113,13 +114,18 @@ class Summary:
             texts[1:1] = [gain.text("+") if gain else MISSING]
             texts.append(curve[near].text() if near in curve else MISSING)
             texts += [scores[key].text() if key in scores else MISSING for key in CHANGES]
+            texts += [
+                scores[key].text(scale=factor, digits=3) if key in scores else MISSING
+                for key, (_, factor) in VALUES.items()
+            ]
             texts.append(times.text(scale=1) if times.values else MISSING)
             for cells, text in zip(columns.values(), texts, strict=True):
                 cells.append(text)
             labels.append([*self.places(result), result.method, str(len(result.distinct))])
         known = {heading: cells for heading, cells in columns.items() if set(cells) != {MISSING}}
         rows = [[*label, *cells] for label, *cells in zip(labels, *known.values(), strict=True)]
-        return Table([*self.place_heading, "method", "n", *known], rows, labels=len(self.place_heading) + 1)
+        table = Table([*self.place_heading, "method", "n", *known], rows, labels=len(self.place_heading) + 1)
+        return table.with_best([*SCORES.values(), f"{first} over coarse", f"trimap IoU {near} px"], group="set")
 
     def failures(self) -> Table:
         """The jobs without a result."""

@@ -3,6 +3,7 @@
 import ctypes
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +12,8 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from spatialprop.ops.propagation.cuda import Plan as PropagationPlan
-from spatialprop.ops.spreading.cuda import Plan as SpreadingPlan
+from spatialprop.ops.machine.cuda_launch import Plan
 from tests.fresh import ROOT, python
-
-Plan = PropagationPlan | SpreadingPlan
 
 FOLDER = Path(__file__).parent
 ASCENDING, DESCENDING, SHUFFLED = 0, 1, 12345
@@ -28,11 +26,13 @@ _PROBLEMS = {
     2: "not all threads of a block meet at the same barrier",
     3: "shared memory was written beyond what the plan asked for",
     4: "the plan asks for more shared memory than the host has",
+    6: "blocks wait for each other, or for one that cannot start before they end",
 }
 
 
 def build(folder: Path, source: str, options: Sequence[str], optimise: str = "-O1", watch: bool = False) -> Path:
     """A library for `Host`; with `watch` for `Watched`."""
+    folder = Path(tempfile.mkdtemp(dir=folder))  # a library that is loaded must not be written over
     text = folder / "source.cu"
     text.write_text(source)
     library = folder / "source.so"
@@ -62,20 +62,24 @@ class Host:
     def __init__(self, library: Path) -> None:
         self.library = ctypes.CDLL(str(library))
 
-    def run(self, plan: Plan, order: int, **inputs: Tensor) -> tuple[Tensor, ...]:
-        """Make the launches of a plan; `inputs` are the tensors that it only reads."""
-        for launch in plan.launches:
-            assert self.library.call_bytes() == launch.call.itemsize
+    def run(self, plan: Plan, order: int, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Carry out a plan; `inputs` are the tensors that it only reads, in its order."""
+        allocated = plan.allocate(inputs)
+        self._begin(plan, inputs, allocated)
+        for launch, call in zip(plan.launches, plan.calls(inputs, allocated), strict=True):
+            assert self.library.call_bytes() == launch.bytes_of_call
             problem = self.library.launch(
-                launch.kernel.encode(),
-                ctypes.c_void_p(launch.call.ctypes.data),
-                *launch.grid,
-                launch.threads,
-                launch.shared,
-                ctypes.c_uint64(order),
+                launch.kernel.encode(), call, *launch.grid, launch.threads, launch.shared, ctypes.c_uint64(order)
             )
             assert problem == 0, f"{launch.kernel}: {self._explain(problem)}"
-        return plan.results
+        self._end(plan, allocated)
+        return plan.results(allocated)
+
+    def _begin(self, plan: Plan, inputs: Sequence[Tensor], allocated: Sequence[Tensor]) -> None:
+        pass
+
+    def _end(self, plan: Plan, allocated: Sequence[Tensor]) -> None:
+        pass
 
     def _explain(self, problem: int) -> str:
         return _PROBLEMS[problem]
@@ -88,19 +92,20 @@ class Watched(Host):
         super().__init__(library)
         self.library.watch_problem.restype = ctypes.c_char_p
 
-    def run(self, plan: Plan, order: int, **inputs: Tensor) -> tuple[Tensor, ...]:
+    def _begin(self, plan: Plan, inputs: Sequence[Tensor], allocated: Sequence[Tensor]) -> None:
         self.library.watch_forget()
-        outputs = {f"result {i}": tensor for i, tensor in enumerate(plan.results)}
-        scratch = {f"scratch {i}": tensor for i, tensor in enumerate(plan.scratch)}
-        known = [tensor.data_ptr() for tensor in plan.results]  # directions may be merged in the result itself
-        states = {name: self._watch(name, tensor, _INPUT) for name, tensor in inputs.items()}
-        for name, tensor in (outputs | scratch).items():
-            if name in outputs or tensor.data_ptr() not in known:
-                states[name] = self._watch(name, tensor, _UNWRITTEN)
-        results = super().run(plan, order)
-        for name in outputs:
-            assert (states[name] == _WRITTEN).all(), f"{name} was not written everywhere"
-        return results
+        self._states = [
+            self._watch(buffer.name, tensor, _WRITTEN if buffer.zeroed else _UNWRITTEN)
+            for buffer, tensor in zip(plan.buffers, allocated, strict=True)
+        ]
+        self._inputs = [self._watch(f"input {i}", tensor, _INPUT) for i, tensor in enumerate(inputs)]
+
+    def _end(self, plan: Plan, allocated: Sequence[Tensor]) -> None:
+        results = [result.data_ptr() for result in plan.results(allocated)]
+        for buffer, tensor, states in zip(plan.buffers, allocated, self._states, strict=True):
+            assert tensor.data_ptr() not in results or (states == _WRITTEN).all(), (
+                f"{buffer.name} was not written everywhere"
+            )
 
     def _watch(self, name: str, tensor: Tensor, state: int) -> Tensor:
         """A byte for each element from the tensor's first to its last, which watch.cpp keeps up to date."""
@@ -133,7 +138,10 @@ def guarded_memory() -> Iterator[None]:
         surroundings.append(whole)
         return whole[_GUARD : _GUARD + count].view(size)
 
-    with patch.object(Tensor, "new_empty", new_empty):
+    def new_zeros(like, size, dtype=None):
+        return new_empty(like, size, dtype).zero_()
+
+    with patch.object(Tensor, "new_empty", new_empty), patch.object(Tensor, "new_zeros", new_zeros):
         yield
     for whole in surroundings:
         bits = whole.view(torch.uint8)
@@ -142,10 +150,10 @@ def guarded_memory() -> Iterator[None]:
         assert (bits[-edge:] == 0xFF).all(), "memory behind an allocation was written"
 
 
-def verdict(module: str, library: Path, cases: Path) -> int | None:
+def verdict(module: str, library: Path, cases: Path, *options: str) -> int | None:
     """What `module` says of a library, in a process of its own: a mutant may crash, or never end (None)."""
     try:
-        return python("-m", module, str(library), str(cases), folder=ROOT, timeout=120).returncode
+        return python("-m", module, str(library), str(cases), *options, folder=ROOT, timeout=120).returncode
     except subprocess.TimeoutExpired:
         return None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from spatialprop.ops.machine.cuda_launch import layout_of
 from spatialprop.ops.spreading import cuda
 from tests.ops.machine.cuda_host.host import ASCENDING, CAUGHT, ORDERS, SURVIVES, Host, agree, guarded_memory
 
@@ -17,17 +18,18 @@ class Spread:
         self.host = host
 
     def forward(self, x, affinity, dilations, kernel, steps, order=ASCENDING) -> Tensor:
+        plan = cuda.plan_forward(layout_of(x), layout_of(affinity), tuple(dilations), kernel, steps)
         with guarded_memory():
-            plan = cuda.plan_forward(x, affinity, dilations, kernel, steps)
-            (out,) = self.host.run(plan, order, x=x, affinity=affinity)
+            (out,) = self.host.run(plan, order, x, affinity)
         return out
 
     def backward(
         self, grad, x, affinity, dilations, kernel, steps, order=ASCENDING, need_x=True, need_affinity=True
     ) -> tuple[Tensor, Tensor]:
+        layouts = (layout_of(grad), layout_of(x), layout_of(affinity))
+        plan = cuda.plan_backward(*layouts, tuple(dilations), kernel, steps, need_x, need_affinity)
         with guarded_memory():
-            plan = cuda.plan_backward(grad, x, affinity, dilations, kernel, steps, need_x, need_affinity)
-            return self.host.run(plan, order, grad=grad, x=x, affinity=affinity)
+            return self.host.run(plan, order, grad, x, affinity)
 
     def results(self, x, affinity, dilations, kernel, steps, grad, order=ASCENDING) -> list[Tensor]:
         """The map, the gradient of x and that of the affinity."""

@@ -22,9 +22,9 @@ struct Touch {
         round = now, thread = me, block = my_block;
     }
     // Whether somebody else was here since the last barrier, or in another block of this launch.
-    bool clashes(uint32_t now, uint32_t launch, uint32_t me, uint32_t my_block) const {
+    bool clashes(uint32_t now, uint32_t launch, uint32_t me, uint32_t my_block, bool handed) const {
         return (round == now && (several_threads || thread != me)) ||
-               (round >= launch && (several_blocks || block != my_block));
+               (!handed && round >= launch && (several_blocks || block != my_block));
     }
 };
 
@@ -33,6 +33,7 @@ struct Region {
     uintptr_t begin, end;
     unsigned item;
     uint8_t* states;
+    bool handed;  // blocks hand it to each other: that nobody reads before another writes is all that is asked
     std::vector<Touch> reads, writes;
 };
 
@@ -51,7 +52,8 @@ void abandon();  // leaves the kernel; see host_cuda.h
 void watch_tensor(const char* name, void* begin, size_t count, unsigned item, uint8_t* states) {
     const uintptr_t start = (uintptr_t)begin;
     const std::vector<Touch> untouched(count);
-    regions.push_back({name, start, start + count * item, item, states, untouched, untouched});
+    const bool handed = std::string(name).rfind("edges", 0) == 0;
+    regions.push_back({name, start, start + count * item, item, states, handed, untouched, untouched});
 }
 void watch_exempt(const void* begin, size_t bytes) { exempt.push_back({(uintptr_t)begin, (uintptr_t)begin + bytes}); }
 void watch_launch() { launch_start = ++now; }
@@ -60,7 +62,7 @@ void watch_block(unsigned index, void* memory, size_t bytes, unsigned item) {
     shared_states.assign(bytes / item, UNWRITTEN);
     const uintptr_t start = (uintptr_t)memory;
     const std::vector<Touch> untouched(bytes / item);
-    shared = {"shared memory", start, start + bytes, item, shared_states.data(), untouched, untouched};
+    shared = {"shared memory", start, start + bytes, item, shared_states.data(), false, untouched, untouched};
 }
 void watch_round() { ++now; }
 void watch_thread(unsigned index, const void* stack, size_t bytes) {
@@ -77,7 +79,21 @@ static void stop(const char* what, const Region* region, uintptr_t address) {
     abandon();
 }
 
-static void touch(uintptr_t address, unsigned size, bool write) {
+static void touch_one(Region* region, uintptr_t address, bool write) {
+    const size_t index = (address - region->begin) / region->item;
+    uint8_t& state = region->states[index];
+    if (state == FORBIDDEN) return stop("strays between the elements of", region, address);
+    if (write && state == INPUT) return stop("writes to the input", region, address);
+    if (!write && state == UNWRITTEN) return stop("reads before anybody writes", region, address);
+    Touch &reads = region->reads[index], &writes = region->writes[index];
+    const bool race = writes.clashes(now, launch_start, thread, block, region->handed) ||
+                      (write && reads.clashes(now, launch_start, thread, block, region->handed));
+    if (race) return stop("races for", region, address);
+    (write ? writes : reads).note(now, launch_start, thread, block);
+    if (write) state = WRITTEN;
+}
+
+static void touch(uintptr_t address, size_t size, bool write, bool aligned = true) {
     if ((address >= stack_begin && address + size <= stack_end) || address == (uintptr_t)&watching) return;
     Region* region = nullptr;
     if (address >= shared.begin && address < shared.end) region = &shared;
@@ -88,18 +104,10 @@ static void touch(uintptr_t address, unsigned size, bool write) {
             if (address >= range.first && address + size <= range.second && !write) return;
         return stop(write ? "writes outside of" : "reads outside of", nullptr, address);
     }
-    const size_t offset = address - region->begin, index = offset / region->item;
-    if (size != region->item || offset % size) return stop("touches part of", region, address);
-    uint8_t& state = region->states[index];
-    if (state == FORBIDDEN) return stop("strays between the elements of", region, address);
-    if (write && state == INPUT) return stop("writes to the input", region, address);
-    if (!write && state == UNWRITTEN) return stop("reads before anybody writes", region, address);
-    Touch &reads = region->reads[index], &writes = region->writes[index];
-    const bool race = writes.clashes(now, launch_start, thread, block) ||
-                      (write && reads.clashes(now, launch_start, thread, block));
-    if (race) return stop("races for", region, address);
-    (write ? writes : reads).note(now, launch_start, thread, block);
-    if (write) state = WRITTEN;
+    if (size % region->item || (address - region->begin) % region->item) return stop("touches part of", region, address);
+    if (aligned && address % size) return stop("misses the alignment of a word of", region, address);
+    if (address + size > region->end) return stop("runs past the end of", region, address);
+    for (size_t i = 0; i < size; i += region->item) touch_one(region, address + i, write);
 }
 
 #define ACCESS(SIZE)                                                                      \
@@ -116,7 +124,7 @@ ACCESS(8)
 ACCESS(16)
 #define RANGE(KIND, WRITE)                                                                \
     extern "C" void __tsan_##KIND##_range(void* address, size_t size) {                   \
-        if (watching) touch((uintptr_t)address, size, WRITE);                             \
+        if (watching) touch((uintptr_t)address, size, WRITE, false);                      \
     }
 RANGE(read, false)
 RANGE(write, true)

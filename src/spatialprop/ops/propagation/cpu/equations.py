@@ -7,7 +7,7 @@ they count as zero, and so do their gradients.
 
 from typing import NamedTuple
 
-from spatialprop.ops.machine.jit import compiled, inlined
+from spatialprop.ops.machine.jit import inlined, inner
 from spatialprop.ops.machine.vectors import (
     LANES,
     keep_between,
@@ -22,14 +22,14 @@ from spatialprop.ops.propagation.cpu.lines import ZERO, Lines, line_of
 from spatialprop.ops.propagation.cpu.normalization import divide, divide_three
 
 
-@compiled
+@inner
 def copy_line(target, to, source, at, length):
     for i in range(0, length, LANES):
         lanes = min(LANES, length - i)
         store_lanes(target, to + i, load_lanes(source, at + i, lanes), lanes)
 
 
-@compiled
+@inner
 def zero_line(target, at, length):
     for i in range(at, at + length):
         target[i] = 0
@@ -49,7 +49,7 @@ def _three_gates(g, k, at, i, length, rule):
     return keep_between(before, 0 if i else 1, lanes), keep_between(level, 0, lanes), after
 
 
-@compiled
+@inner
 def _one_way_line(h, to, before, x, x_at, gates, gates_at, length, rule):
     xs, gs = x.array, gates.array
     for i in range(0, length, LANES):
@@ -59,7 +59,7 @@ def _one_way_line(h, to, before, x, x_at, gates, gates_at, length, rule):
         store(h, to + i, multiply_add(g, load(h, before + i) - own, own))
 
 
-@compiled
+@inner
 def _three_way_line(h, to, before, x, x_at, gates, gates_at, length, rule):
     xs, gs, k = x.array, gates.array, gates.apart
     for i in range(0, length, LANES):
@@ -72,7 +72,7 @@ def _three_way_line(h, to, before, x, x_at, gates, gates_at, length, rule):
     h[to + length] = 0  # beyond the end: a gate of zero must not meet an infinity there
 
 
-@compiled
+@inner
 def scan_lines(h, before, pitch, x, gates, begins, count, length, connection, rule):
     """Scan `count` lines into the rows of h after the one at `before`, which holds the line visited before them.
 
@@ -108,7 +108,7 @@ def _add_product(sums, at, left, right, fresh, lanes):
     store_lanes(sums, at, product, lanes)
 
 
-@compiled
+@inner
 def _first_line_back(to, scale, carried, pitch, length, connection, need_gates):
     """The gradients of the first line of a scan, which has no neighbours: all of its gradient goes to its own x."""
     factor, upstreams, grad_xs = splat(scale), to.upstream.array, to.grad_x.array
@@ -123,7 +123,7 @@ def _first_line_back(to, scale, carried, pitch, length, connection, need_gates):
             zero_line(to.grad_gates.array, to.grad_gates.at + j * to.grad_gates.apart, length)
 
 
-@compiled
+@inner
 def _one_way_back(to, line, scale, h, before, carried, length, fresh, need_gates, rule):
     """One line of a backward scan.
 
@@ -145,7 +145,7 @@ def _one_way_back(to, line, scale, h, before, carried, length, fresh, need_gates
             _add_product(grad_gs, grad_gates_at + i, dh, difference, fresh, lanes)
 
 
-@compiled
+@inner
 def _three_way_back(to, line, scale, h, before, carried, source, target, pitch, length, fresh, need_gates, rule):
     """As `_one_way_back`, with three lines of gate * dh: read at `source`, written at `target`."""
     one, factor = splat(h.dtype.type(1)), splat(scale)
@@ -174,7 +174,7 @@ def _three_way_back(to, line, scale, h, before, carried, source, target, pitch, 
         grad_gs[grad_gates_at + 2 * k + length - 1] = 0
 
 
-@compiled
+@inner
 def scan_lines_back(to, scale, h, before, pitch, carried, begins, count, length, connection, fresh, need_gates, rule):
     """Scan `count` lines backward, the last one first; the line of h before them, if any, is at `before`.
 

@@ -14,7 +14,7 @@ import numpy as np
 from numba.extending import overload
 
 from spatialprop.ops.machine.halves import narrow, widen, widen_row
-from spatialprop.ops.machine.jit import compiled, inlined
+from spatialprop.ops.machine.jit import compiled, inlined, inner
 from spatialprop.ops.machine.vectors import (
     LANES,
     TILE,
@@ -75,7 +75,7 @@ def line_of(lines, n):
     return lines.at + n * lines.step
 
 
-@compiled
+@inner
 def pitch_of(length):
     """Elements from one line of a buffer to the next.
 
@@ -85,7 +85,7 @@ def pitch_of(length):
     return (length // LANES // 2 * 2 + 3) * LANES
 
 
-@compiled
+@inner
 def _mask_rows(buffer, winner, won_at, step, count, length, mark):
     """Zero the rows of a buffer wherever another direction than `mark` won."""
     rows = buffer.array
@@ -190,7 +190,7 @@ def _(source, offset, pitch, step, target, target_offset, target_pitch, rows, co
     return turn
 
 
-@compiled
+@inner
 def plane_walk(direction, row, column, height, width):
     """Return how a scan walks a plane: offset of its first line, step to the next line, step to the next pixel."""
     if direction == 0:
@@ -202,14 +202,14 @@ def plane_walk(direction, row, column, height, width):
     return (height - 1) * row, -row, column
 
 
-@compiled
+@inner
 def _prefetch_rows(array, start, step, rows, count):
     for i in range(_AHEAD, _AHEAD + rows):
         for j in range(0, count, LANES):
             prefetch(array, start + i * step + j)
 
 
-@compiled
+@inner
 def find_lines(buffer, source, plane, strip, winners, tile):
     """Find a strip of the plane at offset `plane`, as `_find_rows` does; the plane of winners has the same strides."""
     (first, step, pixel), t0, count, length = strip
@@ -236,7 +236,7 @@ def find_lines(buffer, source, plane, strip, winners, tile):
     return buffer
 
 
-@compiled
+@inner
 def copy_plane(target, at, source, start, row, column, height, width):
     """Copy a plane of any strides into a contiguous one."""
     for i in range(height):
@@ -295,7 +295,7 @@ def _(rule, target, start, step, buffer, at, pitch, count, length, winner, won_a
     return join
 
 
-@compiled
+@inner
 def store_lines(lines, rule, target, plane, strip, winners, tile):
     """Merge lines of a buffer into a strip of the contiguous plane at offset `plane`, and note the winners if asked."""
     buffer, at, pitch, _ = lines

@@ -12,7 +12,7 @@ import torch
 from numba import types
 from numba.extending import overload
 
-from spatialprop.ops.machine.jit import compiled, inlined
+from spatialprop.ops.machine.jit import inlined, inner
 from spatialprop.ops.machine.vectors import (
     LANES,
     absolute,
@@ -110,7 +110,7 @@ def _logistic(x, one, lowest):
     return where_at_most(size, size, value, x)  # NaN stays
 
 
-@compiled
+@inner
 def squash_lines(target, source, rule, count, length, connection):
     """Take the logistic function or tanh of the gates of a strip; `target` and `source` may be the same lines."""
     one = rule.shrink / rule.shrink
@@ -153,7 +153,7 @@ def _gradient_of_total(grads, gates, to, at, lanes, connection, total, rule):
     return where_at_most(total, splat(rule.least), total - total, towards)
 
 
-@compiled
+@inner
 def differentiate_lines(grads, gates, rule, count, length, connection):
     """Turn the gradients of a strip's normalised gates into those of its raw gates, which are given as squashed."""
     for line in range(count):

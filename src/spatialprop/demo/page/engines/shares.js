@@ -1,0 +1,44 @@
+/** What the refiner makes of a label map before and after its network; coarse_maps.py does the same in Python. */
+
+/**
+ * Labels as shares of the classes that occur.
+ * Rough ones are averaged over cells as wide as the labels may be wrong.
+ * @returns {{shares: Float32Array, classes: number, width: number, height: number, present: number[]}}
+ */
+export function sharesOf(labels, width, height, classes, rough) {
+  const present = [...new Set(labels)].sort((a, b) => a - b);
+  if (present.length === 1) present.push(present[0] === 0 ? 1 : 0); // the archive wants two
+  const size = rough ? [width, height].map((side) => Math.max(1, Math.round(side / rough))) : [width, height];
+  const shares = new Float32Array(present.length * size[0] * size[1]);
+  present.forEach((label, place) => {
+    const share = shares.subarray(place * size[0] * size[1], (place + 1) * size[0] * size[1]);
+    if (rough) average(labels, label, width, height, size, share);
+    else for (let at = 0; at < share.length; at++) share[at] = labels[at] === label;
+  });
+  return { shares, classes: present.length, width: size[0], height: size[1], present };
+}
+
+/** The most likely class of each pixel. */
+export function mostLikely(probabilities, present, pixels) {
+  const found = new Uint8Array(pixels);
+  const best = new Float32Array(pixels).fill(-1);
+  present.forEach((label, place) => {
+    for (let index = 0, at = place * pixels; index < pixels; index++, at++) {
+      if (probabilities[at] > best[index]) [best[index], found[index]] = [probabilities[at], label];
+    }
+  });
+  return found;
+}
+
+function average(labels, label, width, height, [columns, rows], share) {
+  const count = new Float32Array(share.length);
+  for (let row = 0, at = 0; row < height; row++) {
+    const from = Math.floor((row * rows) / height) * columns;
+    for (let column = 0; column < width; column++, at++) {
+      const cell = from + Math.floor((column * columns) / width);
+      count[cell]++;
+      share[cell] += labels[at] === label;
+    }
+  }
+  for (let cell = 0; cell < share.length; cell++) share[cell] /= count[cell];
+}

@@ -1,0 +1,48 @@
+"""`make attack`: all generators for minutes each, with counts in results/attack/ and every finding printed.
+
+python -m tests.attack [--minutes 20] [--seed 1]
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.attack.rounds import counted
+
+GENERATORS = ("files", "calls", "archives", "runs", "servers", "lines", "kills")
+RESULTS = Path(__file__).parents[2] / "results" / "attack"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.attack")
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--to", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    result: dict[str, Any] = {
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "minutes": options.minutes,
+        "seed": options.seed,
+    }
+    everything = []
+    for name in GENERATORS:
+        counts, findings = counted(name, 60 * options.minutes / len(GENERATORS), options.seed)
+        result[name] = {"tried": counts.total(), **{kind: counts[kind] for kind in ("taken", "refused", "wrong")}}
+        everything += findings
+        print(f"{name:9} {result[name]}", flush=True)
+        for finding in findings:
+            print(f"  {finding}", flush=True)
+    totals = {key: sum(result[name][key] for name in GENERATORS) for key in ("tried", "taken", "refused", "wrong")}
+    result["all"] = totals
+    options.to.mkdir(parents=True, exist_ok=True)
+    (options.to / "attack.json").write_text(json.dumps({**result, "findings": everything}, indent=1) + "\n")
+    print(f"all       {totals}")
+    return 1 if totals["wrong"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

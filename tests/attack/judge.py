@@ -1,0 +1,99 @@
+"""What may become of a try: it is taken, or refused in words for people. Everything else is a finding."""
+
+import contextlib
+import io
+import os
+import resource
+import signal
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+SECONDS = 60  # on a machine with much else to do
+MEMORY = 1 << 30  # bytes that a single try may add to the peak of the process
+CANARY = "owned"  # a file of this name is what hostile code would write
+ADVICE = ("weights_only=False", "weights_only` to `False", "allow_pickle=True", "Traceback (most recent call last)")
+REFUSALS = (ValueError, TypeError, OSError, ImportError)
+
+
+class Try(NamedTuple):
+    """One try: what it is called, and what it does in an empty folder, which is the current one."""
+
+    name: str
+    act: Callable[[], object]
+
+
+class Verdict(NamedTuple):
+    kind: str  # taken, refused or wrong
+    why: str = ""
+
+
+class TooLongError(BaseException):
+    """No handler of errors may swallow it."""
+
+
+class RefusedError(ValueError):
+    """For generators that call commands: an exit code and what was said."""
+
+
+def judged(one: Try) -> Verdict:
+    """Do it, and judge what becomes of it."""
+    before = os.getcwd()
+    peak = _peak()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            verdict = _verdict(one)
+        finally:
+            os.chdir(before)
+        if any(Path(folder).rglob(CANARY)):
+            return Verdict("wrong", "it wrote a file that only hostile code would write")
+        if any(Path(folder).rglob(".*.part")):
+            return Verdict("wrong", "it left a half-written file")
+    if _peak() - peak > MEMORY:
+        return Verdict("wrong", f"it took {(_peak() - peak) >> 20} MiB")
+    return verdict
+
+
+def _verdict(one: Try) -> Verdict:
+    said = io.StringIO()
+    try:
+        with _limited(), warnings.catch_warnings(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            warnings.simplefilter("ignore")
+            one.act()
+    except TooLongError:
+        return Verdict("wrong", f"it took more than {SECONDS} seconds")
+    except REFUSALS as error:
+        text = str(error)
+        advised = [advice for advice in ADVICE if advice in text + said.getvalue()]
+        if advised or not text.strip():
+            return Verdict("wrong", f"it says {text[:300]!r}, {said.getvalue()[-300:]!r}")
+        return Verdict("refused", text)
+    except (Exception, SystemExit) as error:
+        return Verdict(
+            "wrong", f"{type(error).__name__}: {error}\n{''.join(traceback.format_tb(error.__traceback__)[-3:])}"
+        )
+    if any(advice in said.getvalue() for advice in ADVICE):
+        return Verdict("wrong", f"it says {said.getvalue()[-300:]!r}")
+    return Verdict("taken")
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
+@contextlib.contextmanager
+def _limited() -> Iterator[None]:
+    def end(*_: object) -> None:
+        raise TooLongError
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,38 @@
+"""A share of the attack, the same in every run. The rest: make attack."""
+
+from itertools import islice
+from random import Random
+
+import pytest
+
+from tests.attack import archives, calls, files, lines, runs, servers
+from tests.attack.judge import CANARY, REFUSALS, Try, judged
+
+SHARES = {files: 40, calls: 40, archives: 30, runs: 30, servers: 30, lines: 12}
+
+
+@pytest.mark.parametrize("generator", SHARES, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_every_try_is_taken_or_refused_in_words(generator):
+    wrong = []
+    for one in islice(generator.tries(Random(0)), SHARES[generator]):
+        verdict = judged(one)
+        if verdict.kind == "wrong":
+            wrong.append(f"{one.name}: {verdict.why}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("act", "kind"),
+    [
+        (lambda: None, "taken"),
+        (lambda: int("x"), "refused"),
+        (lambda: {}["x"], "wrong"),
+        (lambda: open(CANARY, "w").close(), "wrong"),
+        (lambda: open(".x.part", "w").close(), "wrong"),
+        (lambda: print("set weights_only=False"), "wrong"),
+        (lambda: (_ for _ in ()).throw(ValueError()), "wrong"),
+    ],
+)
+def test_the_judge_knows_right_from_wrong(act, kind):
+    assert judged(Try("x", act)).kind == kind
+    assert KeyError not in REFUSALS

@@ -1,0 +1,345 @@
+"""The page in a real browser, by both engines: a server behind it, and a static folder."""
+
+import io
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spatialprop import Refiner
+from spatialprop.demo.build import main as build
+from tests.demo.browser import browser, hosted, served
+
+pytestmark = pytest.mark.slow
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+WIDTH, HEIGHT = 160, 120
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def with_server():
+    pytest.importorskip("uvicorn", reason="pip install 'spatialprop[serve]'")
+    with served("--most-pixels", "4000000") as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def without_server(tmp_path_factory):
+    if shutil.which("npm") is None:
+        pytest.skip("no npm is installed here, which has what the static page runs on: apt-get install npm")
+    folder = tmp_path_factory.mktemp("static") / "page"
+    assert build([str(folder)]) == 0
+    with hosted(folder) as address:
+        yield address
+
+
+@pytest.fixture(params=["with_server", "without_server"])
+def address(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def visit(chromium):
+    """Opens the page in a window of its own. In the end it must have asked nobody else, and reported no error."""
+    visits, problems = [], []
+
+    def opened(address, *, size=(1280, 800), expected_errors=False, **options):
+        context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, **options)
+        visits.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.on("request", lambda request: request.url.startswith((address, "blob:")) or problems.append(request.url))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        if not expected_errors:
+            page.on("console", lambda line: line.type == "error" and problems.append(line.text))
+        page.goto(address)
+        page.wait_for_selector("html[data-ready=yes]")
+        return page
+
+    yield opened
+    for context in visits:
+        context.close()
+    assert problems == []
+
+
+def png(pixels, palette=None) -> bytes:
+    picture = Image.fromarray(pixels)
+    if palette is not None:
+        picture.putpalette(palette)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def photo() -> np.ndarray:
+    """A bright disk on a dark ground, with some noise."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    disk = (rows - 60) ** 2 + (columns - 80) ** 2 < 35**2
+    pixels = np.where(disk[..., None], (230, 200, 90), (40, 60, 90))
+    return (pixels + np.random.default_rng(0).integers(-8, 8, pixels.shape)).astype(np.uint8)
+
+
+def rough_mask() -> np.ndarray:
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[32:92, 50:112] = 1
+    return mask
+
+
+def choose(page, which: str, content: bytes, name: str = "a.png") -> None:
+    page.set_input_files(f"#{which}-file", {"name": name, "mimeType": "image/png", "buffer": content})
+
+
+def drop(page, *files: tuple[str, bytes]) -> None:
+    page.evaluate(
+        """files => {
+            const transfer = new DataTransfer();
+            for (const [name, bytes] of files) transfer.items.add(new File([new Uint8Array(bytes)], name));
+            window.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+        }""",
+        [[name, list(content)] for name, content in files],
+    )
+
+
+def said(page, words: str) -> str:
+    page.wait_for_selector(f'#status:has-text("{words}")')
+    return page.text_content("#status")
+
+
+def refined(page) -> str:
+    return said(page, "Refined in")
+
+
+def saved(page, kind: str) -> Image.Image:
+    with page.expect_download() as download:
+        page.click(f"[data-save={kind}]")
+    picture = Image.open(download.value.path())
+    picture.load()
+    return picture
+
+
+def at(page, x: float, y: float) -> tuple[float, float]:
+    """Where a pixel of the photograph is on the screen: the picture fits the stage, which has a margin of 20."""
+    box = page.locator("#view").bounding_box()
+    zoom = min((box["width"] - 40) / WIDTH, (box["height"] - 40) / HEIGHT)
+    left, top = (box["width"] - WIDTH * zoom) / 2, (box["height"] - HEIGHT * zoom) / 2
+    return box["x"] + left + x * zoom, box["y"] + top + y * zoom
+
+
+def stroke(page, *points: tuple[float, float]) -> None:
+    page.mouse.move(*at(page, *points[0]))
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*at(page, *point), steps=5)
+    page.mouse.up()
+
+
+def test_the_example_is_refined_and_compared(visit, address):
+    page = visit(address)
+    page.click("#example")
+    changed = float(re.search(r"([\d.]+) % of the pixels", refined(page)).group(1))
+    assert 1 < changed < 20
+    divider = page.locator("#divider")
+    assert divider.get_attribute("aria-valuenow") == "50"
+    divider.focus()
+    page.keyboard.press("Shift+ArrowLeft")
+    assert divider.get_attribute("aria-valuenow") == "40"
+    page.keyboard.press("Home")
+    assert divider.get_attribute("aria-valuenow") == "0"
+    before, after = page.locator("#view").screenshot(), None
+    page.keyboard.press("End")
+    page.wait_for_timeout(200)
+    after = page.locator("#view").screenshot()
+    assert before != after
+    grip = page.locator(".grip").bounding_box()
+    page.mouse.move(grip["x"] + 5, grip["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(*at(page, WIDTH / 2, HEIGHT / 2), steps=4)
+    page.mouse.up()
+    assert 40 < int(divider.get_attribute("aria-valuenow")) < 60
+
+
+def test_a_painted_mask_is_refined_undone_and_saved(visit, address):
+    page = visit(address)
+    choose(page, "photo", png(photo()), "disk.png")
+    said(page, "disk.png, 160 \N{MULTIPLICATION SIGN} 120 pixels")
+    assert page.is_disabled("#undo")
+    page.locator("#size").fill("36")
+    stroke(page, (70, 50), (90, 55), (75, 70))
+    refined(page)
+    labels = np.asarray(saved(page, "grey"))
+    assert labels.shape == (HEIGHT, WIDTH)
+    assert labels[60, 80] == 1
+    assert labels[5, 5] == 0
+    page.click("#add-class")
+    stroke(page, (10, 10), (150, 12))
+    page.wait_for_selector("#undo:enabled")
+    page.click("#refine")
+    refined(page)
+    cut = np.asarray(saved(page, "cutout"))
+    assert cut.shape == (HEIGHT, WIDTH, 4)
+    np.testing.assert_array_equal(cut[..., :3][cut[..., 3] == 255], photo()[cut[..., 3] == 255])
+    assert set(np.unique(cut[..., 3])) == {0, 255}
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    assert page.is_disabled("#undo")
+    assert page.is_disabled("[data-save=grey]")
+    assert page.is_hidden("#divider")
+    page.click("#redo")
+    assert page.is_enabled("[data-save=grey]")
+
+
+def test_what_is_dropped_is_refined_as_by_the_refiner(visit, address, with_server):
+    page = visit(address)
+    mask = rough_mask() * 7
+    palette = np.random.default_rng(3).integers(0, 256, 768).tolist()
+    drop(page, ("mask.png", png(mask, palette)), ("photo.png", png(photo())))  # in any order
+    refined(page)
+    found = saved(page, "palette")
+    assert found.mode == "P"
+    assert found.getpalette()[21:24] == palette[21:24]
+    labels = np.asarray(found)
+    assert set(np.unique(labels)) <= {0, 7}
+    expected = Refiner.load("light")(photo(), mask, rough=int(page.input_value("#rough")))
+    if address == with_server:
+        np.testing.assert_array_equal(labels, expected)
+    else:  # by averages over cells that are a little different ones
+        assert (labels == expected).mean() > 0.985
+
+
+def test_trusted_masks_are_refined_as_by_the_refiner(visit, address):
+    page = visit(address)
+    choose(page, "photo", png(photo()))
+    said(page, "pixels")
+    page.locator("#rough").fill("0")
+    choose(page, "mask", png(rough_mask() * 255))
+    refined(page)
+    labels = np.asarray(saved(page, "grey"))
+    expected = Refiner.load("light")(photo(), rough_mask() * 255)
+    assert (labels == expected).mean() > 0.998
+
+
+def test_affinities_glow(visit, with_server):
+    page = visit(with_server)
+    drop(page, ("photo.png", png(photo())), ("mask.png", png(rough_mask())))
+    refined(page)
+    page.check("[value=explain]")
+    page.mouse.click(*at(page, 80, 60))
+    assert said(page, "Affinities in").startswith("Row 60, column 80: Class 1.")
+    assert page.is_visible("#legend")
+    before = page.locator("#view").screenshot()
+    page.mouse.click(*at(page, 20, 20))
+    said(page, "Row 20, column 20: Background.")
+    page.wait_for_timeout(100)
+    assert page.locator("#view").screenshot() != before
+    page.check("[value=paint]")
+    assert page.is_hidden("#legend")
+    assert page.is_visible("#divider")
+
+
+@pytest.mark.parametrize(
+    ("which", "content", "words"),
+    [
+        ("photo", SIGNATURE + b" and nothing more of it", "cannot be read as a picture"),
+        ("photo", SIGNATURE + b"\0\0\0\rIHDR" + (30000).to_bytes(4, "big") * 2 + bytes(9), "30000 pixels; this page"),
+        ("mask", png(np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)), "more than 64 colours"),
+        ("mask", png(np.zeros((HEIGHT, WIDTH), np.uint16)), "16 bits a channel"),
+        ("mask", png(np.zeros((WIDTH, WIDTH), np.uint8)), "Both must show the same part of the scene"),
+    ],
+    ids=["broken", "huge", "colours", "deep", "shape"],
+)  # fmt: skip
+def test_what_cannot_be_used_gets_a_message(visit, with_server, which, content, words):
+    page = visit(with_server, expected_errors=True)
+    choose(page, "photo", png(photo()))
+    said(page, "pixels")
+    choose(page, which, content, "bad.png")
+    page.wait_for_selector(f'#alert:has-text("{words}")')
+    assert "bad.png" in page.text_content("#alert")
+    page.click("#alert button")
+    assert page.is_hidden("#alert")
+    stroke(page, (70, 50), (95, 55))  # and the page goes on
+    refined(page)
+
+
+def test_a_server_that_has_gone_is_named(visit):
+    with served() as (address, process):
+        page = visit(address, expected_errors=True)
+        choose(page, "photo", png(photo()))
+        said(page, "pixels")
+        process.terminate()
+        process.wait(20)
+        stroke(page, (70, 50), (95, 55))
+        page.wait_for_selector('#alert:has-text("does not answer")')
+
+
+def test_the_keyboard_alone_is_enough(visit, with_server):
+    page = visit(with_server)
+    page.locator("#example").focus()
+    page.keyboard.press("Enter")
+    refined(page)
+    for _ in range(60):
+        if page.evaluate("() => document.activeElement.id") == "view":
+            break
+        page.keyboard.press("Tab")
+    else:
+        raise AssertionError("the picture cannot be reached by Tab")
+    page.keyboard.press("2")
+    assert page.is_checked("#classes li:nth-child(2) [type=radio]")
+    page.keyboard.press("1")  # in the middle there is class 2
+    page.keyboard.press("]")
+    page.keyboard.press("Space")
+    for key in ("ArrowRight", "ArrowDown", "Shift+ArrowLeft"):
+        page.keyboard.press(key)
+    page.keyboard.press("Space")
+    page.wait_for_selector("#undo:enabled")
+    page.keyboard.press("x")
+    page.keyboard.press("Space")
+    said(page, "Affinities in")
+    zoom = page.text_content("#zoom-fit")
+    page.keyboard.press("+")
+    assert page.text_content("#zoom-fit") != zoom
+    page.keyboard.press("0")
+    assert page.text_content("#zoom-fit") == zoom
+
+
+def test_everything_has_a_name(visit, with_server):
+    page = visit(with_server)
+    page.click("#example")
+    refined(page)
+    nameless = page.evaluate("""() => [...document.querySelectorAll("button, input:not([hidden]), canvas, #divider")]
+        .filter((one) => !(one.ariaLabel || one.title || one.textContent.trim() || one.labels?.length))
+        .map((one) => one.outerHTML)""")
+    assert nameless == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_narrow_screen_is_enough(visit, with_server, scheme):
+    page = visit(with_server, size=(390, 780), has_touch=True, device_scale_factor=2, color_scheme=scheme)
+    choose(page, "photo", png(photo()))
+    said(page, "pixels")
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(
+        "() => document.querySelector('#view').width === 2 * document.querySelector('#view').clientWidth"
+    )
+    page.touchscreen.tap(*at(page, 80, 60))
+    refined(page)
+    paper = page.evaluate("() => getComputedStyle(document.querySelector('aside')).backgroundColor")
+    assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
+    # Two fingers that part zoom, and paint nothing.
+    zoom = int(page.text_content("#zoom-fit").split()[0])
+    (x, y), session = at(page, 80, 60), page.context.new_cdp_session(page)
+    for kind, apart in (("touchStart", 20), ("touchMove", 30), ("touchMove", 60), ("touchEnd", None)):
+        points = [] if apart is None else [{"x": x + sign * apart, "y": y, "id": sign + 1} for sign in (-1, 1)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    assert int(page.text_content("#zoom-fit").split()[0]) > 2 * zoom
+    page.click("#undo")
+    assert page.is_disabled("#undo")  # there was one stroke

@@ -1,0 +1,120 @@
+"""The page's server: what it answers, what it refuses, and that answers are the refiner's."""
+
+import numpy as np
+import pytest
+
+from spatialprop import Refiner
+from spatialprop.demo import make_app
+from spatialprop.demo.server import MOST_IMAGES
+from tests.refiner.networks import trained
+
+pytest.importorskip("starlette", reason="the page's server is not installed: pip install 'spatialprop[serve]'")
+from starlette.testclient import TestClient
+
+HEIGHT, WIDTH = 20, 30
+
+
+@pytest.fixture(scope="module")
+def refiner() -> Refiner:
+    return Refiner(trained())
+
+
+@pytest.fixture(scope="module")
+def client(refiner):
+    app = make_app(refiner, hosts=("localhost",), most_pixels=HEIGHT * WIDTH)
+    with TestClient(app, base_url="http://localhost:8000") as client:
+        assert client.get("/api/ready").status_code == 204
+        yield client
+
+
+def photo(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+
+
+def mask() -> np.ndarray:
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[5:15, 8:22] = 3
+    return labels
+
+
+def opened(client, pixels: np.ndarray) -> str:
+    height, width = pixels.shape[:2]
+    answer = client.post("/api/image", params={"width": width, "height": height}, content=pixels.tobytes())
+    assert answer.status_code == 200, answer.text
+    return answer.json()["id"]
+
+
+@pytest.mark.parametrize("rough", [0, 6])
+def test_answers_are_the_refiners(client, refiner, rough):
+    image = opened(client, photo())
+    answer = client.post("/api/refine", params={"image": image, "rough": rough}, content=mask().tobytes())
+    expected = refiner.open(photo(), mask(), **({"rough": rough} if rough else {}))
+    np.testing.assert_array_equal(np.frombuffer(answer.content, np.uint8).reshape(HEIGHT, WIDTH), expected.labels)
+    answer = client.get("/api/affinity", params={"image": image, "row": 7, "column": 9})
+    found = np.frombuffer(answer.content, "<f4").reshape(HEIGHT, WIDTH)
+    np.testing.assert_allclose(found, expected.affinity((7, 9)), atol=1e-6)
+    assert answer.headers["server-timing"].startswith("engine;dur=")
+
+
+def test_the_page_comes_with_its_engine_and_a_policy(client):
+    page = client.get("/")
+    assert "<canvas" in page.text
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    assert "api/refine" in client.get("/engine.js").text
+    facts = client.get("/api/about").json()
+    assert facts["ready"]
+    assert facts["mostPixels"] == HEIGHT * WIDTH
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "localhost.evil.example:8000"}, 403),
+        ({"Host": "localhost:9"}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "http://localhost:8000", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 200),  # a link to the page
+    ],
+)
+def test_other_sites_are_refused(client, headers, code):
+    assert client.get("/", headers=headers).status_code == code
+
+
+@pytest.mark.parametrize(
+    ("parameters", "size", "code", "words"),
+    [
+        ({"width": "10", "height": "10"}, 301, 413, "at most 300 bytes"),
+        ({"width": "10", "height": "10"}, 299, 400, "are 300 bytes; got 299"),
+        ({"width": "601", "height": "1"}, 3, 400, "width must be a whole number from 1 to 600; got '601'"),
+        ({"width": "30", "height": "21"}, 3, 400, "30 x 21 pixels; at most 600"),
+        ({"width": "-3", "height": "10"}, 3, 400, "got '-3'"),
+        ({"width": "٣", "height": "10"}, 3, 400, "whole number"),
+        ({}, 3, 400, "width must be"),
+    ],
+)
+def test_bad_images_are_refused(client, parameters, size, code, words):
+    answer = client.post("/api/image", params=parameters, content=bytes(size))
+    assert (answer.status_code, words in answer.json()["error"]) == (code, True), answer.text
+
+
+def test_bad_questions_are_refused(client):
+    image = opened(client, photo())
+    few = client.post("/api/refine", params={"image": image, "rough": 0}, content=b"123")
+    assert (few.status_code, few.json()["error"]) == (400, "the mask must have 600 labels, one byte a pixel; got 3")
+    early = client.get("/api/affinity", params={"image": image, "row": 1, "column": 1})
+    assert (early.status_code, early.json()["error"]) == (404, "refine a mask of this image first")
+    client.post("/api/refine", params={"image": image, "rough": 0}, content=mask().tobytes())
+    outside = client.get("/api/affinity", params={"image": image, "row": HEIGHT, "column": 1})
+    assert outside.status_code == 400
+    assert "outside the image" in outside.json()["error"]
+
+
+def test_old_images_are_forgotten(client):
+    first, *others = [opened(client, photo(seed)) for seed in range(MOST_IMAGES + 1)]
+    question = {"rough": 0}
+    gone = client.post("/api/refine", params={"image": first, **question}, content=mask().tobytes())
+    assert (gone.status_code, gone.json()["error"]) == (404, "this image is no longer open; send it again")
+    for image in others:
+        assert client.post("/api/refine", params={"image": image, **question}, content=mask().tobytes()).is_success
