@@ -567,7 +567,7 @@ MUTANTS = (
     # The refiner and its files.
     Mutant(
         "refiner-restrict-ignored", "classes come out that were nowhere the most likely",
-        "[one.restricted() for one in maps] if restrict else maps", "maps",
+        "maps.append(found.restricted() if restrict else found)", "maps.append(found)",
         ("refiner/test_refiner.py",),
         "nowhere",
     ),
@@ -607,6 +607,12 @@ MUTANTS = (
         "replace(one, believed=True)", "one",
         ("refiner/test_refiner.py",),
         "rough",
+    ),
+    Mutant(
+        "refiner-unjudged", "labels that nobody can judge are refined all the same",
+        "believed=one.are_labels", "believed=False",
+        ("refiner/test_refiner.py",),
+        "judge",
     ),
     Mutant(
         "refiner-known-lost", "cells of zeros count as known",
