@@ -6,7 +6,6 @@ usage: train_refiner.py RUN [options]       RUN is a folder; the same command ag
 
 import argparse
 import json
-import math
 import os
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from spatialprop.data import VOID
 from spatialprop.nn.trusting import TrustingNetwork
+from spatialprop.tasks.muon import Muon
 
 EVERY = 100  # steps from one line of the log to the next
 
@@ -75,43 +75,6 @@ def rate(step: int, given: argparse.Namespace) -> float:
 def remaining(step: int, given: argparse.Namespace) -> float:
     """One, and falling to nothing over the last `fall` share of all steps."""
     return max(0.02, min(1.0, (given.steps - step) / max(1, given.steps * given.fall)))
-
-
-class Muon(torch.optim.Optimizer):
-    """Momentum whose matrices are made orthogonal, for weights of convolutions; Newton-Schulz in five steps."""
-
-    def __init__(self, parameters: list[nn.Parameter], lr: float, momentum: float = 0.95, decay: float = 0.1) -> None:
-        super().__init__(parameters, {"lr": lr, "momentum": momentum, "decay": decay})
-
-    @torch.no_grad()
-    def step(self) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["momentum"] = torch.zeros_like(weight)
-                moving = state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
-                update = weight.grad.lerp(moving, group["momentum"]).flatten(1)
-                update = _orthogonal(update) * max(1.0, len(update) / update.shape[1]) ** 0.5
-                scale = 0.2 * math.sqrt(max(update.shape))  # updates as large as AdamW's
-                weight.mul_(1 - group["lr"] * group["decay"])
-                weight.add_(update.view_as(weight), alpha=-group["lr"] * scale)
-
-
-def _orthogonal(matrix: Tensor) -> Tensor:
-    """About the nearest orthogonal matrix. In bfloat16; with powers of its small square alone it would diverge."""
-    a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix.bfloat16()
-    x = x / (x.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    for _ in range(5):
-        y = x @ x.T
-        y = torch.addmm(y, y, y, beta=b, alpha=c)
-        x = torch.addmm(x, y, x, beta=a)
-    return (x.T if tall else x).to(matrix.dtype)
 
 
 class Part(Dataset[tuple[Tensor, Tensor, Tensor]]):

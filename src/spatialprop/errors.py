@@ -1,4 +1,4 @@
-"""The error for input that cannot be used."""
+"""The error for input that cannot be used, and for packages that are missing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +7,20 @@ from pathlib import Path
 
 class InputError(ValueError):
     """An image, a coarse map or a file cannot be used; the message says what would make it usable."""
+
+
+@contextmanager
+def needs_extra(need: str, extra: str) -> Iterator[None]:
+    """Say which extra brings a package that cannot be imported.
+
+    Args:
+        need: What needs which package, in words.
+        extra: The extra of this package that has it.
+    """
+    try:
+        yield
+    except ImportError:
+        raise ImportError(f"{need}: pip install 'spatialprop[{extra}]'") from None
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from spatialprop.errors import InputError
+from spatialprop.errors import InputError, needs_extra
 
 PREFIX = "hf:"
 FILE = "refiner.safetensors"  # of a repository
@@ -93,9 +93,6 @@ def _endpoint() -> str | None:
 
 
 def _hub() -> Any:
-    try:
-        found = import_module("huggingface_hub")
+    with needs_extra("the hub needs huggingface_hub", "hub"):
         import_module("huggingface_hub.errors")
-        return found
-    except ImportError:
-        raise ImportError("the hub needs huggingface_hub: pip install 'spatialprop[hub]'") from None
+        return import_module("huggingface_hub")

@@ -38,6 +38,7 @@ def kill_when(folder: Path, pattern: str, *arguments: str) -> None:
 
 def results(folder: Path) -> tuple[dict[str, torch.Tensor], dict]:
     metrics = json.loads((folder / "metrics.json").read_text())
+    del metrics["run"]  # when, how long, by which commit
     for scores in metrics.values():
         scores.pop("milliseconds", None)
     return load_file(folder / "checkpoints" / "network.safetensors"), metrics

@@ -141,11 +141,11 @@ PROBLEMS = {
 def cupy_with(monkeypatch):
     def give(problem):
         monkeypatch.setitem(backends.DRIVERS, "cuda", PROBLEMS[problem])
-        backends._why_not.cache_clear()
+        monkeypatch.delitem(backends._PROBLEMS, "cuda", raising=False)
         backends._warn.cache_clear()
 
     yield give
-    backends._why_not.cache_clear()
+    backends._PROBLEMS.pop("cuda", None)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spatialprop.errors import needs_extra
+
 
 class DenseCRF:
     """Mean-field inference in a fully connected CRF over position and colour.
@@ -28,10 +30,8 @@ class DenseCRF:
         colour_deviation: float = 3,
         iterations: int = 10,
     ) -> None:
-        try:
+        with needs_extra("the baseline densecrf needs pydensecrf2", "densecrf"):
             from pydensecrf import densecrf
-        except ImportError:
-            raise ImportError("the baseline densecrf needs pydensecrf2: pip install 'spatialprop[densecrf]'") from None
         for name, weight in (("smooth_weight", smooth_weight), ("colour_weight", colour_weight)):
             if not weight >= 0:
                 raise ValueError(f"densecrf: {name} must be at least 0; got {weight}")

@@ -5,6 +5,8 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
+from spatialprop.errors import needs_extra
+
 
 class PyMatting:
     """An alpha by one of PyMatting's methods, with its own settings.
@@ -14,12 +16,8 @@ class PyMatting:
     """
 
     def __init__(self, method: str) -> None:
-        try:
+        with needs_extra("the baselines closed_form, knn and lkm need PyMatting", "matting"):
             import pymatting
-        except ImportError:
-            raise ImportError(
-                "the baselines closed_form, knn and lkm need PyMatting: pip install 'spatialprop[matting]'"
-            ) from None
         self._estimate = getattr(pymatting, f"estimate_alpha_{method}")
 
     def __call__(

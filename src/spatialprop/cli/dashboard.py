@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from spatialprop.errors import needs_extra
+
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
 
@@ -22,12 +24,10 @@ def run(options: argparse.Namespace) -> int:
 
 def make_dashboard(entity: str, project: str) -> Workspace:
     """Curves, test scores, images and settings against scores, for runs that were made with `logger=wandb`."""
-    try:
+    with needs_extra("a dashboard needs wandb-workspaces", "dashboard"):
+        import wandb_workspaces.expr as expr
         import wandb_workspaces.reports.v2 as wr
         import wandb_workspaces.workspaces as ws
-    except ImportError:
-        raise ImportError("a dashboard needs wandb-workspaces: pip install 'spatialprop[dashboard]'") from None
-    import wandb_workspaces.expr as expr
 
     by_connection = wr.Config("propagation.connection")
     compared = [f"test/{method}/mIoU" for method in ("coarse", "refined", "densecrf", "oracle_8px")]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from spatialprop.callbacks import image_and_masks, image_and_pictures
 from spatialprop.data import LabelSet
+from spatialprop.errors import needs_extra
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.report import VALUES, read_curves, trimap
 from spatialprop.tasks import Values
@@ -31,10 +32,8 @@ class LoginError(Exception):
 
 def make_wandb_logger(config: DictConfig, folder: Path) -> WandbLogger:
     """A wandb logger whose summary holds the best score; offline it needs no account."""
-    try:
+    with needs_extra("logger=wandb needs wandb", "wandb"):
         import wandb
-    except ImportError:
-        raise ImportError("logger=wandb needs wandb: pip install 'spatialprop[wandb]'") from None
     options = config.logger
     logger = WandbLogger(
         name=options.get("name") or run_name(config, folder),

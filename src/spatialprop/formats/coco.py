@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.errors import InputError, reading
+from spatialprop.errors import InputError, needs_extra, reading
 from spatialprop.formats.instances import RefineMask, refine_instance
 from spatialprop.formats.polygons import outlines
 from spatialprop.maskfiles import read_image
@@ -173,10 +173,8 @@ def _like(given: Any, mask: NDArray[np.uint8], encoded: Mapping[str, Any]) -> An
 
 
 def _codec() -> Any:
-    try:
+    with needs_extra("COCO annotations need pycocotools", "coco"):
         return import_module("pycocotools.mask")
-    except ImportError:
-        raise ImportError("COCO annotations need pycocotools: pip install 'spatialprop[coco]'") from None
 
 
 def _are_objects(value: Any) -> bool:

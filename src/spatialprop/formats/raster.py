@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialprop.errors import InputError
+from spatialprop.errors import InputError, needs_extra
 from spatialprop.formats.instances import RefineMask
 
 TILE, MARGIN = 1024, 192  # pixels; what lies beyond the margin is not looked at
@@ -163,9 +163,6 @@ def _opened(rasterio: Any, path: Path) -> Any:
 
 
 def _rasterio() -> Any:
-    try:
-        found = import_module("rasterio")
+    with needs_extra("GeoTIFF needs rasterio", "geo"):
         import_module("rasterio.windows")
-        return found
-    except ImportError:
-        raise ImportError("GeoTIFF needs rasterio: pip install 'spatialprop[geo]'") from None
+        return import_module("rasterio")

@@ -39,15 +39,7 @@ DRIVERS = {
 }
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def why_not(device: str) -> str | None:
-    """Say why the backend for a device cannot run here; None if it can."""
-    return _why_not(device)
-
-
-@cache
-def _why_not(device: str) -> str | None:
-    driver = DRIVERS[device]
+def _try_out(driver: _Driver) -> str | None:
     if importlib.util.find_spec(driver.module) is None:
         return f"{driver.name} is missing"
     try:
@@ -55,6 +47,19 @@ def _why_not(device: str) -> str | None:
     except Exception as error:  # of many kinds: libraries that are missing, too old, or for another machine
         return f"{driver.name} does not work ({' '.join(str(error).split()) or type(error).__name__})"
     return None
+
+
+# Why a backend cannot run here, None if it can: of CuPy only when it is needed, since it takes long to load.
+_PROBLEMS = {"cpu": _try_out(DRIVERS["cpu"])}
+
+
+def why_not(device: str) -> str | None:
+    """Say why the backend for a device cannot run here; None if it can."""
+    if device not in _PROBLEMS:
+        if torch.compiler.is_compiling():  # which cannot trace this; the call itself will say what is wrong
+            return None
+        _PROBLEMS[device] = _try_out(DRIVERS[device])
+    return _PROBLEMS[device]
 
 
 BACKENDS = ("auto", "naive", *DRIVERS)

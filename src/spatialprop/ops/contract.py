@@ -24,8 +24,8 @@ def autocast(tensor: Tensor) -> Tensor:
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.dtype == torch.float64:
         return tensor
     device = tensor.device.type
-    # torch.compile of PyTorch 2.10 cannot trace the question whether a device has autocast; those it compiles for do.
-    if not (torch.compiler.is_compiling() or torch.amp.is_autocast_available(device)):
+    # torch.compile of PyTorch 2.10 cannot trace the question whether a device has autocast, which these have.
+    if device not in ("cpu", "cuda") and not torch.amp.is_autocast_available(device):
         return tensor
     if not torch.is_autocast_enabled(device):
         return tensor

@@ -102,7 +102,7 @@ class Task(pl.LightningModule):
 
     def predict(self, batch: Any) -> dict[str, Tensor]:
         """Scores of the classes by each method, for validation. (N, K, H, W) each"""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} is tested, never validated: it has no `predict`")
 
     def scores(self, image: Tensor) -> Tensor:
         """What the task makes of an image alone, as it is tested. (N, K, H, W)"""

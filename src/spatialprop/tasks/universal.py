@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from spatialprop.tasks.base import Parts, Task
 from spatialprop.tasks.refine import Refine, keep_classes_of
@@ -41,9 +41,6 @@ class Universal(Task):
     def segmenter(self) -> nn.Module | None:
         """The frozen segmenter whose coarse maps are refined: that of the first run."""
         return next(iter(self.refinements.values())).segmenter
-
-    def predict(self, batch: Any) -> dict[str, Tensor]:
-        raise NotImplementedError("a comparison of trained runs is tested, never validated")
 
     def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         image, first = batch["image"], next(iter(self.refinements.values()))
