@@ -61,8 +61,21 @@ def colours(image: Tensor) -> Tensor:
 
 def around(maps: Tensor, window: int) -> Tensor:
     """Means over windows that stand side by side from the upper left corner on, and between them what lies between."""
-    means = F.avg_pool2d(maps, window, ceil_mode=True)
+    exporting = torch.compiler.is_exporting()
+    means = _means_for_export(maps, window) if exporting else F.avg_pool2d(maps, window, ceil_mode=True)
     return first(F.interpolate(means, scale_factor=window, mode="bilinear", align_corners=False), maps.shape[2:])
+
+
+def _means_for_export(maps: Tensor, window: int) -> Tensor:
+    """The same means and the last ones twice: a graph for all sizes must not ask whether there is only one window."""
+    windows = [(side + window - 1) // window for side in maps.shape[-2:]]
+    missing = [(count + 1) * window - side for count, side in zip(windows, maps.shape[-2:], strict=True)]
+    both = maps, torch.ones_like(maps[:1, :1])
+    sums, counts = (F.avg_pool2d(F.pad(one, (0, missing[1], 0, missing[0])), window) for one in both)
+    for axis, count in zip((-2, -1), windows, strict=True):
+        places = torch.arange(count + 1, device=maps.device).clamp_max(count - 1)
+        sums, counts = sums.index_select(axis, places), counts.index_select(axis, places)
+    return sums / counts
 
 
 def around_own_label(seen: Tensor, shares: Tensor, window: int) -> Tensor:

@@ -73,9 +73,9 @@ def export(network: RefinementNetwork | TrustingNetwork, path: Path) -> None:
     """Write an archive, whole or not at all; see `Refiner.export`."""
     check_program(path)
     module = ExportedRefiner(copy.deepcopy(network).cpu(), standard=path.suffix == ".onnx").eval()
-    # Odd sizes, so that nothing which happens to hold for round ones becomes part of the graph.
+    # Odd sizes, and several windows each way, so that nothing which happens to hold here becomes part of the graph.
     cell = module.network.coarsest_cell
-    image = torch.rand(1, 3, 2 * cell + 5, 3 * cell + 7)
+    image = torch.rand(1, 3, 2 * cell + 205, 3 * cell + 207)
     inputs = {"image": image, "coarse": torch.rand(1, 6, 11, 14).softmax(dim=1)}
     auto = torch.export.Dim.AUTO
     shapes = ({2: auto, 3: auto}, {1: auto, 2: auto, 3: auto})
