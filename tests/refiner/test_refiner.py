@@ -139,12 +139,12 @@ def thin_structures(height=60, width=80):
 
 def test_detail_finer_than_cells_survives_where_pixels_choose_themselves():
     network = trusting(std=0)
-    network.start[-20:].view(4, 5)[:, 4] = 9  # after four cells the pixel's own share
+    network.guidance.head.bias.data[-20:].view(4, 5)[:, 4] = 9  # after four cells the pixel's own share
     labels, refiner = thin_structures(), Refiner(network)
     image = photograph(*labels.shape)
     assert (refiner(image, labels) == labels).all()
     assert (refiner.probabilities(image, labels).argmax(axis=0) == labels).all()
-    network.start[-20:].view(4, 5)[:, 4] = -9
+    network.guidance.head.bias.data[-20:].view(4, 5)[:, 4] = -9
     assert (Refiner(network)(image, labels) != labels).any()
 
 
@@ -274,8 +274,8 @@ def test_weights_of_a_file_that_give_no_numbers_are_named(tmp_path):
 def test_nothing_collects_along_edges_of_the_image(size):
     """All pixels hear all neighbours alike; a blot in the middle then fades towards each edge, up to the last pixel."""
     network = trusting(std=0)
-    network.start[:-21] = -1  # gates which leave something of each pixel
-    network.start[-20:].view(4, 5)[:, 4] = -99  # cells alone
+    network.guidance.head.bias.data[:-21] = -1  # gates which leave something of each pixel
+    network.guidance.head.bias.data[-20:].view(4, 5)[:, 4] = -99  # cells alone
     labels = np.zeros(size, np.uint8)
     labels[14:26, 20:36] = 1
     shares = Refiner(network).probabilities(photograph(*size), labels)[1]

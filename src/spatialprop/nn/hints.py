@@ -1,12 +1,11 @@
 """What a coarse map says, whatever its classes are and however many: hints for a guidance network."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-from spatialprop.nn.resize import first
 
 LABEL_BORDERS = 2  # channels of `label_borders`
 COLOUR_HINTS = 7  # channels of `colour_hints` for each window
@@ -46,12 +45,33 @@ def agreement(shares: Tensor, offsets: Sequence[int]) -> Tensor:
     height, width = shares.shape[2:]
     found = []
     for offset in offsets:
-        across = F.pad(shares, (offset, offset, 0, 0), mode="replicate")
-        across = (across[..., offset:] * across[..., :-offset]).sum(dim=1)  # of each pixel with the one to its left
-        along = F.pad(shares, (0, 0, offset, offset), mode="replicate")
-        along = (along[..., offset:, :] * along[..., :-offset, :]).sum(dim=1)
+        across, along = _apart(shares, offset), _apart(shares.mT, offset).mT
         found += [across[..., offset:], along[:, offset:], across[..., :width], along[:, :height]]
     return torch.stack(found, dim=1)
+
+
+def _apart(shares: Tensor, offset: int) -> Tensor:
+    """How likely a pixel and the one `offset` to its left have one label, on to `offset` right of the image."""
+    if torch.compiler.is_exporting() or offset >= shares.shape[3]:
+        before, after = (one.expand(-1, -1, -1, offset) for one in (shares[..., :1], shares[..., -1:]))
+        padded = torch.cat([before, shares, after], dim=3)
+        return sum_of_products(padded[..., offset:], padded[..., :-offset])
+    pairs = [
+        (shares[..., :offset], shares[..., :1]),
+        (shares[..., offset:], shares[..., :-offset]),
+        (shares[..., -1:], shares[..., -offset:]),
+    ]
+    return torch.cat([sum_of_products(*pair) for pair in pairs], dim=2)
+
+
+def sum_of_products(one: Tensor, other: Tensor) -> Tensor:
+    """How likely pixels of two maps have one label. (N, H, W)"""
+    if torch.compiler.is_exporting():  # a graph for any number of classes has no loop over them
+        return (one * other).sum(dim=1)
+    total = one[:, 0] * other[:, 0]
+    for k in range(1, one.shape[1]):  # one map fits into a core's cache, all of them do not
+        total.addcmul_(one[:, k], other[:, k])
+    return total
 
 
 def colours(image: Tensor) -> Tensor:
@@ -61,21 +81,7 @@ def colours(image: Tensor) -> Tensor:
 
 def around(maps: Tensor, window: int) -> Tensor:
     """Means over windows that stand side by side from the upper left corner on, and between them what lies between."""
-    exporting = torch.compiler.is_exporting()
-    means = _means_for_export(maps, window) if exporting else F.avg_pool2d(maps, window, ceil_mode=True)
-    return first(F.interpolate(means, scale_factor=window, mode="bilinear", align_corners=False), maps.shape[2:])
-
-
-def _means_for_export(maps: Tensor, window: int) -> Tensor:
-    """The same means and the last ones twice: a graph for all sizes must not ask whether there is only one window."""
-    windows = [(side + window - 1) // window for side in maps.shape[-2:]]
-    missing = [(count + 1) * window - side for count, side in zip(windows, maps.shape[-2:], strict=True)]
-    both = maps, torch.ones_like(maps[:1, :1])
-    sums, counts = (F.avg_pool2d(F.pad(one, (0, missing[1], 0, missing[0])), window) for one in both)
-    for axis, count in zip((-2, -1), windows, strict=True):
-        places = torch.arange(count + 1, device=maps.device).clamp_max(count - 1)
-        sums, counts = sums.index_select(axis, places), counts.index_select(axis, places)
-    return sums / counts
+    return around_own_label(maps, torch.ones_like(maps[:, :1]), window)
 
 
 def around_own_label(seen: Tensor, shares: Tensor, window: int) -> Tensor:
@@ -86,14 +92,37 @@ def around_own_label(seen: Tensor, shares: Tensor, window: int) -> Tensor:
         shares: Probabilities of some classes (N, k, H, W).
         window: Side of the windows in pixels.
     """
-    if torch.compiler.is_exporting():  # a graph for any number of classes has no loop over them
-        parts = seen[:, None] * shares[:, :, None]
-        return (around(parts.flatten(0, 1), window).reshape(parts.shape) * shares[:, :, None]).sum(dim=1)
-    own = torch.zeros_like(seen)
-    for k in range(shares.shape[1]):
-        share = shares[:, k, None]
-        own.addcmul_(around(seen * share, window), share)
-    return own
+    height, width = shares.shape[2:]
+    # One window more each way than fits, so that no size is one, which a graph for all sizes must not ask for.
+    rows, columns = ((side + window - 1) // window for side in (height, width))
+    counts = (rows + 1, columns + 1)
+    inside = _blocks(torch.ones_like(seen[:1, :1]), window, counts).sum(dim=-1, keepdim=True).clamp_min(1)
+    means = _blocks(seen, window, counts) @ (_blocks(shares, window, counts) / inside).mT  # of each class (..., C, k)
+    # Each pixel hears the four windows whose centres it lies between: so do all of a block from centre to centre.
+    half = window // 2
+    between = _blocks(F.pad(shares, (half, 0, half, 0)), window, counts)
+    nearness = (torch.arange(window, device=shares.device) + 0.5 - half + window / 2) / window
+    own = None
+    for lower, right in itertools.product((0, 1), repeat=2):
+        weights = torch.outer(*(nearness if far else 1 - nearness for far in (lower, right))).flatten()
+        row, column = (
+            (torch.arange(count + 1, device=shares.device) - 1 + far).clamp(0, count - 1)
+            for count, far in ((rows, lower), (columns, right))
+        )
+        heard = means.index_select(1, row).index_select(2, column) @ (between * weights)
+        own = heard if own is None else own + heard
+    assert own is not None
+    tiles = own.reshape(*own.shape[:-1], window, window).permute(0, 3, 1, 4, 2, 5)
+    maps = tiles.reshape(len(seen), seen.shape[1], (rows + 1) * window, (columns + 1) * window)
+    return maps[..., half:, half:][..., :height, :width]
+
+
+def _blocks(maps: Tensor, side: int, counts: tuple[int, int]) -> Tensor:
+    """The pixels of blocks that stand side by side, zero beyond the maps. (N, rows, columns, C, side * side)"""
+    height, width = maps.shape[2:]
+    maps = F.pad(maps, (0, counts[1] * side - width, 0, counts[0] * side - height))
+    blocks = maps.reshape(*maps.shape[:2], counts[0], side, counts[1], side)
+    return blocks.permute(0, 2, 4, 1, 3, 5).flatten(-2)
 
 
 def colour_hints(image: Tensor, own: Tensor, whole: Tensor) -> Tensor:

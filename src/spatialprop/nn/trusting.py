@@ -17,6 +17,7 @@ from spatialprop.nn.hints import (
     colour_hints,
     colours,
     label_borders,
+    sum_of_products,
 )
 from spatialprop.nn.inference import Guidance, to_cells
 from spatialprop.nn.propagation import SpatialPropagation
@@ -85,8 +86,7 @@ class TrustingNetwork(nn.Module):
         hints = 4 * len(self.offsets) + COLOUR_HINTS * len(self.windows)
         heads = self.propagation.guidance_channels + 1 + SUBPIXELS * CHOICES
         self.guidance = GuidanceNetwork((3 + LABEL_BORDERS) * SUBPIXELS + fine_hints, hints, heads, widths, depths)
-        self.start: Tensor
-        self.register_buffer("start", self._start(), persistent=False)
+        self.guidance.head.bias = nn.Parameter(self._start())
 
     def forward(self, image: Tensor, coarse: Tensor) -> Tensor:
         """Refined log-probabilities (N, K, H, W) for `image` (N, 3, H, W) and probabilities `coarse` (N, K, h, w)."""
@@ -119,7 +119,7 @@ class TrustingNetwork(nn.Module):
             smaller = F.avg_pool2d(pad_to_multiple(some, 2), 2)
             highest = some.amax(dim=1, keepdim=True)
             largest = highest if largest is None else torch.maximum(largest, highest)
-            found = [some.square().sum(dim=1, keepdim=True), agreement(some, self.fine_offsets)]
+            found = [sum_of_products(some, some)[:, None], agreement(some, self.fine_offsets)]
             found += [agreement(smaller, self.offsets)]
             found += [around_own_label(seen, smaller, window) for window in self.windows]
             totals = [a + b for a, b in zip(totals, found, strict=True)] if totals else found
@@ -146,7 +146,6 @@ class TrustingNetwork(nn.Module):
 
     def guide(self, raw: Tensor) -> Guidance:
         """Gates, trust and choice."""
-        raw = raw + self.start.view(1, -1, 1, 1)
         sizes = [self.propagation.guidance_channels, 1, SUBPIXELS * CHOICES]
         gates, trust, choice = torch.split(raw, sizes, dim=1)
         choice = choice.reshape(len(raw), SUBPIXELS, CHOICES, *raw.shape[-2:]).softmax(dim=2)
@@ -191,7 +190,7 @@ class TrustingNetwork(nn.Module):
         return -(-pixels // self.coarsest_cell) * self.coarsest_cell
 
     def _start(self) -> Tensor:
-        """Added to what the guidance says, so that training starts near the coarse map as it is."""
+        """What the guidance says before it is trained, so that training starts near the coarse map as it is."""
         gates = torch.full((self.propagation.guidance_channels,), -1.5)
         bilinear = torch.tensor(_BILINEAR).float().div(16).log()
         own = torch.full((SUBPIXELS, 1), 0.0)  # as much as the cells together
@@ -222,7 +221,7 @@ class GuidanceNetwork(nn.Module):
         )
         self.narrow = nn.ModuleList(Pointwise(after, before) for before, after in itertools.pairwise(widths))
         self.up = nn.ModuleList(Residual(width) for width in widths[:-1])
-        self.head = Pointwise(widths[0], out_channels)
+        self.head = Head(widths[0], out_channels)
         nn.init.normal_(self.head.weight, std=1e-2)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -254,6 +253,17 @@ class Pointwise(nn.Conv2d):
         """As many channels as it was made for."""
         product = F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
         return product.permute(0, 3, 1, 2)
+
+
+class Head(Pointwise):
+    """The same, and each channel lies in one piece, as scans and sums over channels want it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As many channels as it was made for."""
+        assert self.bias is not None
+        pixels = x.permute(0, 2, 3, 1).flatten(1, 2)
+        weight = self.weight.flatten(1).expand(len(x), -1, -1)
+        return torch.baddbmm(self.bias[:, None], weight, pixels.mT).reshape(len(x), -1, *x.shape[2:])
 
 
 class Residual(nn.Module):
