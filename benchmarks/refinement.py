@@ -4,11 +4,12 @@
     python benchmarks/refinement.py ROOT --weights mine.safetensors --images 20 --tune-images 10
     python benchmarks/refinement.py ROOT --tuned results/benchmarks/densecrf_tuning.json       no search
 
-ROOT is a folder in the layout of data=folder: ROOT/{train,val}/{images,labels,coarse} and ROOT/dataset.json.
+ROOT is a folder in the layout of data=folder: ROOT/{train,val}/{images,labels,coarse} and ROOT/dataset.json. All
+methods are given the coarse probabilities, and then their labels, enlarged by nearest neighbour: masks as people have.
 DenseCRF appears with its usual settings, and with those that tune_densecrf.py finds on the train split, or has found;
 all that it tries is printed, and the identity is among it: leave the coarse map as it is. The refiner is the same for
 all sets.
-Writes refinement.json and refinement.md to results/benchmarks, or to --output.
+Writes refinement.json and refinement.md to results, or to --output.
 """
 
 import argparse
@@ -23,10 +24,10 @@ import numpy as np
 import torch
 from measure import alone, machine, markdown_table, peak_memory
 from numpy.typing import NDArray
-from tune_densecrf import Settings, in_words, spread_out, tune, whole, with_all_coarse
+from tune_densecrf import INPUTS, Settings, crf, given, in_words, shares, spread_out, tune, with_all_coarse
 
 from spatialprop import Refiner
-from spatialprop.baselines import DenseCRF, GuidedFilter
+from spatialprop.baselines import GuidedFilter
 from spatialprop.data import VOID, ImageFolder
 from spatialprop.files import write_file, write_json
 from spatialprop.metrics import MethodScores
@@ -35,34 +36,28 @@ HERE = Path(__file__).parent
 Method = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[Any]]
 
 
-def unchanged(image: NDArray[np.uint8], coarse: NDArray[np.uint8]) -> NDArray[Any]:
-    return whole(coarse, image.shape[:2]).argmax(axis=0)
-
-
-def full_size(baseline: Callable[..., NDArray[Any]]) -> Method:
-    return lambda image, coarse: baseline(image, whole(coarse, image.shape[:2]))
-
-
-def method(name: str, weights: str, tuned: Settings) -> Method:
+def method(name: str, weights: str, tuned: Settings, classes: int) -> Method:
     """A method by its name in the table."""
-    return {
-        "coarse": lambda: unchanged,
-        "guided filter": lambda: full_size(GuidedFilter()),
-        "DenseCRF, usual": lambda: full_size(DenseCRF()),
-        "DenseCRF, tuned": lambda: full_size(DenseCRF(**tuned)),
-        "refiner": lambda: Refiner.load(weights),
-    }[name]()
+    if name == "coarse":
+        return lambda image, coarse: shares(coarse, image.shape[:2], classes).argmax(axis=0)
+    if name == "guided filter":
+        guided_filter = GuidedFilter()
+        return lambda image, coarse: guided_filter(image, shares(coarse, image.shape[:2], classes))
+    if name == "refiner":
+        return Refiner.load(weights)
+    return lambda image, coarse: crf(image, coarse, classes, tuned if name == "DenseCRF, tuned" else {})
 
 
-def score(data: ImageFolder, run: Method, chosen: Sequence[int]) -> dict[str, Any]:
+def score(data: ImageFolder, run: Method, chosen: Sequence[int], kind: str) -> dict[str, Any]:
     scores = MethodScores(len(data.labels.classes), ignore_index=VOID, scored_classes=data.labels.scored_classes)
     seconds = []
     first = data[chosen[0]]
-    run(first.image, first.coarse)  # kernels are compiled, pages touched
+    run(first.image, given(first, kind))  # kernels are compiled, pages touched
     for index in chosen:
         example = data[index]
+        coarse = given(example, kind)
         start = time.perf_counter()
-        found = run(example.image, example.coarse)
+        found = run(example.image, coarse)
         seconds.append(time.perf_counter() - start)
         scores.update(torch.from_numpy(found.astype(np.int64))[None], torch.from_numpy(example.label)[None].long())
     return {**scores.compute(), "milliseconds": 1000 * median(seconds)}
@@ -71,32 +66,32 @@ def score(data: ImageFolder, run: Method, chosen: Sequence[int]) -> dict[str, An
 def memory_of(request: dict[str, Any]) -> None:
     """Peak memory of one method on the largest of the images asked for, in this process alone."""
     data = ImageFolder(request["root"], [request["split"]])
-    run = method(request["method"], request["weights"], request["tuned"])
-    small = np.full((2, 4, 4), 55, np.uint8)
-    small[0, :2] = small[1, 2:] = 200
-    run(np.zeros((32, 32, 3), np.uint8), small)
+    run = method(request["method"], request["weights"], request["tuned"], len(data.labels.classes))
     example = data[request["index"]]
-    grown = peak_memory(lambda: lambda: run(example.image, example.coarse), torch.device("cpu"))
+    coarse = given(example, request["input"])
+    run(example.image[:32, :32], coarse[..., :32, :32] if request["input"] == "labels" else coarse)
+    grown = peak_memory(lambda: lambda: run(example.image, coarse), torch.device("cpu"))
     print(json.dumps({"peak_bytes": grown}))
 
 
-def measure(root: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """All methods on one set."""
+def measure(root: Path, kind: str, options: argparse.Namespace) -> dict[str, Any]:
+    """All methods on one set, given one kind of input."""
     data = with_all_coarse(root, options.split)
     if options.tuned is None:
         train = with_all_coarse(root, "train")
-        print(f"{root.name}: tuning on {min(len(train), options.tune_images)} images of train", flush=True)
-        tuned, tried = tune(train, options.tune_images)
+        print(f"{root.name}, {kind}: tuning on {min(len(train), options.tune_images)} images of train", flush=True)
+        tuned, tried = tune(train, options.tune_images, kind=kind)
     else:
-        tuned, tried = found_before(options.tuned, data.labels.name)
+        tuned, tried = found_before(options.tuned, data.labels.name, kind)
     chosen = spread_out(len(data), options.images)
     largest = max(chosen[:50], key=lambda index: data[index].image.size)
     results = {}
     for name in ("coarse", "guided filter", "DenseCRF, usual", "DenseCRF, tuned", "refiner"):
-        results[name] = score(data, method(name, options.weights, tuned), chosen)
+        run = method(name, options.weights, tuned, len(data.labels.classes))
+        results[name] = score(data, run, chosen, kind)
         request = {
             "root": str(root), "split": options.split, "method": name, "weights": options.weights,
-            "tuned": tuned, "index": largest,
+            "tuned": tuned, "index": largest, "input": kind,
         }  # fmt: skip
         answer, failure = alone(Path(__file__), request, 600)
         if failure:
@@ -104,23 +99,49 @@ def measure(root: Path, options: argparse.Namespace) -> dict[str, Any]:
         results[name] |= answer
         print(f"  {name}: mIoU {results[name]['mIoU']:.4f}, boundary {results[name]['boundary_IoU']:.4f}", flush=True)
     return {
-        "name": data.labels.name, "images": len(chosen), "tuned": tuned, "tried": tried, "results": results,
+        "name": data.labels.name, "input": kind, "images": len(chosen), "tuned": tuned, "tried": tried,
+        "results": results,
     }  # fmt: skip
 
 
-def found_before(path: Path, name: str) -> tuple[Settings, list[dict[str, Any]]]:
+def found_before(path: Path, name: str, kind: str) -> tuple[Settings, list[dict[str, Any]]]:
     """What tune_densecrf.py wrote of a set."""
-    entries = {entry["name"]: entry for entry in json.loads(path.read_text())["sets"]}
-    if name not in entries:
+    entries = {(entry["name"], entry["input"]): entry for entry in json.loads(path.read_text())["sets"]}
+    if (name, kind) not in entries:
+        known = ", ".join(f"{of} given {what}" for of, what in entries)
         raise SystemExit(
-            f"{path} is about {', '.join(entries)}; got {name}: run tune_densecrf.py on it, or search here"
+            f"{path} is about {known}; got {name} given {kind}: run tune_densecrf.py on it, or search here"
         )
-    return entries[name]["settings"], entries[name]["trials"]
+    return entries[name, kind]["settings"], entries[name, kind]["trials"]
+
+
+def gains(measured: Sequence[dict[str, Any]]) -> str:
+    """What the methods gain over the coarse map, in points, on all sets and on average."""
+    names = [name for name in measured[0]["results"] if name != "coarse"]
+    rows: list[list[str]] = []
+    for kind in INPUTS:
+        sets = [entry for entry in measured if entry["input"] == kind]
+        both = [[gain(entry, name, score) for entry in sets] for name in names for score in ("mIoU", "boundary_IoU")]
+        for place, entry in enumerate(sets):
+            rows.append([f"{entry['name']}, {kind}", *_pairs([one[place] for one in both])])
+        if sets:
+            rows.append([f"**mean, {kind}**", *_pairs([sum(one) / len(one) for one in both])])
+    return "Gains over the coarse map in mIoU / Boundary IoU, in points.\n\n" + markdown_table(["", *names], rows)
+
+
+def gain(entry: dict[str, Any], name: str, score: str) -> float:
+    """The points that a method gains."""
+    return 100 * (entry["results"][name][score] - entry["results"]["coarse"][score])
+
+
+def _pairs(values: Sequence[float]) -> list[str]:
+    return [f"{first:+.2f} / {second:+.2f}" for first, second in zip(values[::2], values[1::2], strict=True)]
 
 
 def report(measured: Sequence[dict[str, Any]], described: dict[str, Any], weights: str) -> str:
     lines = [
         "# Refining coarse maps",
+        gains(measured),
         f"Refiner: `{weights}`, the same for every set. {described['threads']} threads of a {described['processor']}; "
         "milliseconds are medians an image, with enlarging the coarse map; memory is what a method takes beyond image "
         "and coarse map, in MiB.",
@@ -141,14 +162,9 @@ def report(measured: Sequence[dict[str, Any]], described: dict[str, Any], weight
                 ]
             )
         lines += [
-            f"## {entry['name']}, {entry['images']} images",
+            f"## {entry['name']}, {entry['images']} images, given {entry['input']}",
             markdown_table(header, rows),
-            f"DenseCRF tuned on train: {in_words(entry['tuned'])}. Tried, on how many images, and mIoU: "
-            + "; ".join(
-                f"{in_words(trial['settings'])}: {trial['images']}, {100 * trial['mIoU']:.2f}"
-                for trial in entry["tried"]
-            )
-            + ".",
+            f"DenseCRF tuned on train: {in_words(entry['tuned'])}; {len(entry['tried'])} trials, all in the .json.",
         ]
     return "\n\n".join(lines)
 
@@ -157,11 +173,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Does the refiner improve masks more than what people use today?")
     parser.add_argument("roots", nargs="*", type=Path, metavar="ROOT", help="data sets in the layout of data=folder")
     parser.add_argument("--weights", default="light", help="of the refiner: a name, or a .safetensors file")
+    parser.add_argument(
+        "--input", choices=INPUTS, action="append", help="what is refined; by default one and the other"
+    )
     parser.add_argument("--split", default="val", help="what is scored")
     parser.add_argument("--images", type=int, help="score so many, spread over the split, instead of all")
     parser.add_argument("--tuned", type=Path, metavar="JSON", help="take DenseCRF's settings from tune_densecrf.py")
     parser.add_argument("--tune-images", type=int, default=40, help="tune DenseCRF on so many of the train split")
-    parser.add_argument("--output", type=Path, default=HERE.parent / "results" / "benchmarks")
+    parser.add_argument("--output", type=Path, default=HERE.parent / "results")
     parser.add_argument("--alone", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.alone:
@@ -170,7 +189,7 @@ def main() -> None:
     if not options.roots:
         parser.error("give at least one data set")
     described = machine(torch.device("cpu"))
-    measured = [measure(root, options) for root in options.roots]
+    measured = [measure(root, kind, options) for root in options.roots for kind in options.input or INPUTS]
     weights = Path(options.weights).name
     text = report(measured, described, weights)
     options.output.mkdir(parents=True, exist_ok=True)

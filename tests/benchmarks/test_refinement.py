@@ -42,40 +42,57 @@ def test_table(benchmark, weights, tmp_path, monkeypatch, capsys):
     words = [str(root), "--weights", str(weights), "--tune-images", "2", "--output", str(tmp_path / "out")]
     monkeypatch.setattr(sys, "argv", ["refinement.py", *words])
     benchmark.main()
-    (found,) = json.loads((tmp_path / "out" / "refinement.json").read_text())["sets"]
-    assert found["images"] == 4
-    assert list(found["results"]) == ["coarse", "guided filter", "DenseCRF, usual", "DenseCRF, tuned", "refiner"]
-    best = max(found["tried"], key=lambda trial: trial["mIoU"])
-    assert found["tuned"] == best["settings"]
-    for scores in found["results"].values():
-        assert 0 < scores["boundary_IoU"] <= scores["mIoU"] <= 1
-        assert scores["milliseconds"] > 0
+    sets = json.loads((tmp_path / "out" / "refinement.json").read_text())["sets"]
+    assert [found["input"] for found in sets] == ["probabilities", "labels"]
+    for found in sets:
+        assert found["images"] == 4
+        assert list(found["results"]) == ["coarse", "guided filter", "DenseCRF, usual", "DenseCRF, tuned", "refiner"]
+        best = max(found["tried"], key=lambda trial: trial["mIoU"])
+        assert found["tuned"] == best["settings"]
+        for scores in found["results"].values():
+            assert 0 < scores["boundary_IoU"] <= scores["mIoU"] <= 1
+            assert scores["milliseconds"] > 0
     table = (tmp_path / "out" / "refinement.md").read_text()
     assert capsys.readouterr().out.endswith(table)
-    assert f"| coarse | {100 * found['results']['coarse']['mIoU']:.2f} |" in table
-    assert "identity: " in table
+    for found in sets:
+        results = found["results"]
+        assert f"| coarse | {100 * results['coarse']['mIoU']:.2f} |" in table
+        gain = [100 * (results["refiner"][name] - results["coarse"][name]) for name in ("mIoU", "boundary_IoU")]
+        assert f"{gain[0]:+.2f} / {gain[1]:+.2f} |\n| **mean, {found['input']}**" in table
     assert "mine.safetensors" in table
     assert str(tmp_path) not in table
 
-    benchmark.memory_of(asked[-1])
-    assert "peak_bytes" in json.loads(capsys.readouterr().out)
+    for request in (asked[0], asked[-1]):
+        benchmark.memory_of(request)
+        assert "peak_bytes" in json.loads(capsys.readouterr().out)
 
 
-def test_identity_is_the_coarse_map(benchmark, weights, tmp_path):
+@pytest.mark.parametrize("kind", ["probabilities", "labels"])
+def test_identity_is_the_coarse_map(benchmark, kind, tmp_path):
     data = benchmark.ImageFolder(write_tiny_folder(tmp_path / "discs"), ["val"])
-    coarse = benchmark.score(data, benchmark.method("coarse", "", {}), [0, 1])
+    coarse = benchmark.score(data, benchmark.method("coarse", "", {}, len(data.labels.classes)), [0, 1], kind)
     identity = {"colour_weight": 0, "smooth_weight": 0}
-    tuned = benchmark.score(data, benchmark.method("DenseCRF, tuned", "", identity), [0, 1])
+    tuned = benchmark.score(
+        data, benchmark.method("DenseCRF, tuned", "", identity, len(data.labels.classes)), [0, 1], kind
+    )
     assert coarse["per_class_IoU"] == tuned["per_class_IoU"]
 
 
 def test_settings_found_before(benchmark, tmp_path):
     path = tmp_path / "densecrf_tuning.json"
-    entry = {"name": "discs", "images": 2, "settings": {"colour_weight": 3}, "trials": [{"mIoU": 0.5}]}
+    entry = {
+        "name": "discs",
+        "input": "labels",
+        "images": 2,
+        "settings": {"colour_weight": 3},
+        "trials": [{"mIoU": 0.5}],
+    }
     path.write_text(json.dumps({"sets": [entry]}))
-    assert benchmark.found_before(path, "discs") == ({"colour_weight": 3}, [{"mIoU": 0.5}])
-    with pytest.raises(SystemExit, match=r"is about discs; got rings: run tune_densecrf.py on it, or search here"):
-        benchmark.found_before(path, "rings")
+    assert benchmark.found_before(path, "discs", "labels") == ({"colour_weight": 3}, [{"mIoU": 0.5}])
+    for asked, words in (("discs", "probabilities"), ("rings", "labels")):
+        message = rf"is about discs given labels; got {asked} given {words}: run tune_densecrf.py on it"
+        with pytest.raises(SystemExit, match=message):
+            benchmark.found_before(path, asked, words)
 
 
 def test_a_set_without_coarse_maps_is_named(benchmark, weights, tmp_path, monkeypatch):

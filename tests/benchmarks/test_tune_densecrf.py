@@ -30,7 +30,7 @@ def test_all_that_was_tried_is_printed_and_the_best_wins(search, tmp_path, monke
     monkeypatch.setattr(search, "GRID", [*search.GRID[:2], *search.GRID[-2:]])
     search.main()
     sets = json.loads((tmp_path / "out" / "densecrf_tuning.json").read_text())["sets"]
-    assert len(sets) == 2
+    assert [found["input"] for found in sets] == 2 * ["probabilities", "labels"]
     table = (tmp_path / "out" / "densecrf_tuning.md").read_text()
     shown = capsys.readouterr().out
     assert shown.endswith(table)
@@ -48,7 +48,7 @@ def test_all_that_was_tried_is_printed_and_the_best_wins(search, tmp_path, monke
 def test_where_smoothing_only_harms_the_identity_wins(search, tmp_path, monkeypatch):
     data = search.ImageFolder(write_tiny_folder(tmp_path / "discs"), ["train"])
     monkeypatch.setattr(search, "GRID", harmful(search))
-    monkeypatch.setattr(search, "around", lambda settings: [settings | {"smooth_weight": 10}])
+    monkeypatch.setattr(search, "around", lambda settings, kind: [settings | {"smooth_weight": 10}])
     best, tried = search.tune(data, images=4)
     assert best == search.IDENTITY
     scores = SegmentationScores(len(data.labels.classes), ignore_index=search.VOID)
@@ -66,11 +66,25 @@ def test_several_processes_find_the_same(search, tmp_path, monkeypatch):
 
 def test_around_the_best_one_value_at_a_time(search):
     settings = {"colour_weight": 2, "colour_reach": 20, "colour_deviation": 3, "smooth_weight": 3}
-    near = search.around(settings)
+    near = search.around(settings, "probabilities")
     assert {"colour_weight": 1, "colour_reach": 20, "colour_deviation": 3, "smooth_weight": 3} in near
     assert len(near) == 7
     assert all(sum(one[key] != settings[key] for key in settings) == 1 for one in near)
-    assert search.around({"colour_weight": 0, "smooth_weight": 3}) == [{"colour_weight": 0, "smooth_weight": 1}]
+    smooth = {"colour_weight": 0, "smooth_weight": 3}
+    assert search.around(smooth, "probabilities") == [smooth | {"smooth_weight": 1}]
+    assert search.around(smooth, "labels")[1:] == [smooth | {"certainty": 0.5}, smooth | {"certainty": 0.9}]
+
+
+def test_labels_are_as_large_as_the_image_and_as_certain_as_said(search, tmp_path):
+    data = search.ImageFolder(write_tiny_folder(tmp_path / "discs"), ["val"])
+    labels = search.given(data[0], "labels")
+    assert labels.shape == data[0].label.shape
+    small = data[0].coarse.argmax(axis=0)
+    assert (labels[::2, ::2].mean() - small.mean()) < 0.2
+    shares = search.shares(labels, labels.shape, len(data.labels.classes), 0.7)
+    assert (shares.argmax(axis=0) == labels).all()
+    np.testing.assert_allclose(shares.max(axis=0), 0.7)
+    np.testing.assert_allclose(shares.sum(axis=0), 1, rtol=1e-6)
 
 
 def test_images_are_spread_over_the_split(search):
