@@ -222,11 +222,11 @@ def test_more_classes_than_can_take_part_are_refused(refiner):
 
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_tried(refiner, monkeypatch):
     image, labels = photograph(100, 100), np.eye(100, dtype=np.uint8)
-    monkeypatch.setattr("spatialprop.memory.memory_left", lambda: 600_000)
+    monkeypatch.setattr("spatialprop.memory.memory_left", lambda: 1_100_000)
     assert refiner(image, labels).shape == (100, 100)
-    with pytest.raises(InputError, match=r"100 maps of 100x100 pixels needs about .*ask for labels"):
-        refiner.probabilities(image, labels, classes=100)
-    monkeypatch.setattr("spatialprop.memory.memory_left", lambda: 300_000)
+    with pytest.raises(InputError, match=r"200 maps of 100x100 pixels needs about .*ask for labels"):
+        refiner.probabilities(image, labels, classes=200)
+    monkeypatch.setattr("spatialprop.memory.memory_left", lambda: 900_000)
     with pytest.raises(InputError, match=r"an image of 100x100 pixels needs about .*make image and map smaller"):
         refiner(image, labels)
 
