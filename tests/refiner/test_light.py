@@ -79,10 +79,6 @@ def test_a_rough_mask_is_refined_where_it_is_said_to_be_rough(light):
     assert after["boundary_IoU"] > before["boundary_IoU"] + 0.05
 
 
-AWAITED = pytest.mark.xfail(reason="the weights that come along cannot judge labels, and believe them", strict=False)
-
-
-@AWAITED
 def test_a_rough_mask_is_refined_by_default(light):
     examples = [discs(seed) for seed in range(6)]
     cell = np.ones((10, 10), np.uint8)
@@ -103,7 +99,7 @@ def test_no_label_leaks_along_an_edge_of_the_image(light):
     for seed in range(6):
         example = discs(seed)
         image, label = example.image[30:130, 30:170], example.label[30:130, 30:170]
-        found = light(image, np.roll(label, 4, axis=0))
+        found = light(image, np.concatenate([label[:1].repeat(4, axis=0), label[:-4]]))
         inner = np.zeros(label.shape, bool)
         inner[4:-4, 4:-4] = True
         near_border = np.abs(np.gradient(label.astype(float))[0]) + np.abs(np.gradient(label.astype(float))[1]) > 0
