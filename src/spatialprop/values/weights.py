@@ -93,11 +93,11 @@ def describe(network: ValueNetwork) -> dict[str, Any]:
 
 def build(settings: Any, wanted: str) -> ValueNetwork:
     """A network from settings of unknown origin: every one of them is checked."""
+    if isinstance(settings, dict) and "kind" not in settings:
+        raise InputError(f"these are weights of a refiner, not of a network of the kind {wanted!r}")
     if not isinstance(settings, dict) or not isinstance(settings.get("guidance"), dict):
         raise InputError(f"network must be an object with an object `guidance`; got {short(settings)}")
     own = {key: value for key, value in settings.items() if key != "guidance"}
-    if "kind" not in own:
-        raise InputError(f"these are weights of a refiner, not of a network of the kind {wanted!r}")
     windows = own.pop("windows", None)
     if not isinstance(windows, list) or len(windows) > 8 or not all(whole(2, 4096).allows(one) for one in windows):
         raise InputError(f"network.windows must be at most 8 whole numbers from 2 to 4096; got {short(windows)}")
