@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.attack.rounds import counted
 
-GENERATORS = ("files", "calls", "archives", "runs", "servers", "lines", "kills")
+GENERATORS = ("files", "formats", "calls", "values", "archives", "runs", "servers", "page", "hub", "lines", "kills")
 RESULTS = Path(__file__).parents[2] / "results" / "attack"
 
 

@@ -653,3 +653,23 @@ def test_a_palette_that_never_ends(tmp_path, kind):
         path.write_bytes(b"0 0 0\n" * (1 << 21))
     with pytest.raises((InputError, FileNotFoundError), match=r"is not a file|has more than"):
         read_palette(path)
+
+
+def test_a_header_that_claims_far_more_than_the_file_can_hold_is_damaged(tmp_path):
+    Image.new("L", (32, 24)).save(tmp_path / "a.tif")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    start = int.from_bytes(content[4:8], "little")
+    for entry in range(start + 2, start + 2 + 12 * int.from_bytes(content[start : start + 2], "little"), 12):
+        if int.from_bytes(content[entry : entry + 2], "little") == 257:  # its height
+            content[entry + 2 : entry + 12] = b"\4\0\1\0\0\0" + (7_864_344).to_bytes(4, "little")
+    (tmp_path / "a.tif").write_bytes(content)
+    for read in (read_image, read_indices, read_image_size):
+        with pytest.raises(InputError, match="claims 32x7864344 pixels in"):
+            read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+def test_flat_masks_are_no_bombs(tmp_path, suffix):
+    options = {".tif": {"compression": "tiff_adobe_deflate"}, ".webp": {"lossless": True}}.get(suffix, {})
+    Image.new("1" if suffix == ".png" else "L", (5000, 5000)).save(tmp_path / f"a{suffix}", **options)
+    assert read_image_size(tmp_path / f"a{suffix}") == (5000, 5000)

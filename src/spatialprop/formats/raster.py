@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from spatialprop.errors import InputError, needs_extra
 from spatialprop.formats.instances import RefineMask
+from spatialprop.memory import refuse_too_much
 
 TILE, MARGIN = 1024, 192  # pixels; what lies beyond the margin is not looked at
 CACHE = 256  # MiB, of GDAL
 _GREY, _RGB = 1, 3
+_SMALL, _DENSEST = 1 << 24, 10_000  # pixels, and pixels a byte
 _SAMPLE = 1024  # pixels a side of what is looked at to find the range of values
 
 
@@ -107,6 +109,15 @@ def _refine(rasterio: Any, picture: Any, labels: Any, result: Any, refine: Refin
 
 
 def _check(picture: Any, labels: Any, image: Path, mask: Path) -> None:
+    pixels, size = math.prod(picture.shape), image.stat().st_size
+    if pixels > max(_SMALL, _DENSEST * size):  # the result's table of tiles alone would fill the memory
+        raise InputError(f"{image} claims {picture.width}x{picture.height} pixels in {size} bytes, so it holds nothing")
+    blocks = [(raster, math.prod(raster.block_shapes[0])) for raster in (picture, labels)]
+    refuse_too_much(
+        sum(block * raster.count * np.dtype(raster.dtypes[0]).itemsize for raster, block in blocks),
+        f"a block of {image} and one of {mask}",
+        "store them in tiles (gdal_translate -co TILED=YES)",
+    )
     if picture.count == 2:
         raise InputError(f"{image} has 2 bands; a picture has one, or at least red, green and blue")
     if np.dtype(picture.dtypes[0]).kind not in "uif":
@@ -155,6 +166,9 @@ def _window(rasterio: Any, top: int, left: int, bottom: int, right: int) -> Any:
 def _opened(rasterio: Any, path: Path) -> Any:
     try:
         found = rasterio.open(path, driver="GTiff")
+        if found.tags(ns="OVERVIEWS"):  # they name a file of any kind, or an address, that would be opened
+            found.close()
+            found = rasterio.open(path, driver="GTiff", OVERVIEW_LEVEL="NONE")
     except rasterio.errors.RasterioError as error:
         raise InputError(f"{path} cannot be read as a GeoTIFF: {error}") from None
     if math.prod(found.shape) == 0:
