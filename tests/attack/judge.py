@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from spatialprop.cli import main
 
-SECONDS = 60  # on a machine with much else to do
+SECONDS, PATIENCE = 60, 600  # of work, and of waiting on a machine with much else to do
 MEMORY = 1 << 30  # bytes that a single try may add to the peak of the process
 CANARY = "owned"  # a file of this name is what hostile code would write
 ADVICE = ("weights_only=False", "weights_only` to `False", "allow_pickle=True", "Traceback (most recent call last)")
@@ -112,10 +112,13 @@ def _limited() -> Iterator[None]:
     def end(*_: object) -> None:
         raise TooLongError
 
-    before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(SECONDS)
+    clocks = {signal.SIGPROF: (signal.ITIMER_PROF, SECONDS), signal.SIGALRM: (signal.ITIMER_REAL, PATIENCE)}
+    before = {number: signal.signal(number, end) for number in clocks}
+    for clock, seconds in clocks.values():
+        signal.setitimer(clock, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for number, (clock, _) in clocks.items():
+            signal.setitimer(clock, 0)
+            signal.signal(number, before[number])
