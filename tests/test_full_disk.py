@@ -102,7 +102,9 @@ COMMANDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "workers" else []) for name in COMMANDS]
+)
 def test_a_refinement_leaves_nothing_half_written(place, name, capsys):
     lay, words, result, limit = COMMANDS[name]
     if lay:
