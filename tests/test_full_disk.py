@@ -78,8 +78,9 @@ def raster(place):
         ("photo.tif", random.integers(0, 256, (3, 300, 300), np.uint8)),
         ("mask.tif", random.integers(0, 9, (1, 300, 300), np.uint8)),
     ):
+        grid = {"crs": "EPSG:32633", "transform": rasterio.Affine(0.5, 0, 500000, 0, -0.5, 5800000)}
         shape = {"count": len(values), "height": 300, "width": 300, "dtype": "uint8"}
-        with rasterio.open(place / name, "w", driver="GTiff", **shape) as file:
+        with rasterio.open(place / name, "w", driver="GTiff", **shape, **grid) as file:
             file.write(values)
 
 
