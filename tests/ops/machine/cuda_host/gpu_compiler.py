@@ -46,6 +46,8 @@ def _compile(source: str, options: Sequence[str]) -> str:
     found = list(Path(sysconfig.get_paths()["purelib"]).glob("nvidia/**/libnvrtc.so.*"))
     require(bool(found), "NVRTC (pip install nvidia-cuda-nvrtc)")
     newest = max(found, key=lambda path: int(path.suffix[1:]))  # beside it may lie PyTorch's own, which can be older
+    for needed in newest.parent.glob("libnvrtc-builtins.so.*"):  # 13.0 does not find them by itself
+        ctypes.CDLL(str(needed))
     library, program, size = ctypes.CDLL(str(newest)), ctypes.c_void_p(), ctypes.c_size_t()
     assert library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"source.cu", 0, None, None) == 0
     encoded = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
