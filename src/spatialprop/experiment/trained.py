@@ -46,9 +46,14 @@ def trained_task(
 ) -> Task:
     """The task that a config describes, with a run's weights, and those of a frozen segmenter if they are given."""
     weights = trained_weights(run)
-    with describing(run), torch.device("meta"):  # of a config that asks for more memory than there is
-        _restore(make_task(config, labels), weights, segmenter)
     with describing(run):
+        try:
+            with torch.device("meta"):
+                outline = make_task(config, labels)
+        except Exception:  # another library's model may need tensors that hold something; others will fail below, too
+            outline = None
+        if outline is not None:
+            _restore(outline, weights, segmenter)  # a config may ask for more memory than there is
         task = make_task(config, labels, compared_with)
     _restore(task, weights, segmenter)
     freeze(task.network)
