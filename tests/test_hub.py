@@ -4,6 +4,7 @@ import base64
 import hashlib
 import http.server
 import json
+import socketserver
 import threading
 from urllib.parse import unquote, urlsplit
 
@@ -90,6 +91,7 @@ def hub(monkeypatch, tmp_path):
     import huggingface_hub.constants as constants
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        server.cache = tmp_path / "cache"
         server.commits, server.address = {}, f"http://127.0.0.1:{server.server_address[1]}"
         monkeypatch.setenv("HF_ENDPOINT", server.address)
         monkeypatch.setenv("HF_TOKEN", "hf_secret")
@@ -150,3 +152,44 @@ def test_who_may_not_push_is_told(hub, monkeypatch):
         Refiner(trained()).push_to_hub("somebody/edges")
     with pytest.raises(InputError, match="owner/name"):
         Refiner(trained()).push_to_hub("edges")
+
+
+def test_a_file_that_is_too_large_is_not_downloaded(hub, monkeypatch):
+    Refiner(trained()).push_to_hub("somebody/edges")
+    monkeypatch.setattr("spatialprop.stored.LARGEST_FILE", 999)
+    with pytest.raises(InputError, match="at most 0 are read"):
+        Refiner.load("hf:somebody/edges")
+    assert not list(hub.cache.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("tag", ["../../owned", "/tmp/owned", "a" * 300])
+@pytest.mark.parametrize("missing", [False, True])
+def test_tags_that_would_be_paths_write_nothing(hub, tag, missing):
+    files = {} if missing else {"refiner.safetensors": b"x"}
+    hub.commits["somebody/edges"] = [(tag, files)]
+    with pytest.raises(InputError, match="cannot be loaded"):
+        Refiner.load("hf:somebody/edges")
+    assert not list(hub.cache.parent.rglob("owned"))
+
+
+@pytest.mark.parametrize("answer", [b"", b"x\r\n\r\n", b"HTTP/1.1 302 X\r\nLocation: //x\r\n\r\n"])
+def test_servers_that_do_not_speak_http_are_named(monkeypatch, answer, tmp_path):
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            self.rfile.readline()
+            self.wfile.write(answer)
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            with pytest.raises(InputError, match="hf:a/b cannot be loaded"):
+                Refiner.load("hf:a/b")
+        finally:
+            server.shutdown()
+
+
+def test_a_revision_that_leads_elsewhere_is_none(hub):
+    with pytest.raises(InputError, match="are called hf:owner/name"):
+        Refiner.load("hf:a/b@../../x")

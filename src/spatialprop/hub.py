@@ -10,7 +10,7 @@ from spatialprop.errors import InputError, needs_extra
 
 PREFIX = "hf:"
 FILE = "refiner.safetensors"  # of a repository
-_SOURCE = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", re.ASCII)
+_SOURCE = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@((?!.*\.\.)[\w./-]+))?", re.ASCII)
 _CARD = """\
 ---
 library_name: spatialprop
@@ -43,21 +43,53 @@ The weights are one file of safetensors, `{file}`. Its header says which network
 """
 
 
-def fetch(source: str) -> Path:
-    """The weights of "hf:owner/name" or "hf:owner/name@revision", from the hub or from its cache on this machine."""
+def fetch(source: str, most: int) -> Path:
+    """The weights of "hf:owner/name" or "hf:owner/name@revision", from the hub or from its cache on this machine.
+
+    Args:
+        source: Which ones.
+        most: Larger files, in bytes, are refused before they are downloaded.
+    """
     found = _SOURCE.fullmatch(source)
     if not found:
         raise InputError(f"weights on the hub are called hf:owner/name or hf:owner/name@revision; got {source!r}")
     name, revision = found.groups()
     hub = _hub()
     try:
+        if cached := _check_answer(hub, name, revision, most):
+            return cached
         return Path(hub.hf_hub_download(name, FILE, revision=revision, endpoint=_endpoint()))
-    except (hub.errors.HfHubHTTPError, hub.errors.LocalEntryNotFoundError, hub.errors.HFValidationError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except InputError as error:
+        raise InputError(f"{source} cannot be loaded: {error}") from None
+    except Exception as error:  # of servers that answer anything, its transport raises anything
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(
             f"{source} cannot be loaded: {reason}; it needs the file {FILE}, written by push_to_hub, and the hub must "
             f"be reached unless it has been loaded before"
         ) from None
+
+
+def _check_answer(hub: Any, name: str, revision: str | None, most: int) -> Path | None:
+    """Refuse a file that is too large, and tags that become names of files and lead elsewhere.
+
+    Returns:
+        The file in the cache, if the hub cannot be reached.
+    """
+    try:
+        found = hub.get_hf_file_metadata(hub.hf_hub_url(name, FILE, revision=revision, endpoint=_endpoint()))
+    except hub.errors.HfHubHTTPError:  # it says that there is none
+        raise
+    except Exception:
+        cached = hub.try_to_load_from_cache(name, FILE, revision=revision)
+        if isinstance(cached, str):
+            return Path(cached)
+        raise
+    if found.size is not None and found.size > most:
+        raise InputError(f"it has {found.size >> 20} MiB; at most {most >> 20} are read")
+    for tag in (found.etag, found.commit_hash):
+        if tag is not None and not re.fullmatch(r"[\w-]{1,200}", tag, re.ASCII):
+            raise InputError(f"the hub answers with the tag {tag[:60]!r}, which is none")
+    return None
 
 
 def push(weights: bytes, card: str, name: str, *, private: bool, revision: str | None, message: str) -> str:

@@ -80,7 +80,7 @@ def find_weights(source: str | os.PathLike[str], folder: Path) -> Path:
     if text in packaged(folder):
         return folder / f"{text}{SUFFIX}"
     if text.startswith(hub.PREFIX):
-        return hub.fetch(text)
+        return hub.fetch(text, LARGEST_FILE)
     path = Path(text)
     if path.suffix != SUFFIX:
         known = ", ".join(packaged(folder)) or "none"

@@ -5,6 +5,7 @@ import io
 import os
 import resource
 import signal
+import sys
 import tempfile
 import traceback
 import warnings
@@ -12,7 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-SECONDS = 60  # on a machine with much else to do
+from spatialprop.cli import main
+
+SECONDS, PATIENCE = 60, 600  # of work, and of waiting on a machine with much else to do
 MEMORY = 1 << 30  # bytes that a single try may add to the peak of the process
 CANARY = "owned"  # a file of this name is what hostile code would write
 ADVICE = ("weights_only=False", "weights_only` to `False", "allow_pickle=True", "Traceback (most recent call last)")
@@ -36,7 +39,26 @@ class TooLongError(BaseException):
 
 
 class RefusedError(ValueError):
-    """For generators that call commands: an exit code and what was said."""
+    """For generators that call commands: what was said."""
+
+
+def command(words: list[str], codes: tuple[int, ...] = (0, 1, 2)) -> None:
+    """Run a command; one that refuses must say why."""
+    said, told, argv = io.StringIO(), io.StringIO(), sys.argv[:]
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(told):
+            code = main(words)
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+        said.write("" if isinstance(stop.code, int | None) else str(stop.code))
+    finally:
+        sys.argv[:] = argv
+    text = said.getvalue() or (told.getvalue() if "--json" in words else "")
+    if code not in codes:
+        raise AssertionError(f"exit code {code}: {text}")
+    if code:
+        raise RefusedError(text)
+    print(told.getvalue(), text)  # for the judge
 
 
 def judged(one: Try) -> Verdict:
@@ -90,10 +112,13 @@ def _limited() -> Iterator[None]:
     def end(*_: object) -> None:
         raise TooLongError
 
-    before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(SECONDS)
+    clocks = {signal.SIGPROF: (signal.ITIMER_PROF, SECONDS), signal.SIGALRM: (signal.ITIMER_REAL, PATIENCE)}
+    before = {number: signal.signal(number, end) for number in clocks}
+    for clock, seconds in clocks.values():
+        signal.setitimer(clock, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for number, (clock, _) in clocks.items():
+            signal.setitimer(clock, 0)
+            signal.signal(number, before[number])

@@ -1,9 +1,6 @@
 """Command lines: every command with words and values that do not fit, among files of all kinds."""
 
-import contextlib
-import io
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -11,8 +8,7 @@ from random import Random
 import numpy as np
 from PIL import Image
 
-from spatialprop.cli import main
-from tests.attack.judge import RefusedError, Try
+from tests.attack.judge import Try, command
 
 PLACES = (
     "image.png",
@@ -40,7 +36,19 @@ PLACES = (
     "run",
 )
 NUMBERS = ("0", "1", "-1", "2", "1e9", "nan", "inf", "x", "", "99999999999999999999", "3,4", "1.5")
-OPTIONS = ("--overlay", "--sheet", "--probabilities", "--skip-existing", "--no-restrict", "--help", "--unknown")
+OPTIONS = (
+    "--overlay",
+    "--sheet",
+    "--probabilities",
+    "--skip-existing",
+    "--no-restrict",
+    "--help",
+    "--what",
+    "--yolo",
+    "--raster",
+    "--json",
+    "--dry-run",
+)
 VALUED = {
     "-o": PLACES,
     "--palette": PLACES,
@@ -51,8 +59,15 @@ VALUED = {
     "--kind": ("labels", "mask", "alpha", "colours", "auto", "x"),
     "--device": ("cpu", "cuda", "x", ""),
     "--to": ("x.safetensors", "x.onnx", "nowhere/x", "", "image.png"),
+    "--shard": ("1/2", "2/2", "0/1", "3/2", "1/99999999999", "x", "1/", ""),
+    "--unknown": NUMBERS,
+    "--workers": ("1", "0", "x"),
+    "--band": NUMBERS,
+    "--cut-out": PLACES,
+    "--coco": PLACES,
     "--pixel": ("3,4", "3", "-1,0", "99,99", "x"),
 }
+COMMANDS = ("explain", "export", "report", "data", "completion", "train", "evaluate", "matte", "colorize", "serve")
 SETTINGS = (
     "root=photos",
     "root=",
@@ -67,17 +82,17 @@ SETTINGS = (
 
 
 def words(rng: Random) -> list[str]:
-    command = rng.choice(
-        ("refine",) * 6 + ("explain", "export", "report", "data", "completion", "train", "evaluate", "", "x")
-    )
-    found = [command]
-    if command == "data":
+    name = rng.choice(("refine",) * 6 + (*COMMANDS, "", "x"))
+    found = [name]
+    if name == "data":
         part = rng.choice(("check", "get", "convert", "sheet", "x"))
         found += [part, rng.choice(("synthetic", "folder", "voc", "helen", "camvid", "x"))]
         found += rng.sample(SETTINGS, rng.randint(0, 2))
-    elif command == "completion":
+    elif name == "completion":
         return [*found, rng.choice(("bash", "zsh", "fish", "x", ""))]
-    elif command in ("train", "evaluate"):  # nothing is trained: the overrides are refused, or only shown
+    elif name == "serve":  # it serves nothing: each of these is refused, or shows the help
+        return [*found, *rng.choice((["--port", "99999"], ["--port", "x"], ["--weights", "nowhere"], ["-h"], ["x"]))]
+    elif name in ("train", "evaluate"):  # nothing is trained: the overrides are refused, or only shown
         return [
             *found,
             "--cfg",
@@ -87,8 +102,8 @@ def words(rng: Random) -> list[str]:
     else:
         found += rng.choices(PLACES, k=rng.choice((1, 2, 2, 2, 3)))
     for _ in range(rng.choice((0, 0, 1, 2))):
-        name = rng.choice((*VALUED, *OPTIONS))
-        found += [name, *([rng.choice(VALUED[name])] if name in VALUED else [])]
+        option = rng.choice((*VALUED, *OPTIONS))
+        found += [option, *([rng.choice(VALUED[option])] if option in VALUED else [])]
     return found
 
 
@@ -101,22 +116,11 @@ def tries(rng: Random) -> Iterator[Try]:
 
 def _run(given: list[str]) -> None:
     inputs = _lay()
-    said = io.StringIO()
-    argv = sys.argv[:]
     try:
-        with contextlib.redirect_stderr(said):
-            code = main(given)
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
-        said.write("" if isinstance(stop.code, int | None) else str(stop.code))
+        command(given)
     finally:
-        sys.argv[:] = argv
-    for path, content in inputs.items():
-        assert path.read_bytes() == content, f"{path} was replaced"
-    if code not in (0, 1, 2):
-        raise AssertionError(f"exit code {code}: {said.getvalue()}")
-    if code:
-        raise RefusedError(said.getvalue())
+        for path, content in inputs.items():
+            assert path.read_bytes() == content, f"{path} was replaced"
 
 
 def _lay() -> dict[Path, bytes]:

@@ -55,7 +55,7 @@ def damaged(rng: Random, content: bytes) -> bytes:
 def changed(rng: Random, content: Any, values: tuple[Any, ...] = VALUES) -> Any:
     """A nested value in which one part is another, is gone, or has another name."""
     found = copy.deepcopy(content)
-    parents = [(node, key) for node in _nodes(found) for key in (node if isinstance(node, dict) else range(len(node)))]
+    parents = [(node, key) for node in nodes(found) for key in (node if isinstance(node, dict) else range(len(node)))]
     if not parents or rng.random() < 0.02:
         return rng.choice(values)
     node, key = rng.choice(parents)
@@ -71,8 +71,9 @@ def changed(rng: Random, content: Any, values: tuple[Any, ...] = VALUES) -> Any:
     return found
 
 
-def _nodes(node: Any) -> list[Any]:
+def nodes(node: Any) -> list[Any]:
+    """All mappings and lists in a nested value, itself the first."""
     if not isinstance(node, dict | list):
         return []
     parts = node.values() if isinstance(node, dict) else node
-    return [node, *(inner for part in parts for inner in _nodes(part))]
+    return [node, *(inner for part in parts for inner in nodes(part))]

@@ -113,3 +113,38 @@ def test_damaged_files_are_named(photo, tmp_path):
             list(refine_raster(photo, tmp_path / "mask.tif", tmp_path / "out.tif", swap))
     with pytest.raises(InputError, match="would replace an input"):
         list(refine_raster(photo, tmp_path / "mask.tif", photo, swap))
+
+
+def test_a_raster_that_holds_nothing_is_refused_before_anything_is_written(tmp_path):
+    names = [tmp_path / "photo.tif", tmp_path / "mask.tif"]
+    for name in names:
+        shape = {"width": 2_000_000, "height": 2_000_000, "tiled": True, "blockxsize": 4096, "blockysize": 4096}
+        with rasterio.open(
+            name, "w", driver="GTiff", count=1, dtype="uint8", sparse_ok=True, bigtiff="yes", **shape, **PLACE
+        ):
+            pass
+    with pytest.raises(InputError, match="claims 2000000x2000000 pixels in"):
+        list(refine_raster(*names, tmp_path / "out.tif", swap))
+    assert sorted(tmp_path.iterdir()) == sorted(names)
+
+
+def test_blocks_that_do_not_fit_into_memory_are_refused(photo, tmp_path, monkeypatch):
+    mask = write(tmp_path / "mask.tif", labels())
+    monkeypatch.setattr("spatialprop.memory.memory_left", lambda: 1000)
+    with pytest.raises(InputError, match="store them in tiles"):
+        list(refine_raster(photo, mask, tmp_path / "out.tif", swap))
+
+
+def test_no_other_file_is_opened_because_a_raster_names_it(tmp_path):
+    """Overviews of its own are used; those that its metadata name may be files of any kind, or addresses."""
+    place = write(tmp_path / "photo.tif", np.arange(3000 * 40, dtype=np.uint16).reshape(40, 3000))
+    vrt = """<VRTDataset rasterXSize="1000" rasterYSize="14"><VRTRasterBand dataType="UInt16" band="1"/></VRTDataset>"""
+    (tmp_path / "other.vrt").write_text(vrt)
+    named = f'<MDI key="OVERVIEW_FILE">{tmp_path / "other.vrt"}</MDI>'
+    (tmp_path / "photo.tif.aux.xml").write_text(
+        f'<PAMDataset><Metadata domain="OVERVIEWS">{named}</Metadata></PAMDataset>'
+    )
+    with rasterio.open(place) as file:
+        assert file.overviews(1)  # so that this test means something
+    with raster._opened(rasterio, place) as file:
+        assert not file.overviews(1)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import struct
 import warnings
 import zipfile
@@ -15,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
+import spatialprop
 from spatialprop.drawing import class_colours
 from spatialprop.errors import InputError
 from spatialprop.maskfiles import Palette, read_coarse, read_image, read_image_size, read_indices, read_palette
@@ -653,3 +655,31 @@ def test_a_palette_that_never_ends(tmp_path, kind):
         path.write_bytes(b"0 0 0\n" * (1 << 21))
     with pytest.raises((InputError, FileNotFoundError), match=r"is not a file|has more than"):
         read_palette(path)
+
+
+def test_a_header_that_claims_far_more_than_the_file_can_hold_is_damaged(tmp_path):
+    Image.new("L", (32, 24)).save(tmp_path / "a.tif")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    start = int.from_bytes(content[4:8], "little")
+    for entry in range(start + 2, start + 2 + 12 * int.from_bytes(content[start : start + 2], "little"), 12):
+        if int.from_bytes(content[entry : entry + 2], "little") == 257:  # its height
+            content[entry + 2 : entry + 12] = b"\4\0\1\0\0\0" + (7_864_344).to_bytes(4, "little")
+    (tmp_path / "a.tif").write_bytes(content)
+    for read in (read_image, read_indices, read_image_size):
+        with pytest.raises(InputError, match="claims 32x7864344 pixels in"):
+            read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+def test_flat_masks_are_no_bombs(tmp_path, suffix):
+    options = {".tif": {"compression": "tiff_adobe_deflate"}, ".webp": {"lossless": True}}.get(suffix, {})
+    Image.new("1" if suffix == ".png" else "L", (5000, 5000)).save(tmp_path / f"a{suffix}", **options)
+    assert read_image_size(tmp_path / f"a{suffix}") == (5000, 5000)
+
+
+def test_no_room_opens_pictures_past_this_one():
+    """Pillow opens formats that nobody documents, and some of them start programs; here it is told which to open."""
+    folder = Path(spatialprop.__file__).parent
+    calls = re.compile(r"^[^>\"]*\bImage\.open\(", re.MULTILINE)
+    found = [path for path in folder.rglob("*.py") if calls.search(path.read_text(encoding="utf-8"))]
+    assert [str(path.relative_to(folder)) for path in found] == ["maskfiles/pictures.py"]

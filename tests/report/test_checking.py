@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import random
 import zipfile
 
@@ -118,3 +119,77 @@ def test_arrays_that_unpack_to_gigabytes_are_left_out(tmp_path):
             member.write(bytes(1 << 20))
     with pytest.warns(UserWarning, match="bytes, at most"):
         assert write_report(folder).is_file()
+
+
+@pytest.mark.parametrize("damage", ["pipe", "endless", "sparse"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "metrics.json",
+        "data.json",
+        "config.yaml",
+        ".hydra/overrides.yaml",
+        "csv/version_0/metrics.csv",
+        "universal.json",
+    ],
+)
+def test_files_that_never_end_are_named_or_left_out(tmp_path, name, damage, capsys):
+    folder = write_run(tmp_path / "run", examples=0)
+    path = folder / name
+    path.unlink(missing_ok=True)
+    if damage == "pipe":
+        os.mkfifo(path)
+    elif damage == "endless":
+        path.symlink_to("/dev/zero")
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 36)
+    code = spatialprop(["report", str(folder)])
+    said = capsys.readouterr().err
+    assert code == 0 if damage != "sparse" and "csv" not in name else (code, path.name in said) == (2, True)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_example_that_is_a_pipe_is_left_out(tmp_path):
+    folder = write_run(tmp_path / "run")
+    os.mkfifo(folder / "examples" / "01_pipe.npz")
+    assert [name for name, _ in read_run(folder).examples] == ["image_0"]
+
+
+def test_figures_are_not_written_through_a_link(tmp_path, capsys):
+    folder, elsewhere = write_run(tmp_path / "run"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (folder / "figures").symlink_to(elsewhere)
+    assert spatialprop(["report", str(folder)]) == 2
+    assert "is a link" in capsys.readouterr().err
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("method", "where"),
+    [
+        ("coarse", ("affinity", "1", "all", "different", "F1")),
+        ("coarse", ("cost", "milliseconds", "segmenter")),
+        ("refined", ("changes", "right")),
+        ("refined", ("steps", next(iter(affinity_metrics()["refined"]["steps"])), "mIoU")),
+        ("coarse", ()),
+    ],
+)
+def test_scores_that_are_left_out_are_missing_in_the_tables_of_a_multirun(tmp_path, method, where):
+    metrics = copy.deepcopy(affinity_metrics())
+    node = metrics
+    for key in (method, *where)[:-1]:
+        node = node[key]
+    del node[(method, *where)[-1]]
+    write_job(tmp_path, 0, ["seed=1"], metrics, data="x")
+    write_job(tmp_path, 1, ["seed=2"], affinity_metrics(), data="x")
+    assert sweep_tables(summarise(tmp_path))
+
+
+def test_regions_have_sizes_as_names(tmp_path):
+    metrics = affinity_metrics()
+    regions = metrics["refined"]["error_regions"]
+    regions["<b>"] = next(iter(regions.values()))
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(ValueError, match="must have whole numbers as names"):
+        read_metrics(tmp_path)

@@ -13,7 +13,16 @@ from spatialprop import Colorize, Matte, Refiner
 from spatialprop.cli import main
 from spatialprop.nn import ValueNetwork
 from spatialprop.nn.guidance import LightGuidance, ResidualGuidance
-from spatialprop.values import InputError, estimate_foreground, load_values, packaged, save_values, scribbled, tiles
+from spatialprop.values import (
+    InputError,
+    estimate_foreground,
+    load_values,
+    packaged,
+    read_scribbles,
+    save_values,
+    scribbled,
+    tiles,
+)
 from spatialprop.values.weights import PACKAGE
 from spatialprop.yuv import join_colours, split_colours
 
@@ -279,3 +288,45 @@ def test_commands_of_bad_input_write_nothing(files, monkeypatch, capsys, words, 
     assert main([*words, *weights]) == 2
     assert message in capsys.readouterr().err
     assert sorted(files.iterdir()) == before
+
+
+def test_tensors_with_gradients_are_taken():
+    image, trimap = scene()
+    given = torch.from_numpy(trimap / np.float32(255)).requires_grad_()
+    matte, colorize = Matte(network()), Colorize(network(**COLOURS))
+    np.testing.assert_array_equal(matte(image, given), matte(image, trimap))
+    np.testing.assert_array_equal(matte.from_mask(image, given, 5), matte.from_mask(image, trimap / 255, 5))
+    grey = np.rint(split_colours(image)[0] * 255).astype(np.uint8)
+    marks = strokes(grey)
+    np.testing.assert_array_equal(colorize(grey, torch.from_numpy(marks)), colorize(grey, marks))
+    with pytest.raises(InputError, match="of 8 bits"):
+        colorize(grey, torch.from_numpy(marks / 255.0).requires_grad_())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_mask_of_numbers_that_are_none_is_refused(value):
+    image, trimap = scene()
+    mask = trimap.astype(np.float32)
+    mask[3, 3] = value
+    with pytest.raises(InputError, match="holds finite numbers"):
+        Matte(network()).from_mask(image, mask)
+
+
+def test_a_band_wider_than_the_image_leaves_nothing_known():
+    image, trimap = scene()
+    for band in (1 << 12, 1 << 70):
+        with pytest.raises(InputError, match="take a narrower band"):
+            Matte(network()).from_mask(image, trimap == 255, band)
+
+
+def test_a_layer_of_scribbles_is_turned_as_it_says(tmp_path):
+    layer = np.zeros((20, 30, 4), np.uint8)
+    layer[2:5, 3:9] = 200, 10, 10, 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    Image.fromarray(layer).save(tmp_path / "layer.png", exif=exif)
+    found = read_scribbles(tmp_path / "layer.png")
+    assert found.shape == (30, 20, 4)
+    np.testing.assert_array_equal(found, np.rot90(layer, -1))
+    with pytest.raises(InputError, match="at most 99 are read"):
+        read_scribbles(tmp_path / "layer.png", 99)

@@ -49,9 +49,15 @@ class ResumeCheckpoint(pl.Callback):
         # Lightning writes into the folder for temporary files and moves the file from there, which is a copy where
         # that folder lies on another disk: a process killed then would leave half a checkpoint.
         beside = self.path.with_name(f".{self.path.name}.part")
-        trainer.save_checkpoint(beside, weights_only=False)  # with the optimizer
-        if trainer.is_global_zero:
-            beside.replace(self.path)
+        try:
+            trainer.save_checkpoint(beside, weights_only=False)  # with the optimizer
+            if trainer.is_global_zero:
+                beside.replace(self.path)
+        except (OSError, RuntimeError) as error:  # the latter is PyTorch's on a full disk, and names no file
+            raise OSError(f"{self.path} cannot be written: {error}") from error
+        finally:
+            if trainer.is_global_zero:
+                beside.unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, Any]:
         return {"random_state": torch.get_rng_state()}

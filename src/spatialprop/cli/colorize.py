@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     output = options.output or options.scribbles.with_name(f"{options.grey.stem}_coloured.png")
     check_outputs([output], [options.grey, options.scribbles])
     grey = read_image(options.grey, options.most_pixels)
-    scribbles = read_scribbles(options.scribbles)
+    scribbles = read_scribbles(options.scribbles, options.most_pixels)
     brightness = split_colours(grey)[0]
     colours, where = scribbled((brightness * 255).round().astype("uint8"), scribbles)
     colorize = Colorize.load(options.weights, device=usable(options.device))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from spatialprop.files import write_json
 
+_LARGEST = 1 << 24  # bytes
 VOID = 255  # the label of pixels that do not count, once an example has been read
 
 
@@ -88,6 +89,8 @@ def read_label_set(path: Path) -> LabelSet:
             '{"name": "pets", "classes": ["background", "cat"], "ignore_index": 255}'
         )
     try:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError(f"it has {path.stat().st_size} bytes, at most {_LARGEST} are read")
         fields = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(fields, dict) or not isinstance(fields["classes"], list):
             raise TypeError("it must be an object with a list of class names under `classes`")

@@ -3,13 +3,13 @@
 import copy
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.nn import SpatialPropagation
 from spatialprop.refiner import check_program, standard_propagation, write_program
+from spatialprop.report import read_arrays
 from spatialprop.tasks import Task
 from spatialprop.tasks.windows import Windows
 
@@ -44,7 +44,9 @@ def export_labelling(task: Task, path: Path, size: tuple[int, int]) -> None:
 def size_of_test_images(run: RunFolder) -> tuple[int, int]:
     """Height and width of the first test image that a run has kept."""
     for path in sorted(run.examples.glob("*.npz")):
-        with np.load(path, allow_pickle=False) as example:
-            height, width = example["image"].shape[:2]
-            return int(height), int(width)
+        try:
+            height, width = read_arrays(path)["image"].shape[:2]
+        except Exception as error:  # what a damaged archive raises is anything
+            raise ValueError(f"{path} is no test image ({error}): say the size, such as --size 375x500") from None
+        return height, width
     raise FileNotFoundError(f"{run.examples} holds no test image to take the size of: say it, such as --size 375x500")

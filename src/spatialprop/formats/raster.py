@@ -2,6 +2,7 @@
 
 import math
 import secrets
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from importlib import import_module
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 
 from spatialprop.errors import InputError, needs_extra
 from spatialprop.formats.instances import RefineMask
+from spatialprop.memory import refuse_too_much
 
 TILE, MARGIN = 1024, 192  # pixels; what lies beyond the margin is not looked at
 CACHE = 256  # MiB, of GDAL
 _GREY, _RGB = 1, 3
+_SMALL, _DENSEST = 1 << 24, 10_000  # pixels, and pixels a byte
 _SAMPLE = 1024  # pixels a side of what is looked at to find the range of values
 
 
@@ -69,7 +72,10 @@ def refine_raster(image: Path, mask: Path, output: Path, refine: RefineMask) -> 
             if labels.colorinterp[0].name == "palette":
                 result.write_colormap(1, labels.colormap(1))
             result.update_tags(**labels.tags())
-            yield from _refine(rasterio, picture, labels, result, refine)
+            sums: list[int] = []
+            yield from _refine(rasterio, picture, labels, result, refine, sums)
+        if not _holds(rasterio, beside, sums):
+            raise OSError(f"{output} cannot be written: not all of it comes back from the disk, which may be full")
         beside.replace(output)
     except rasterio.errors.RasterioError as error:
         raise InputError(f"{image} and {mask}: {error}; replace what is damaged") from None
@@ -77,36 +83,67 @@ def refine_raster(image: Path, mask: Path, output: Path, refine: RefineMask) -> 
         beside.unlink(missing_ok=True)
 
 
-def _refine(rasterio: Any, picture: Any, labels: Any, result: Any, refine: RefineMask) -> Iterator[RasterOutcome]:
+def _holds(rasterio: Any, path: Path, sums: list[int]) -> bool:
+    """Whether a file holds what was written: GDAL says nothing of what it cannot write when it closes a file."""
+    try:
+        with rasterio.open(path, driver="GTiff") as file:
+            windows = _windows(*file.shape)
+            return sums == [_sum(file.read(1, window=_window(rasterio, *place))) for place in windows]
+    except rasterio.errors.RasterioError:
+        return False
+
+
+def _sum(values: NDArray[Any]) -> int:
+    return zlib.crc32(np.ascontiguousarray(values).data)
+
+
+def _windows(height: int, width: int) -> list[tuple[int, int, int, int]]:
+    """Top, left, bottom and right of each window."""
+    corners = ((top, left) for top in range(0, height, TILE) for left in range(0, width, TILE))
+    return [(top, left, min(top + TILE, height), min(left + TILE, width)) for top, left in corners]
+
+
+def _refine(
+    rasterio: Any, picture: Any, labels: Any, result: Any, refine: RefineMask, sums: list[int]
+) -> Iterator[RasterOutcome]:
+    """Refine and write window by window, and put a checksum of each into `sums`."""
     bands = [1, 2, 3] if picture.count >= _RGB else [1]
     low, high = _range(rasterio, picture, bands)
     height, width = labels.shape
-    rows, columns = range(0, height, TILE), range(0, width, TILE)
+    windows = _windows(height, width)
     refined = changed = 0
-    for top in rows:
-        for left in columns:
-            bottom, right = min(top + TILE, height), min(left + TILE, width)
-            above, before = max(0, top - MARGIN), max(0, left - MARGIN)
-            window = _window(rasterio, above, before, min(bottom + MARGIN, height), min(right + MARGIN, width))
-            given = labels.read(1, window=window)
-            inner = (slice(top - above, bottom - above), slice(left - before, right - before))
-            missing = np.zeros(given.shape, bool) if labels.nodata is None else given == labels.nodata
-            present = np.unique(given[~missing])
-            found = given[inner]
-            if len(present) > 1:
-                if int(present[0]) < 0 or int(present[-1]) > 65535:
-                    raise InputError(f"labels go from 0 to 65535; got {present[0]} to {present[-1]}")
-                colours = _colours(picture.read(bands, window=window), low, high)
-                # Where there is no label, any one does: it is written over.
-                places = np.searchsorted(present, np.where(missing, present[0], given)).astype(np.uint16)
-                new = present[np.asarray(refine(colours, places))].astype(given.dtype)
-                found = np.where(missing, given, new)[inner]
-                refined, changed = refined + 1, changed + int((found != given[inner]).sum())
-            result.write(found, 1, window=_window(rasterio, top, left, bottom, right))
-            yield RasterOutcome(refined, len(rows) * len(columns), changed, height * width)
+    for top, left, bottom, right in windows:
+        above, before = max(0, top - MARGIN), max(0, left - MARGIN)
+        window = _window(rasterio, above, before, min(bottom + MARGIN, height), min(right + MARGIN, width))
+        given = labels.read(1, window=window)
+        inner = (slice(top - above, bottom - above), slice(left - before, right - before))
+        missing = np.zeros(given.shape, bool) if labels.nodata is None else given == labels.nodata
+        present = np.unique(given[~missing])
+        found = given[inner]
+        if len(present) > 1:
+            if int(present[0]) < 0 or int(present[-1]) > 65535:
+                raise InputError(f"labels go from 0 to 65535; got {present[0]} to {present[-1]}")
+            colours = _colours(picture.read(bands, window=window), low, high)
+            # Where there is no label, any one does: it is written over.
+            places = np.searchsorted(present, np.where(missing, present[0], given)).astype(np.uint16)
+            new = present[np.asarray(refine(colours, places))].astype(given.dtype)
+            found = np.where(missing, given, new)[inner]
+            refined, changed = refined + 1, changed + int((found != given[inner]).sum())
+        result.write(found, 1, window=_window(rasterio, top, left, bottom, right))
+        sums.append(_sum(found))
+        yield RasterOutcome(refined, len(windows), changed, height * width)
 
 
 def _check(picture: Any, labels: Any, image: Path, mask: Path) -> None:
+    pixels, size = math.prod(picture.shape), image.stat().st_size
+    if pixels > max(_SMALL, _DENSEST * size):  # the result's table of tiles alone would fill the memory
+        raise InputError(f"{image} claims {picture.width}x{picture.height} pixels in {size} bytes, so it holds nothing")
+    blocks = [(raster, math.prod(raster.block_shapes[0])) for raster in (picture, labels)]
+    refuse_too_much(
+        sum(block * raster.count * np.dtype(raster.dtypes[0]).itemsize for raster, block in blocks),
+        f"a block of {image} and one of {mask}",
+        "store them in tiles (gdal_translate -co TILED=YES)",
+    )
     if picture.count == 2:
         raise InputError(f"{image} has 2 bands; a picture has one, or at least red, green and blue")
     if np.dtype(picture.dtypes[0]).kind not in "uif":
@@ -155,6 +192,9 @@ def _window(rasterio: Any, top: int, left: int, bottom: int, right: int) -> Any:
 def _opened(rasterio: Any, path: Path) -> Any:
     try:
         found = rasterio.open(path, driver="GTiff")
+        if found.tags(ns="OVERVIEWS"):  # they name a file of any kind, or an address, that would be opened
+            found.close()
+            found = rasterio.open(path, driver="GTiff", OVERVIEW_LEVEL="NONE")
     except rasterio.errors.RasterioError as error:
         raise InputError(f"{path} cannot be read as a GeoTIFF: {error}") from None
     if math.prod(found.shape) == 0:

@@ -15,10 +15,12 @@ from spatialprop.maskfiles.palette import Palette, read_palette
 from spatialprop.maskfiles.pictures import (
     IMAGE_SUFFIXES,
     check_picture,
+    open_picture,
     read_image,
     read_image_size,
     read_indices,
     rgb,
+    upright,
     write_picture,
 )
 from spatialprop.maskfiles.reading import read_coarse
@@ -40,6 +42,7 @@ __all__ = [
     "band_around",
     "check_picture",
     "check_trimap",
+    "open_picture",
     "read_coarse",
     "read_image",
     "read_image_size",
@@ -48,6 +51,7 @@ __all__ = [
     "read_probabilities",
     "read_trimap",
     "rgb",
+    "upright",
     "write_arrays",
     "write_picture",
 ]

@@ -20,6 +20,7 @@ from spatialprop.memory import refuse_too_much
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 MOST_PIXELS = 1 << 28  # 16384 x 16384
+_SMALL, _DENSEST = 1 << 24, 10_000  # pixels, and pixels a byte: PNG comes to 8,256
 _READ = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")  # Pillow knows more, and runs other programs for some of them
 _WRITTEN: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {}),
@@ -83,8 +84,16 @@ def open_picture(path: Path, what: str, most_pixels: int = MOST_PIXELS) -> Itera
                     f"it has {image.width}x{image.height} pixels and at most {most_pixels} are read; "
                     f"if that is no attack, raise the limit (--most-pixels)"
                 )
+            _refuse_empty_claims(image, os.fstat(file.fileno()).st_size)
             refuse_too_much(12 * math.prod(image.size), "it", "make it smaller, or close other programs")
             yield image
+
+
+def _refuse_empty_claims(image: Image.Image, size: int) -> None:
+    """Refuse a damaged header: no format packs so much into so few bytes, but WebP if it is flat."""
+    pixels = math.prod(image.size)
+    if image.format != "WEBP" and pixels > max(_SMALL, _DENSEST * size):
+        raise InputError(f"it claims {image.width}x{image.height} pixels in {size} bytes, so it is damaged")
 
 
 def upright(image: Image.Image) -> Image.Image:

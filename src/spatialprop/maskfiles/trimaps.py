@@ -78,6 +78,7 @@ def band_around(mask: NDArray[np.bool_], width: int) -> NDArray[np.uint8]:
 
     if width < 1:
         raise InputError(f"a band is at least 1 pixel wide; got {width}")
+    width = min(width, max(mask.shape))  # further away there is nothing
     inside = torch.from_numpy(np.ascontiguousarray(mask)).float()[None, None]
 
     def grown(maps: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """Tables, figures and pages of a run or a multirun, rebuilt at any time from its folder."""
 
+from spatialprop.report.checking import read_arrays
 from spatialprop.report.dilated import affinity_tables
 from spatialprop.report.helen import helen_tables
 from spatialprop.report.run import ORIGIN, is_run, read_curves, read_kinds, read_metrics, read_run
@@ -19,6 +20,7 @@ __all__ = [
     "is_run",
     "is_universal",
     "percent",
+    "read_arrays",
     "read_curves",
     "read_kinds",
     "read_metrics",

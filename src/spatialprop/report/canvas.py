@@ -160,6 +160,8 @@ def percent_axis(axis: Axis) -> None:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, whole or not at all."""
+    if path.parent.is_symlink():  # a run that somebody else has sent would write wherever it leads
+        raise ValueError(f"{path.parent} is a link, and figures are written to folders; remove it")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return write_file(path, buffer.getvalue())

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LARGEST = 1 << 29  # bytes of a file's arrays
+_LARGEST_TEXT = 1 << 26  # bytes of any other file
 _DEEPEST = 16
 _NUMBER, _COUNT = "a number or null", "a whole number from 0 on"
-_RADIUS = re.compile(r"\d{1,4}")
+_RADIUS = re.compile(r"[0-9]{1,4}")
+_SIZES = re.compile(r"[0-9]{1,9}(-[0-9]{0,9})?")  # of regions, from and to
 _CHANGES = {"changed": _NUMBER, "right": _NUMBER, "wrong": _NUMBER}
 _QUESTION = {"share": _NUMBER, "precision": _NUMBER, "recall": _NUMBER, "F1": _NUMBER, "average_precision": _NUMBER}
 _PLACE = {"same": _QUESTION, "different": _QUESTION}
@@ -24,15 +26,24 @@ _SCORES: dict[str, Any] = {
     **dict.fromkeys(("mIoU", "pixel_accuracy", "mean_accuracy", "boundary_IoU", "milliseconds"), _NUMBER),
     "per_class_IoU": (_NUMBER,),
     "trimap_IoU": {_RADIUS: _NUMBER},
-    "changes": {...: _NUMBER},
+    "changes": _CHANGES,
     "helen": {...: {...: _NUMBER}},
     "affinity": {_RADIUS: {"all": _PLACE, "near_border": _PLACE}},
     "images": dict.fromkeys(_EFFECTS, (_COUNT,)),
-    "error_regions": {...: {"regions": _COUNT, "before": _COUNT, "after": _COUNT}},
+    "error_regions": {_SIZES: {"regions": _COUNT, "before": _COUNT, "after": _COUNT}},
     "steps": {_RADIUS: {"mIoU": _NUMBER, **_CHANGES}},
     "cost": {"size": (_COUNT,), **{key: {...: _NUMBER} for key in ("parameters", "FLOPs", "milliseconds")}},
 }
 _MASKS = ("label", "coarse", "refined", "coarse_object", "refined_object", "missed")
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """The text of a file of a run; of what is no file, or larger than any that a run writes, a ValueError says so."""
+    if not path.is_file():
+        raise ValueError("is not a file")
+    if path.stat().st_size > _LARGEST_TEXT:
+        raise ValueError(f"has {path.stat().st_size} bytes, at most {_LARGEST_TEXT} are read")
+    return path.read_text(encoding="utf-8", errors=errors)
 
 
 def parsed(text: str) -> dict[str, Any]:
@@ -52,7 +63,7 @@ def parsed(text: str) -> dict[str, Any]:
 def checked(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Scores by method, refused if they are not as `metrics.json` has them; unknown scores may be anything.
 
-    A list or an object that is null counts as left out.
+    A list or an object that is null counts as left out, and a number that is left out as null.
     """
     kept: dict[str, dict[str, Any]] = {}
     for method, scores in metrics.items():
@@ -61,7 +72,7 @@ def checked(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         kept[method] = {key: value for key, value in scores.items() if value is not None or _SCORES.get(key) == _NUMBER}
         for key, rule in _SCORES.items():
             if key in kept[method]:
-                _check(scores[key], rule, f"{method}.{key}")
+                kept[method][key] = _complete(scores[key], rule, f"{method}.{key}")
         if len({len(counts) for counts in kept[method].get("images", {}).values()}) > 1:
             raise ValueError(f"{method}.images must hold lists of one length, a number for each image")
     return kept
@@ -75,6 +86,8 @@ def check_name(name: str, folder: Path) -> None:
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of an example, each of the type and the size that is drawn."""
+    if not path.is_file():
+        raise ValueError("it is not a file")
     with zipfile.ZipFile(path) as archive:
         size = sum(member.file_size for member in archive.infolist())
     if size > _LARGEST:
@@ -106,19 +119,20 @@ def _inside(pixel: NDArray[Any], shape: tuple[int, ...]) -> bool:
     return len(shape) == 2 and all(0 <= int(place) < side for place, side in zip(pixel, shape, strict=True))
 
 
-def _check(value: Any, rule: Any, where: str) -> None:
+def _complete(value: Any, rule: Any, where: str) -> Any:
+    """The value with all that its rule names, refused if it breaks the rule."""
     if isinstance(rule, tuple):
         if not isinstance(value, list):
             raise ValueError(f"{where} must be a list; got {_short(value)}")
-        for index, one in enumerate(value):
-            _check(one, rule[0], f"{where}[{index}]")
-    elif isinstance(rule, dict):
+        return [_complete(one, rule[0], f"{where}[{index}]") for index, one in enumerate(value)]
+    if isinstance(rule, dict):
         if not isinstance(value, dict):
             raise ValueError(f"{where} must be an object; got {_short(value)}")
-        for name, one in _rules(value, rule, where):
-            _check(value.get(name), one, f"{where}.{name}")
-    elif not _is_number(value, rule):
+        rules = _rules(value, rule, where)
+        return value | {name: _complete(value.get(name), one, f"{where}.{name}") for name, one in rules}
+    if not _is_number(value, rule):
         raise ValueError(f"{where} must be {rule}; got {_short(value)}")
+    return value
 
 
 def _rules(value: Mapping[str, Any], rule: Mapping[Any, Any], where: str) -> Iterator[tuple[str, Any]]:
@@ -127,7 +141,7 @@ def _rules(value: Mapping[str, Any], rule: Mapping[Any, Any], where: str) -> Ite
         yield from rule.items()
         return
     for name in value:
-        if first is _RADIUS and not _RADIUS.fullmatch(name):
+        if isinstance(first, re.Pattern) and not first.fullmatch(name):
             raise ValueError(f"{where} must have whole numbers as names; got {_short(name)}")
         yield name, rule[first]
 

@@ -1,6 +1,7 @@
 """The content of a run's folder, as far as it exists: a run may have failed, or not be finished yet."""
 
 import csv
+import io
 import math
 import re
 import warnings
@@ -13,7 +14,7 @@ import yaml  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from spatialprop.data import VOID, LabelSet, read_label_set
-from spatialprop.report.checking import checked, parsed, read_arrays
+from spatialprop.report.checking import checked, parsed, read_arrays, read_text
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 Curves: TypeAlias = dict[str, tuple[list[float], list[float]]]  # column -> (steps, values)
@@ -82,7 +83,7 @@ def read_run(folder: str | Path) -> Run:
     labels, images = _read_data(folder / "data.json", examples)
     return Run(
         folder=folder,
-        config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
+        config=_read_text(config, "replace") if config.is_file() else "",
         overrides=read_overrides(folder),
         labels=labels,
         images=images,
@@ -110,7 +111,7 @@ def read_overrides(folder: Path) -> tuple[str, ...]:
     if not path.is_file():
         return ()
     try:
-        overrides = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+        overrides = yaml.safe_load(read_text(path)) or []
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not YAML: {error}") from None
     if not isinstance(overrides, list) or any(isinstance(override, list | dict) for override in overrides):
@@ -165,7 +166,7 @@ def natural_order(path: Path) -> list[tuple[int, str]]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return parsed(path.read_text(encoding="utf-8"))
+        return parsed(read_text(path))
     except ValueError as error:
         raise ValueError(f"{path} {error}; was the run cut off? Evaluate it again") from None
 
@@ -193,11 +194,20 @@ def _read_arrays(path: Path) -> Arrays:
 
 
 def _read_numbers(path: Path) -> list[dict[str, float]]:
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+    try:
         return [
             {column: float(cell) for column, cell in row.items() if column and _is_number(cell)}
-            for row in csv.DictReader(file)
+            for row in csv.DictReader(io.StringIO(_read_text(path, "replace"), newline=""))
         ]
+    except csv.Error as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+
+
+def _read_text(path: Path, errors: str) -> str:
+    try:
+        return read_text(path, errors)
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from None
 
 
 def _is_number(cell: object) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from spatialprop.files import write_file, write_json
-from spatialprop.report.checking import check_name, parsed
+from spatialprop.report.checking import check_name, parsed, read_text
 from spatialprop.report.helen import NOTE as HELEN_NOTE
 from spatialprop.report.helen import helen_tables
 from spatialprop.report.page import page
@@ -76,7 +76,7 @@ def read_universal(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
     """The scores by source and method that lie in the folders of the sources."""
     path = folder / RESULTS
     try:
-        sources = list(parsed(path.read_text(encoding="utf-8")))
+        sources = list(parsed(read_text(path)))
         for source in sources:
             check_name(source, folder)
     except ValueError as error:

@@ -1,6 +1,6 @@
 """The optimizer of a task and its learning rate schedule."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,7 @@ def freeze(network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def restore(network: nn.Module, state: dict[str, torch.Tensor]) -> None:
+def restore(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     """Load weights; an error names those that do not fit."""
     try:
         load_state(network, state)

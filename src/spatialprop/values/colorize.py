@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from spatialprop.errors import InputError
 from spatialprop.nn.values import ValueNetwork
 from spatialprop.refiner import ImageLike, to_image
+from spatialprop.values.arrays import as_array
 from spatialprop.values.scribbles import scribbled
 from spatialprop.values.tiles import guide_in_tiles
 from spatialprop.values.weights import load_values
@@ -63,7 +64,7 @@ class Colorize:
         """
         brightness = self._brightness(grey)
         seen = np.rint(brightness * 255).astype(np.uint8)
-        colours, where = scribbled(seen, np.asarray(scribbles))
+        colours, where = scribbled(seen, as_array(scribbles))
         return self.spread(brightness, split_colours(colours)[1], where)
 
     def spread(

@@ -14,6 +14,7 @@ from spatialprop.errors import InputError
 from spatialprop.maskfiles import as_trimap, band_around, check_trimap
 from spatialprop.nn.values import ValueNetwork
 from spatialprop.refiner import ImageLike, to_image
+from spatialprop.values.arrays import as_array
 from spatialprop.values.foreground import estimate_foreground
 from spatialprop.values.tiles import guide_in_tiles
 from spatialprop.values.weights import load_values
@@ -65,7 +66,7 @@ class Matte:
             raise InputError(f"a matte is made of one image; got a batch of {len(pixels)}: give image[0]")
         if pixels.dtype == torch.uint8:
             pixels = pixels.float() / 255
-        known = as_trimap(np.asarray(trimap))
+        known = as_trimap(as_array(trimap))
         check_trimap(known, tuple(pixels.shape[-2:]))
         given = torch.from_numpy(known).to(self.device)[None, None]
         values, confidence = (given == 255).float(), (given != 128).float()
@@ -76,9 +77,11 @@ class Matte:
 
     def from_mask(self, image: ImageLike, mask: NDArray[Any], band: int = 20) -> NDArray[np.float32]:
         """Alpha from a rough mask (H, W), of which nothing is believed within `band` pixels of its border."""
-        inside = np.asarray(mask)
+        inside = as_array(mask)
         if inside.ndim != 2:
             raise InputError(f"a mask is (H, W); got {inside.shape}")
+        if inside.dtype.kind not in "buif" or not np.isfinite(inside).all():
+            raise InputError(f"a mask holds finite numbers; got {inside.dtype}, {inside.size} of them")
         if inside.dtype != np.bool_:
             middle = 0.5 if inside.dtype.kind == "f" and inside.max(initial=0) <= 1 else (int(inside.max()) + 1) // 2
             inside = inside >= max(middle, np.finfo(np.float32).tiny)

@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from spatialprop.errors import InputError
-from spatialprop.maskfiles import read_image
+from spatialprop.maskfiles import open_picture, read_image, upright
 
 _COLOURED = 12  # a pixel whose channels differ by more is coloured; JPEG alone leaves less
 _CHANGED = 10  # levels by which a marked pixel differs from the grey picture, in any channel
@@ -47,12 +46,12 @@ def scribbled(grey: NDArray[np.uint8], scribbles: NDArray[Any]) -> tuple[NDArray
     return marks[..., :3], np.asarray(where)
 
 
-def read_scribbles(path: Path) -> NDArray[np.uint8]:
+def read_scribbles(path: Path, most_pixels: int = 1 << 28) -> NDArray[np.uint8]:
     """Read scribbles as RGB, or as RGBA where anything is transparent. (H, W, 3 or 4)"""
-    rgb = read_image(path)
-    with Image.open(path) as opened:
-        if opened.mode in ("RGBA", "LA", "PA") or "transparency" in opened.info:
-            alpha = np.asarray(opened.convert("RGBA"))[..., 3]
-            if alpha.shape == rgb.shape[:2] and alpha.min() < 255:
+    rgb = read_image(path, most_pixels)
+    with open_picture(path, "scribbles", most_pixels) as image:
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            alpha = np.asarray(upright(image).convert("RGBA"))[..., 3]
+            if alpha.min() < 255:
                 return np.dstack([rgb, alpha])
     return rgb

@@ -154,6 +154,14 @@ def test_a_dataset_json_that_makes_no_sense(tmp_path, content, words):
         read_label_set(path)
 
 
+def test_a_dataset_json_of_gigabytes(tmp_path):
+    path = tmp_path / "dataset.json"
+    with path.open("wb") as file:
+        file.truncate(1 << 36)
+    with refused(path, "bytes, at most"):
+        read_label_set(path)
+
+
 def test_a_missing_dataset_json(tmp_path):
     with refused(tmp_path / "dataset.json", '"classes": [', error=FileNotFoundError):
         ImageFolder(tmp_path, ["train"])

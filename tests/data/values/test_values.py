@@ -11,6 +11,7 @@ from spatialprop.data.values import Photographs
 from spatialprop.data.values.colours import points, random_hints
 from spatialprop.data.values.loading import ValueModule
 from spatialprop.data.values.mattes import KINDS, Foreground, compose, trimap_of
+from spatialprop.data.values.matting import read_alpha
 from spatialprop.yuv import join_colours, split_colours
 
 SMALL = {"train": 8, "val": 2, "test": 2, "patch": 48, "size": (40, 56), "seed": 0}
@@ -174,3 +175,16 @@ def test_batches_hold_everything():
 def test_wrong_settings_are_named(make, options, error, message):
     with pytest.raises(error, match=message):
         make(**{**SMALL, **options})
+
+
+def test_alphas_are_read_as_every_picture_is(tmp_path):
+    alpha = np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    Image.fromarray(alpha).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_allclose(read_alpha(tmp_path / "a.png", (30, 20)), np.rot90(alpha, -1) / 255, atol=1e-6)
+    Image.fromarray(alpha).save(tmp_path / "gif.png", format="GIF")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:300])
+    for name in ("gif.png", "cut.png"):
+        with pytest.raises(ValueError, match=f"{name} cannot be read as an alpha map"):
+            read_alpha(tmp_path / name, (30, 20))

@@ -9,7 +9,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from spatialprop.data.label_set import LabelSet
 from spatialprop.data.sets.folder import images_in
@@ -17,7 +16,7 @@ from spatialprop.data.values.example import ValueExample, ValueSplits
 from spatialprop.data.values.mattes import Foreground, compose, draw_foreground, trimap_of
 from spatialprop.data.values.photographs import Photographs
 from spatialprop.errors import InputError
-from spatialprop.maskfiles import IMAGE_SUFFIXES, read_image, read_trimap
+from spatialprop.maskfiles import IMAGE_SUFFIXES, open_picture, read_image, read_trimap, upright
 
 LABELS = LabelSet("matting", ("alpha",))
 _TRIES = 4  # until a trimap holds both sides
@@ -38,8 +37,8 @@ class CutOuts:
         if self.alphas.is_dir():
             alpha: NDArray[Any] = read_alpha(_beside(self.alphas, path), image.shape[:2])
         else:
-            with Image.open(path) as opened:
-                alpha = np.asarray(opened.convert("RGBA"))[..., 3].astype(np.float32) / 255
+            with open_picture(path, "a cut-out") as opened:
+                alpha = np.asarray(upright(opened).convert("RGBA"))[..., 3].astype(np.float32) / 255
         height, width = alpha.shape
         for _ in range(_TRIES):
             side = min(height, width, round(min(size) * float(np.exp(rng.uniform(np.log(0.7), np.log(3))))))
@@ -161,8 +160,9 @@ def matte_example(
 
 def read_alpha(path: Path, size: tuple[int, ...]) -> NDArray[np.float32]:
     """Read an alpha map of 8 or 16 bits, as floats from 0 to 1. (H, W)"""
-    with Image.open(path) as opened:
-        values = np.asarray(opened if opened.mode in ("L", "I;16", "I") else opened.convert("L"))
+    with open_picture(path, "an alpha map") as opened:
+        turned = upright(opened)
+        values = np.asarray(turned if turned.mode in ("L", "I;16", "I") else turned.convert("L"))
     if values.shape != tuple(size[:2]):
         raise InputError(f"{path} has {values.shape[1]}x{values.shape[0]} pixels, its image {size[1]}x{size[0]}")
     return values.astype(np.float32) / np.float32(65535 if values.max(initial=0) > 255 else 255)

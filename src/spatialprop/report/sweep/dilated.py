@@ -100,9 +100,9 @@ def _rows(summary: Summary) -> Numbers:
             values: dict[str, Sequence[float | None]] = {}
             for key in ("mIoU", "boundary_IoU"):
                 values[key] = [now.get(key) for now, _, _ in found]
-                values[f"{key}_over_base"] = [_less(now, before["coarse"], key) for now, _, before in found]
+                values[f"{key}_over_base"] = [_less(now, before.get("coarse", {}), key) for now, _, before in found]
                 if method != "coarse":
-                    values[f"{key}_over_coarse"] = [_less(now, own["coarse"], key) for now, own, _ in found]
+                    values[f"{key}_over_coarse"] = [_less(now, own.get("coarse", {}), key) for now, own, _ in found]
             if found:
                 rows.append(Row(setting, [method, len(found)], values))
     columns = {
@@ -193,7 +193,8 @@ def _cost(summary: Summary) -> Numbers:
     times: dict[tuple[Any, ...], list[float]] = {}
     for setting in summary.settings:
         for cost in _found(setting, "coarse", "cost"):
-            times.setdefault(_segmenter(setting, cost), []).append(cost["milliseconds"]["segmenter"])
+            if is_number(time := cost["milliseconds"].get("segmenter")):
+                times.setdefault(_segmenter(setting, cost), []).append(time)
     rows = []
     for setting in summary.settings:
         found = _found(setting, "coarse", "cost")
@@ -201,7 +202,7 @@ def _cost(summary: Summary) -> Numbers:
             values: dict[str, list[float | None]] = {}
             for cost in found:
                 base = {key: cost[key].get("segmenter") for key in ("parameters", "FLOPs")}
-                base["milliseconds"] = median(times[_segmenter(setting, cost)])
+                base["milliseconds"] = median(times.get(_segmenter(setting, cost), [0]))  # nobody's share is known
                 for key, whole in base.items():
                     value = cost[key].get(part)
                     values.setdefault(key, []).append(value)
@@ -231,7 +232,7 @@ def _found(setting: Setting, method: str, key: str) -> list[Mapping[str, Any]]:
 
 
 def _gain(metrics: Mapping[str, Any], step: str) -> float | None:
-    return _less(metrics["refined"]["steps"][step], metrics["coarse"], "mIoU")
+    return _less(metrics["refined"]["steps"][step], metrics.get("coarse", {}), "mIoU")
 
 
 def _net_of_step(metrics: Mapping[str, Any], step: str) -> float | None:

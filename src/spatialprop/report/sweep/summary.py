@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from spatialprop.report.checking import read_text
 from spatialprop.report.run import METRICS, is_run, natural_order, read_data_name, read_metrics, read_overrides
 from spatialprop.report.sweep.results import GAIN, MeanStd, Result, milliseconds_of, outcome
 from spatialprop.report.tables import CHANGES, MISSING, SCORES, VALUES, Table, nearest_radius
@@ -210,7 +211,10 @@ def _result(job: Path) -> tuple[str, dict[str, dict[str, Any]], str]:
 def _last_words(job: Path) -> str:
     """The last line of a job's log: the error, if it failed."""
     log = job / "train.log"
-    said = log.read_text(errors="replace").split("\n") if log.exists() else []
+    try:
+        said = read_text(log, "replace").split("\n") if log.exists() else []
+    except ValueError as error:
+        return f"{log.name} {error}"
     return next((line for line in reversed(said) if line.strip()), "it failed, or has not finished")
 
 

@@ -43,9 +43,12 @@ def compile_for_gpu(source: str, options: Sequence[str], capability: int) -> lis
 
 def _compile(source: str, options: Sequence[str]) -> str:
     """The compiler's report."""
-    found = sorted(Path(sysconfig.get_paths()["purelib"]).glob("nvidia/**/libnvrtc.so.*"))
+    found = list(Path(sysconfig.get_paths()["purelib"]).glob("nvidia/**/libnvrtc.so.*"))
     require(bool(found), "NVRTC (pip install nvidia-cuda-nvrtc)")
-    library, program, size = ctypes.CDLL(str(found[0])), ctypes.c_void_p(), ctypes.c_size_t()
+    newest = max(found, key=lambda path: int(path.suffix[1:]))  # beside it may lie PyTorch's own, which can be older
+    for needed in newest.parent.glob("libnvrtc-builtins.so.*"):  # 13.0 does not find them by itself
+        ctypes.CDLL(str(needed))
+    library, program, size = ctypes.CDLL(str(newest)), ctypes.c_void_p(), ctypes.c_size_t()
     assert library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"source.cu", 0, None, None) == 0
     encoded = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
     status = library.nvrtcCompileProgram(program, len(options), encoded)
