@@ -1,7 +1,7 @@
 """What a refiner gains on images that it was not trained on.
 
 usage: scores.py CHECKPOINT [--every N] [--packed DIR]
-`--every N` takes every Nth image. A checkpoint of `light` takes the refiner that comes along, for comparison.
+`--every N` takes every Nth image. A checkpoint of `small` takes the refiner that comes along, for comparison.
 """
 
 import argparse
@@ -226,7 +226,7 @@ def packaged() -> Refine:
     """The refiner that comes along."""
     from spatialprop import Refiner
 
-    refiner = Refiner.load("light")
+    refiner = Refiner.load("small")
 
     def refine(image: Tensor, shares: Tensor) -> Tensor:
         if shares.shape[-2:] == image.shape[-2:]:
@@ -245,7 +245,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     started = time.time()
-    if given.checkpoint == "light":
+    if given.checkpoint == "small":
         refine = packaged()
     else:
         from train_refiner import load

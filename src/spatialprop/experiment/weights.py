@@ -125,7 +125,7 @@ def start_guidance(task: Task, source: str) -> None:
 
     Args:
         task: A task with a guidance network of its own.
-        source: "light", or a .safetensors file of `spatialprop export`.
+        source: "small", or a .safetensors file of `spatialprop export`.
     """
     refinement = task.refinement
     if refinement is None:
@@ -141,7 +141,7 @@ def start_guidance(task: Task, source: str) -> None:
         ) from None
     if not isinstance(known, RefinementNetwork):
         raise ValueError(
-            f"guidance.checkpoint={source} belongs to a network of another kind, which the refiner alone uses; give "
+            f"guidance.checkpoint={source} belongs to a network of another kind, which the refiner alone uses; give small, or "
             f"weights that `spatialprop export RUN --to x.safetensors` wrote, or null"
         )
     own, given = refinement.guidance.state_dict(), known.guidance.state_dict()
