@@ -8,7 +8,7 @@
 #
 # Everything it writes lies in DIR: keys, logs, the queue. Nothing is installed or changed elsewhere. Each node says that it
 # has 8 cores and 4 GPUs, whatever the machine has, so that commands for real clusters are accepted; their processes
-# share the machine. PORT (17817) and the three after it are the daemons'.
+# share the machine. PORT (17817) and the two after it are the daemons'.
 set -euo pipefail
 
 usage() {
@@ -38,6 +38,10 @@ start() {
             exit 1
         }
     done
+    if [[ ! -e $dir/munged.key && -n $(ls -A "$dir") ]]; then
+        echo "$dir must be a new folder, or that of a cluster that was started before" >&2
+        exit 1
+    fi
     stop
     rm -rf "$dir/state" "$dir"/spool.*
     mkdir -p "$dir/state"

@@ -17,10 +17,9 @@ from tests.experiment.tiny import REPOSITORY, TINY, environment, scores
 
 PATHS = f"{os.environ['PATH']}:/usr/sbin"  # where Debian has the daemons
 MISSING = [name for name in ("munged", "slurmctld", "slurmd", "srun") if not shutil.which(name, path=PATHS)]
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(bool(MISSING), reason=f"needs SLURM (apt-get install slurm-wlm): no {', '.join(MISSING)}"),
-]
+needs_slurm = pytest.mark.skipif(
+    bool(MISSING), reason=f"needs SLURM (apt-get install slurm-wlm): no {', '.join(MISSING)}"
+)
 
 SCRIPT = REPOSITORY / "examples" / "slurm_cluster.sh"
 GUIDE = (REPOSITORY / "docs" / "scaling.md").read_text()
@@ -72,6 +71,24 @@ def results(folder):
     )
 
 
+@pytest.mark.skipif(not MISSING, reason="SLURM is installed")
+def test_who_lacks_slurm_is_told_what_to_install(tmp_path):
+    failed = subprocess.run([SCRIPT, "start", tmp_path], capture_output=True, text=True)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr == f"{MISSING[0]} is missing: apt-get install slurm-wlm\n"
+
+
+@needs_slurm
+def test_a_folder_with_files_of_others_is_left_alone(tmp_path):
+    (tmp_path / "state").mkdir()
+    failed = subprocess.run([SCRIPT, "start", tmp_path], capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert "must be a new folder" in failed.stderr
+    assert (tmp_path / "state").is_dir()
+
+
+@pytest.mark.slow
+@needs_slurm
 def test_a_job_on_two_nodes_that_is_requeued_ends_like_one_that_is_not(cluster, tmp_path):
     script = "\n".join(as_written("#SBATCH --requeue"))
     assert script.count("srun python") == 1
@@ -105,6 +122,8 @@ def test_a_job_on_two_nodes_that_is_requeued_ends_like_one_that_is_not(cluster, 
     assert not list(tmp_path.rglob("hpc_ckpt*"))
 
 
+@pytest.mark.slow
+@needs_slurm
 @pytest.mark.parametrize(("number", "setting", "jobs"), [(0, "seed=1", 2), (1, "seed=1,2", 2)])
 def test_a_sweep_is_a_job_for_each_setting(cluster, tmp_path, number, setting, jobs):
     command = as_written("hydra/launcher=submitit_slurm", processes=2)[number].replace("seed=1,2,3", setting)

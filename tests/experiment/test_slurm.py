@@ -2,6 +2,7 @@
 
 import signal
 
+import pytest
 import pytorch_lightning as pl
 
 from spatialprop.experiment.parts import make_trainer
@@ -12,9 +13,25 @@ pytestmark = QUIET
 JOB = {"NTASKS": "1", "JOB_ID": "7", "JOB_NAME": "train", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
 
 
-def test_no_signal_writes_a_checkpoint_in_the_middle_of_a_step(monkeypatch):
+@pytest.fixture
+def _in_a_job(monkeypatch):
     for name, value in JOB.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
+
+
+@pytest.mark.usefixtures("_in_a_job")
+def test_torchrun_keeps_its_own_numbers_in_a_job(monkeypatch):
+    given = []
+    monkeypatch.setattr(pl, "Trainer", lambda **options: given.append(options))
+    make_trainer(composed("train"), callbacks=[])
+    for name in ("RANK", "GROUP_RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.setenv(name, "0")
+    make_trainer(composed("train"), callbacks=[])
+    assert ["plugins" in options for options in given] == [True, False]
+
+
+@pytest.mark.usefixtures("_in_a_job")
+def test_no_signal_writes_a_checkpoint_in_the_middle_of_a_step():
     handlers = []
 
     class Handlers(pl.Callback):

@@ -13,6 +13,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
@@ -222,7 +223,7 @@ def make_trainer(config: DictConfig, *, callbacks: Sequence[Callback], **changed
     _quieten_lightning()
     options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     progress = [TQDMProgressBar(refresh_rate=10)] if config.callbacks.progress_bar else []
-    if SLURMEnvironment.detect():
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():  # torchrun may run in a job, too
         # At a signal Lightning would write a checkpoint in the middle of a step, and into the current folder, where the
         # next run would start from it. A requeued job goes on from last.ckpt.
         options.setdefault("plugins", [SLURMEnvironment(auto_requeue=False)])
