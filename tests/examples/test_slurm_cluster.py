@@ -24,8 +24,8 @@ needs_slurm = pytest.mark.skipif(
 SCRIPT = REPOSITORY / "examples" / "slurm_cluster.sh"
 GUIDE = (REPOSITORY / "docs" / "scaling.md").read_text()
 ON_CPU = ("trainer.accelerator=cpu", "trainer.precision=32-true")
-# Long enough to be stopped in the middle: 12 batches an epoch in each process, a checkpoint every 3.
-OPTIONS = (*TINY, "loader.batch_size=2", "loader.per_image=6", "trainer.max_epochs=3", *ON_CPU)
+# Long enough to be stopped in the middle: SLURM takes seconds to do so. 12 batches an epoch, a checkpoint every 3.
+OPTIONS = (*TINY, "loader.batch_size=2", "loader.per_image=6", "trainer.max_epochs=15", *ON_CPU)
 
 
 @pytest.fixture(scope="module")
@@ -106,11 +106,12 @@ def test_a_job_on_two_nodes_that_is_requeued_ends_like_one_that_is_not(cluster, 
         if last.exists():
             break
         time.sleep(0.02)
+    assert not (requeued / "metrics.json").exists(), "it ended before it could be stopped"
     # What SLURM sends before the time is up.
     cluster("scancel", "--batch", "--signal=USR1", job, at=tmp_path)
     finished(cluster, job, tmp_path)
     said = (tmp_path / f"slurm-{job}.out").read_text()
-    assert "DUE TO JOB REQUEUE" in said
+    assert "DUE TO JOB REQUEUE" in said, said
     assert f"Resuming {requeued}" in said
     assert "which had finished" not in said, "it was stopped too late"
 
