@@ -28,7 +28,7 @@ PAGES = sorted(
 )
 DOCS = [path for path in PAGES if "results" not in path.parts]
 COMMAND = re.compile(
-    r"^ {4}(?:srun |torchrun .*? )?(?:python )?((?:train\.py|evaluate\.py|spatialprop) .*?)(?: {2,}#.*)?$"
+    r"^ {4}(?:srun |torchrun .*? )?(?:python )?((?:train\.py|evaluate\.py|spatialprop) .*?)(?: &)?(?: {2,}#.*)?$"
 )
 
 

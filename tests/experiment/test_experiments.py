@@ -181,6 +181,39 @@ def test_one_command_for_all_real_sets():
     assert one == three
 
 
+def sweep_of(name):
+    return OmegaConf.load(REPOSITORY / "conf" / "sweep" / f"{name}.yaml").hydra.sweeper.params
+
+
+def test_nothing_but_maps_and_connection_differ_in_the_study_of_ties():
+    swept = sweep_of("ties")
+    assert sorted(swept.maps.split(",")) == ["hidden", "none"]
+    jobs = {
+        (maps, way): composed(
+            "train", "sweep=ties", "experiment=real_camvid", f"maps={maps}", f"propagation={way}", "data.root=DIR"
+        )
+        for maps in swept.maps.split(",")
+        for way in swept.propagation.split(",")
+    }
+    for (maps, way), job in jobs.items():
+        assert (job.guidance.hidden, job.guidance.groups) == ((32, 1) if maps == "hidden" else (None, None))
+        assert job.propagation.connection == way
+        assert job.guidance.checkpoint is None
+        assert job.optimizer.lr == 4e-3
+        job.propagation.connection, job.maps, job.guidance.hidden, job.guidance.groups = "any", "any", None, None
+    first, *others = (OmegaConf.to_container(job, resolve=True) for job in jobs.values())
+    assert all(other == first for other in others)
+
+
+def test_the_strong_rows_go_on_with_the_segmenter_of_its_experiment():
+    segmenter = composed("train", "experiment=camvid_segmenter", "data.root=DIR")
+    for row in sweep_of("dilated_affinity_strong").experiment.split(","):
+        job = composed("train", "sweep=dilated_affinity_strong", f"experiment={row}", "data.root=DIR")
+        assert job.segmenter.network == segmenter.segmenter.network
+        assert (job.data, job.patches, job.loader) == (segmenter.data, segmenter.patches, segmenter.loader)
+        assert job.optimizer.lr < segmenter.optimizer.lr
+
+
 @pytest.mark.parametrize("system", ["helen", "voc_fcn8s"])
 def test_one_way_and_three_way_differ_in_nothing_else(system):
     one, three = (composed("train", f"experiment={system}_{way}") for way in ("one_way", "three_way"))
@@ -207,18 +240,16 @@ def test_imagenets_weights_must_be_given():
     assert OmegaConf.is_missing(config.guidance.network, "weights")
 
 
-@pytest.mark.parametrize(("experiment", "reach"), [("helen_unet", 8), ("helen_highres", 1)])
-def test_the_face_baselines_learn_classes_and_edges(experiment, reach):
+@pytest.mark.parametrize(("experiment", "stride"), [("helen_unet", 8), ("helen_highres", 1)])
+def test_the_face_baselines_learn_classes_and_edges(experiment, stride):
     config = composed("train", f"experiment={experiment}")
-    assert config.task.loss == {
-        "_target_": "spatialprop.tasks.losses.multi_objective", "_partial_": True, "edge_weight": 1.0, "reach": reach
-    }  # fmt: skip
+    assert config.task.edge_weight == 1.0
     from spatialprop.data.sets.helen import LABELS
 
     with torch.device("meta"):
         network = make_segmenter(config, LABELS)
-    assert sum(parameter.numel() for parameter in network.parameters()) == (3_138_955 if reach == 8 else 3_155_467)
-    assert network.stride == reach
+    assert sum(parameter.numel() for parameter in network.parameters()) == (3_138_955 if stride == 8 else 3_155_467)
+    assert network.stride == stride
 
 
 @pytest.mark.parametrize("experiment", ["helen_one_way", "helen_three_way"])

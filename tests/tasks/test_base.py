@@ -7,11 +7,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from spatialprop.data import collate
-from spatialprop.tasks import Refine, Segment
-from spatialprop.tasks.losses import multi_objective
+from spatialprop.tasks import Parts, Refine, Segment
+from spatialprop.tasks.losses import cross_entropy
 from spatialprop.tasks.optimization import freeze
 from spatialprop.tasks.refine import keep_classes_of
-from tests.tasks.tiny import QUIET, TASKS, fit, loader, make, make_trainer, sample
+from tests.tasks.tiny import LABELS, QUIET, TASKS, fit, loader, make, make_trainer, sample
 
 pytestmark = QUIET
 
@@ -43,9 +43,29 @@ def test_refined_gets_better_than_coarse():
     assert task.results["refined"]["changes"]["right"] > 0.8
 
 
-def test_another_loss_is_minimised_too():
-    losses = fit(TASKS["segment"](loss=multi_objective), epochs=15)
-    assert losses[-1] < 0.9 * losses[0]
+def test_edges_train_the_features_and_are_left_out_of_the_weights():
+    task = TASKS["segment and edges"]()
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    fit(task, epochs=2)
+    changed = {name for name, value in task.state_dict().items() if not torch.equal(value, before[name])}
+    assert {"edges.weight", "network.trunk.0.weight", "network.scores.weight"} <= changed
+    assert task.network.state_dict().keys() == TASKS["segment"]().network.state_dict().keys()
+
+
+def test_edges_add_their_loss():
+    batch = collate([sample(0), sample(1)])
+    task = TASKS["segment and edges"]()
+    logged = {}
+    task.log = lambda name, value, **_: logged.__setitem__(name, value.item())
+    both = task.training_step(batch, 0).item()
+    classes = cross_entropy(task(batch["image"]), batch["label"]).item()
+    assert both == pytest.approx(classes + 0.5 * logged["train/edge_loss"])
+    assert logged["train/edge_loss"] > 0
+
+
+def test_edges_need_features():
+    with pytest.raises(ValueError, match=r"Conv2d does not hand out its features.*task\.edge_weight=0"):
+        Segment(Parts(LABELS, segmenter=lambda: nn.Conv2d(3, 3, 1)), edge_weight=1.0)
 
 
 @pytest.mark.slow

@@ -8,9 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spatialprop.data import VOID
-from spatialprop.tasks.losses import cross_entropy, multi_objective
-
-LOSSES = [cross_entropy, multi_objective]
+from spatialprop.tasks.losses import cross_entropy, edge_loss
 
 
 @st.composite
@@ -34,24 +32,24 @@ def pixel_by_pixel(log_probabilities, label):
     return mean([-log_probabilities[n, label[n, i, j], i, j].item() for n, i, j in counted])
 
 
-def edges_by_hand(log_probabilities, label, reach):
-    """What edges and the rest cost, half of each: the mean over pixels and those `reach` to the right or below."""
-    probabilities = log_probabilities.exp()
-    batch, height, width = label.shape
-    total = 0.0
-    for down, right in ((0, reach), (reach, 0)):
-        costs = {True: [], False: []}
-        for n in range(batch):
-            for i in range(height - down):
-                for j in range(width - right):
-                    here, there = label[n, i, j].item(), label[n, i + down, j + right].item()
-                    if VOID in (here, there):
-                        continue
-                    same = (probabilities[n, :, i, j] @ probabilities[n, :, i + down, j + right]).item()
-                    likelihood = 1 - same if here != there else same
-                    costs[here != there].append(-math.log(max(likelihood, 1e-6)))
-        total += (mean(costs[True]) + mean(costs[False])) / 2
-    return total / 2
+def edges_by_hand(logits, label):
+    """What edges and the rest cost, half of each: the mean over cells with an edge and without."""
+    (batch, height, width), (rows, columns) = label.shape, logits.shape[-2:]
+    costs = {True: [], False: []}
+    for n in range(batch):
+        for row in range(rows):
+            for column in range(columns):
+                differing = []
+                for i in range(row * height // rows, -(-(row + 1) * height // rows)):
+                    for j in range(column * width // columns, -(-(column + 1) * width // columns)):
+                        for down, right in ((i + 1, j), (i, j + 1)):
+                            if down < height and right < width:
+                                here, there = label[n, i, j].item(), label[n, down, right].item()
+                                differing += [] if VOID in (here, there) else [here != there]
+                if differing:
+                    logit = logits[n, 0, row, column].item()
+                    costs[any(differing)].append(math.log1p(math.exp(-logit if any(differing) else logit)))
+    return (mean(costs[True]) + mean(costs[False])) / 2
 
 
 @given(batches())
@@ -59,53 +57,53 @@ def test_cross_entropy_equals_its_definition(batch):
     assert cross_entropy(*batch).item() == pytest.approx(pixel_by_pixel(*batch))
 
 
-@given(batches(), st.sampled_from([0.0, 1.0, 2.5]), st.integers(1, 5))
-def test_multi_objective_adds_what_edges_cost(batch, edge_weight, reach):
-    expected = pixel_by_pixel(*batch) + edge_weight * edges_by_hand(*batch, reach)
-    assert multi_objective(*batch, edge_weight=edge_weight, reach=reach).item() == pytest.approx(expected)
+@given(batches(), st.integers(1, 3), st.integers(0, 2**16))
+def test_edge_loss_equals_its_definition(batch, stride, seed):
+    _, label = batch
+    rows, columns = (-(-side // stride) for side in label.shape[-2:])
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(len(label), 1, rows, columns, generator=generator, dtype=torch.float64)
+    assert edge_loss(logits, label).item() == pytest.approx(edges_by_hand(logits, label))
 
 
-def test_reach_is_checked():
-    with pytest.raises(ValueError, match="reach must be at least 1 pixel; got 0"):
-        multi_objective(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4, dtype=torch.int64), reach=0)
+def classes_or_edges(loss, scores, label):
+    """One of the losses, of scores (N, K, H, W), the first of which are taken for logits of edges."""
+    return edge_loss(scores[:, :1], label) if loss == "edges" else cross_entropy(scores.log_softmax(dim=1), label)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ["classes", "edges"])
 def test_nothing_but_void_costs_nothing(loss):
     scores = torch.randn(2, 3, 4, 5, requires_grad=True)
-    cost = loss(scores.log_softmax(dim=1), torch.full((2, 4, 5), VOID))
+    cost = classes_or_edges(loss, scores, torch.full((2, 4, 5), VOID))
     cost.backward()
     assert cost.item() == 0
     assert not scores.grad.any()
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ["classes", "edges"])
 def test_void_pixels_teach_nothing(loss):
     torch.manual_seed(0)
     scores, label = torch.randn(1, 3, 6, 6, requires_grad=True), torch.randint(3, (1, 6, 6))
     label[0, :, 3:] = VOID
-    loss(scores.log_softmax(dim=1), label).backward()
-    assert not scores.grad[..., 3:].any()
-    assert scores.grad[..., :3].all()
+    classes_or_edges(loss, scores, label).backward()
+    taught = scores.grad[:, :1] if loss == "edges" else scores.grad
+    assert not taught[..., 3:].any()
+    assert taught[..., :5, :3].all()
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_certain_and_right_costs_nothing(loss):
+def test_certain_and_right_costs_nothing():
     label = torch.tensor([[[0, 0, 1, 1]]])
     certain = torch.tensor([[[[40.0, 40, -40, -40]], [[-40, -40, 40, 40]]]]).requires_grad_()
-    cost = loss(certain.log_softmax(dim=1), label)
+    edges = torch.tensor([[[[-40.0, 40, -40, 0]]]]).requires_grad_()
+    cost = cross_entropy(certain.log_softmax(dim=1), label) + edge_loss(edges, label)
     cost.backward()
     assert cost.item() == pytest.approx(0, abs=1e-5)
     assert certain.grad.isfinite().all()
+    assert edges.grad.isfinite().all()
 
 
-def test_blurred_edges_cost_more_than_sharp_ones():
-    label = torch.tensor([[[0, 0, 0, 1, 1, 1]]])
-    sharp = torch.tensor([0.1, 0.1, 0.1, 0.9, 0.9, 0.9])
-    blurred = torch.tensor([0.0, 0.1, 0.4, 0.6, 0.9, 1.0]).clamp(1e-3, 1 - 1e-3)
-
-    def edges(ones):
-        log_probabilities = torch.stack([1 - ones, ones]).log().reshape(1, 2, 1, 6)
-        return multi_objective(log_probabilities, label) - cross_entropy(log_probabilities, label)
-
-    assert edges(blurred) > 1.3 * edges(sharp)
+def test_rare_edges_weigh_as_much_as_the_rest():
+    label = torch.zeros(1, 20, 20, dtype=torch.int64)
+    label[:, :, 10:] = 1
+    never, always = (torch.full((1, 1, 20, 20), logit) for logit in (-5.0, 5.0))
+    assert edge_loss(never, label).item() == pytest.approx(edge_loss(always, label).item())

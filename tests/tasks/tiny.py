@@ -102,6 +102,7 @@ def make(task, network=None, *, baselines=None, **settings):
 
 TASKS = {
     "segment": partial(make, Segment),
+    "segment and edges": partial(make, Segment, edge_weight=0.5),
     "refine": partial(make, Refine),
     "refine hidden": partial(make, Refine, refinement={"num_classes": 3, "hidden": 4}),
     "joint": partial(make, Joint),

@@ -20,6 +20,7 @@ from spatialprop.experiment.coarse import prepare_segmenter, with_coarse
 from spatialprop.experiment.origin import origin
 from spatialprop.experiment.parts import keeps_maps, make_baselines, make_data, make_splits, make_trainer, task_class
 from spatialprop.experiment.run_folder import RunFolder
+from spatialprop.experiment.shown_tables import show_tables
 from spatialprop.experiment.trained import read_config, trained_task
 from spatialprop.files import write_json
 from spatialprop.report import ORIGIN, comparison_table, helen_tables, universal_tables, write_report, write_universal
@@ -51,13 +52,11 @@ def evaluate(options: DictConfig, folder: Path) -> dict[str, Any]:
         results = _evaluate(
             options, config, run, lambda labels: trained_task(run, config, labels, baselines), RunFolder(folder)
         )
-        log.info("\n%s", comparison_table(results).text())
-        tables = helen_tables(results)
+        tables = {"Scores": comparison_table(results), **helen_tables(results)}
     else:
         results = _evaluate_several(options, folder)
         tables = universal_tables(results)
-    for title, table in tables.items():
-        log.info("\n%s\n%s", title, table.text())
+    show_tables(tables)
     return results
 
 

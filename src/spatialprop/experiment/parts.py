@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment  # type: ignore[attr-defined]  # its documented place
 from torch import nn
 
 from spatialprop import baselines
@@ -221,6 +222,10 @@ def make_trainer(config: DictConfig, *, callbacks: Sequence[Callback], **changed
     _quieten_lightning()
     options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     progress = [TQDMProgressBar(refresh_rate=10)] if config.callbacks.progress_bar else []
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():  # torchrun may run in a job, too
+        # At a signal Lightning would write a checkpoint in the middle of a step, and into the current folder, where the
+        # next run would start from it. A requeued job goes on from last.ckpt.
+        options.setdefault("plugins", [SLURMEnvironment(auto_requeue=False)])
     return pl.Trainer(
         **{**options, **changed},
         callbacks=[*callbacks, *progress],

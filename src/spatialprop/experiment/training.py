@@ -37,6 +37,7 @@ from spatialprop.experiment.parts import (
     make_trainer,
 )
 from spatialprop.experiment.run_folder import RunFolder, point_latest_to
+from spatialprop.experiment.shown_tables import show_tables
 from spatialprop.experiment.wandb_logging import LogImages, LoginError, log_results
 from spatialprop.experiment.weights import fit, keep_weights, load_weights_of, start_guidance, start_segmenter
 from spatialprop.files import write_json
@@ -112,9 +113,7 @@ def train(config: DictConfig, folder: Path, outputs: Path | None = None) -> dict
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 log_results(logger, run, metrics, splits.labels, config.logger.images)
-        log.info("\n%s", comparison_table(metrics).text())
-        for title, table in helen_tables(metrics).items():
-            log.info("\n%s\n%s", title, table.text())
+        show_tables({"Scores": comparison_table(metrics), **helen_tables(metrics)})
     return metrics
 
 

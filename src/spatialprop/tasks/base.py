@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytorch_lightning as pl
 from torch import Tensor, nn
@@ -91,6 +91,11 @@ class Task(pl.LightningModule):
         self.results: dict[str, Any] = {}  # the content of metrics.json, once tested
 
     @property
+    def trained(self) -> nn.Module:
+        """What the optimizer is given: `network`, and what only its training needs."""
+        return cast(nn.Module, self.network)
+
+    @property
     def trained_segmenter(self) -> nn.Module | None:
         """The segmenter that this task trains, if any; it may start from trained weights."""
         return None
@@ -124,7 +129,7 @@ class Task(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         if self.optimization is None:
             raise RuntimeError(f"{type(self).__name__} was made for tests alone: it has no optimizer")
-        return self.optimization.configure(self.network, self.trainer)
+        return self.optimization.configure(self.trained, self.trainer)
 
 
 def check_weight(name: str, value: object) -> None:

@@ -19,42 +19,29 @@ def cross_entropy(log_probabilities: Tensor, label: Tensor) -> Tensor:
     return total / (label != VOID).sum().clamp_min(1)  # no NaN for a batch that is all void
 
 
-def multi_objective(log_probabilities: Tensor, label: Tensor, *, edge_weight: float = 1.0, reach: int = 1) -> Tensor:
-    """Cross-entropy of the classes plus cross-entropy of the edges between them: the loss of the face parsing baseline.
+def edge_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """Cross-entropy of an output of edges (N, 1, h, w), one cell of which covers one pixel of the label or more.
 
-    There is an edge between two pixels, `reach` apart in a row or a column, if their classes differ. Its probability
-    follows from the class probabilities: 1 - sum of p(class) p'(class). Edges are rare, so edges and non-edges each
-    get half of the weight.
-
-    Liu et al. (2015), who introduce these two objectives, give the edges an output of their own, which is of no use
-    once the network is trained; here the network has none. Their weights are not in the papers at hand.
-
-    Args:
-        log_probabilities: (N, K, H, W).
-        label: (N, H, W), VOID where nothing counts.
-        edge_weight: Weight of the edges relative to the classes.
-        reach: Distance of the compared pixels; take the stride of the network's output.
+    A cell is an edge if the class of any of its pixels differs from that of the next pixel in its row or column. Edges
+    are rare, so edges and the rest each get half of the weight. Void pixels do not count.
 
     Example:
         >>> label = torch.tensor([[[0, 0, 1, 1]]])
-        >>> unsure = torch.full((1, 2, 1, 4), 0.5).log()
-        >>> round(multi_objective(unsure, label).item() / cross_entropy(unsure, label).item(), 3)
-        1.5
+        >>> sure = torch.tensor([[[[-9.0, 9.0, -9.0, 0.0]]]])  # the last one has no next pixel, and does not count
+        >>> round(edge_loss(sure, label).item(), 3)
+        0.0
     """
-    if reach < 1:
-        raise ValueError(f"reach must be at least 1 pixel; got {reach}")
-    probabilities = log_probabilities.exp()
-    total = cross_entropy(log_probabilities, label)
+    label = label[:, None]
+    edge, counted = torch.zeros_like(label, dtype=torch.bool), torch.zeros_like(label, dtype=torch.bool)
     for dim in (-1, -2):
-        length = label.shape[dim] - reach
-        if length < 1:
-            continue
-        here, there = label.narrow(dim, 0, length), label.narrow(dim, reach, length)
-        same = (probabilities.narrow(dim, 0, length) * probabilities.narrow(dim, reach, length)).sum(dim=1)
-        counted = (here != VOID) & (there != VOID)
-        edge = counted & (here != there)
-        inside = counted & (here == there)
-        for chosen, probability in ((edge, 1 - same), (inside, same)):
-            loss = -probability.clamp_min(1e-6).log()
-            total = total + 0.25 * edge_weight * torch.where(chosen, loss, 0).sum() / chosen.sum().clamp_min(1)
+        length = label.shape[dim] - 1
+        here, there = label.narrow(dim, 0, length), label.narrow(dim, 1, length)
+        both = (here != VOID) & (there != VOID)
+        counted.narrow(dim, 0, length).logical_or_(both)
+        edge.narrow(dim, 0, length).logical_or_(both & (here != there))
+    size = logits.shape[-2:]
+    edge, counted = (F.adaptive_max_pool2d(one.to(logits.dtype), size) > 0 for one in (edge, counted))
+    total = logits.new_zeros(())
+    for chosen, loss in ((edge, F.softplus(-logits)), (counted & ~edge, F.softplus(logits))):
+        total = total + 0.5 * torch.where(chosen, loss, 0).sum() / chosen.sum().clamp_min(1)
     return total
