@@ -141,8 +141,8 @@ def start_guidance(task: Task, source: str) -> None:
         ) from None
     if not isinstance(known, RefinementNetwork):
         raise ValueError(
-            f"guidance.checkpoint={source} belongs to a network of another kind, which the refiner alone uses; give small, or "
-            f"weights that `spatialprop export RUN --to x.safetensors` wrote, or null"
+            f"guidance.checkpoint={source} belongs to a network of another kind, which the refiner alone uses; give "
+            f"small, or weights that `spatialprop export RUN --to x.safetensors` wrote, or null"
         )
     own, given = refinement.guidance.state_dict(), known.guidance.state_dict()
     same_gates = all(getattr(known.propagation, name) == getattr(refinement.propagation, name) for name in _GATES)
