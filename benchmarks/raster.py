@@ -91,7 +91,8 @@ def main() -> None:
     lines = [
         f"GeoTIFFs of three colours and of labels, with five objects in every {options.every} million pixels; windows "
         f"without a border are copied. A machine of {os.cpu_count()} cores that had other work, too. `python "
-        f"benchmarks/raster.py --sides {' '.join(map(str, options.sides))} --every {options.every}`",
+        f"benchmarks/raster.py --sides {' '.join(map(str, options.sides))} --every {options.every} "
+        f"--weights {Path(options.weights).name}`",
         "",
         "| pixels | windows | seconds | of a processor | peak memory |",
         "|---|---|---:|---:|---:|",
