@@ -16,7 +16,7 @@ train: .venv/train.ready ## train and test on built-in data, and write a report 
 test: lint ## check style and types, then test the behaviour of everything (minutes)
 	$(PYTEST) -m "not slow"
 
-test-slow: .venv/dev.ready ## the exhaustive tests alone: fresh processes, compilations, whole experiments
+test-slow: .venv/dev.ready .venv/ray.ready ## the exhaustive tests alone: fresh processes, compilations, whole experiments
 	$(PYTEST) -m slow
 
 test-all: test test-slow ## both
@@ -55,7 +55,7 @@ clean: ## delete what was built, but neither .venv nor any results
 	@.venv-floors/bin/uv pip install --quiet --python .venv-floors/bin/python --resolution lowest-direct --editable ".[dev]"
 	@touch $@
 
-# One stamp for each extra that a target needs: train, dev or docs. Without --no-compile pip would compile every module
+# One stamp for each extra that a target needs: train, dev, docs or ray. Without --no-compile pip would compile every module
 # of every package, which takes twice as long as installing them; Python compiles those that are imported.
 .venv/%.ready: pyproject.toml .ci/constraints.txt
 	@echo "Setting up .venv for $*: about a minute, once"

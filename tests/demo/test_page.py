@@ -11,7 +11,9 @@ from PIL import Image
 
 from spatialprop import Refiner
 from spatialprop.demo.build import main as build
+from spatialprop.refiner import save_refiner
 from tests.demo.browser import browser, hosted, served
+from tests.refiner.networks import trusting
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +48,29 @@ def without_server(tmp_path_factory):
 @pytest.fixture(params=["with_server", "without_server"])
 def address(request):
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory):
+    """Weights that judge by themselves how rough a mask is, and whose affinities need no gradients."""
+    path = tmp_path_factory.mktemp("weights") / "judge.safetensors"
+    save_refiner(trusting(), path)
+    return str(path)
+
+
+@pytest.fixture(scope="module", params=["with_server", "without_server"])
+def judging(request, judge, tmp_path_factory):
+    if request.param == "with_server":
+        pytest.importorskip("uvicorn", reason="pip install 'spatialprop[serve]'")
+        with served("--weights", judge) as (address, _):
+            yield address
+        return
+    if shutil.which("npm") is None:
+        pytest.skip("no npm is installed here, which has what the static page runs on: apt-get install npm")
+    folder = tmp_path_factory.mktemp("judging") / "page"
+    assert build([str(folder), "--weights", judge]) == 0
+    with hosted(folder) as address:
+        yield address
 
 
 @pytest.fixture
@@ -209,7 +234,8 @@ def test_what_is_dropped_is_refined_as_by_the_refiner(visit, address, with_serve
     assert found.getpalette()[21:24] == palette[21:24]
     labels = np.asarray(found)
     assert set(np.unique(labels)) <= {0, 7}
-    expected = Refiner.load("light")(photo(), mask, rough=int(page.input_value("#rough")))
+    rough = "auto" if page.is_visible("#auto") else int(page.input_value("#rough"))
+    expected = Refiner.load("light")(photo(), mask, rough=rough)
     if address == with_server:
         np.testing.assert_array_equal(labels, expected)
     else:  # by averages over cells that are a little different ones
@@ -220,12 +246,44 @@ def test_trusted_masks_are_refined_as_by_the_refiner(visit, address):
     page = visit(address)
     choose(page, "photo", png(photo()))
     said(page, "pixels")
+    if page.is_visible("#auto"):
+        page.uncheck("#auto")
     page.locator("#rough").fill("0")
     choose(page, "mask", png(rough_mask() * 255))
     refined(page)
-    labels = np.asarray(saved(page, "grey"))
-    expected = Refiner.load("light")(photo(), rough_mask() * 255)
-    assert (labels == expected).mean() > 0.998
+    np.testing.assert_array_equal(np.asarray(saved(page, "grey")), rough_mask() * 255)
+
+
+def test_the_refiner_judges_the_mask_unless_someone_knows_better(visit, judging, judge):
+    page = visit(judging)
+    assert page.is_checked("#auto")
+    assert page.is_hidden("#rough")
+    drop(page, ("photo.png", png(photo())), ("mask.png", png(rough_mask())))
+    refined(page)
+    refiner = Refiner.load(judge)  # whose cells fill the photograph, so nothing is padded
+    expected = refiner(photo(), rough_mask())
+    assert (expected != rough_mask()).any()
+    assert (np.asarray(saved(page, "grey")) == expected).mean() > 0.9995
+    page.locator("#auto").focus()
+    page.keyboard.press("Space")
+    assert page.is_visible("#rough")
+    page.locator("#rough").fill("0")
+    page.wait_for_selector('#status:has-text("; 0.0 % of the pixels")')
+    np.testing.assert_array_equal(np.asarray(saved(page, "grey")), rough_mask())
+
+
+def test_affinities_are_the_refiners(visit, judging, judge):
+    page = visit(judging)
+    drop(page, ("photo.png", png(photo())), ("mask.png", png(rough_mask())))
+    refined(page)
+    page.check("[value=explain]")
+    page.mouse.click(*at(page, 80, 60))
+    assert said(page, "Affinities in").startswith("Row 60, column 80: ")
+    opened = Refiner.load(judge).open(photo(), rough_mask())
+    ask = "async ([row, column]) => [...await (await import(new URL('engine.js', location))).affinity(row, column)]"
+    for row, column in ((60, 80), (0, 0), (HEIGHT - 1, 77)):
+        found = np.float32(page.evaluate(ask, [row, column])).reshape(HEIGHT, WIDTH)
+        np.testing.assert_allclose(found, opened.affinity((row, column)), atol=2e-5)
 
 
 def test_affinities_glow(visit, with_server):

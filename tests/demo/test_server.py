@@ -6,7 +6,7 @@ import pytest
 from spatialprop import Refiner
 from spatialprop.demo import make_app
 from spatialprop.demo.server import MOST_IMAGES
-from tests.refiner.networks import trained
+from tests.refiner.networks import trained, trusting
 
 pytest.importorskip("starlette", reason="the page's server is not installed: pip install 'spatialprop[serve]'")
 from starlette.testclient import TestClient
@@ -14,9 +14,9 @@ from starlette.testclient import TestClient
 HEIGHT, WIDTH = 20, 30
 
 
-@pytest.fixture(scope="module")
-def refiner() -> Refiner:
-    return Refiner(trained())
+@pytest.fixture(scope="module", params=[trained, trusting], ids=["by gates", "trusting"])
+def refiner(request) -> Refiner:
+    return Refiner(request.param())
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +44,11 @@ def opened(client, pixels: np.ndarray) -> str:
     return answer.json()["id"]
 
 
-@pytest.mark.parametrize("rough", [0, 6])
+@pytest.mark.parametrize("rough", [0, 6, "auto"])
 def test_answers_are_the_refiners(client, refiner, rough):
     image = opened(client, photo())
     answer = client.post("/api/refine", params={"image": image, "rough": rough}, content=mask().tobytes())
-    expected = refiner.open(photo(), mask(), **({"rough": rough} if rough else {}))
+    expected = refiner.open(photo(), mask(), rough=rough)
     np.testing.assert_array_equal(np.frombuffer(answer.content, np.uint8).reshape(HEIGHT, WIDTH), expected.labels)
     answer = client.get("/api/affinity", params={"image": image, "row": 7, "column": 9})
     found = np.frombuffer(answer.content, "<f4").reshape(HEIGHT, WIDTH)
@@ -56,12 +56,13 @@ def test_answers_are_the_refiners(client, refiner, rough):
     assert answer.headers["server-timing"].startswith("engine;dur=")
 
 
-def test_the_page_comes_with_its_engine_and_a_policy(client):
+def test_the_page_comes_with_its_engine_and_a_policy(client, refiner):
     page = client.get("/")
     assert "<canvas" in page.text
     assert "default-src 'self'" in page.headers["content-security-policy"]
     assert "api/refine" in client.get("/engine.js").text
     facts = client.get("/api/about").json()
+    assert facts["judges"] == refiner.network.judges_labels
     assert facts["ready"]
     assert facts["mostPixels"] == HEIGHT * WIDTH
 
@@ -103,6 +104,8 @@ def test_bad_questions_are_refused(client):
     image = opened(client, photo())
     few = client.post("/api/refine", params={"image": image, "rough": 0}, content=b"123")
     assert (few.status_code, few.json()["error"]) == (400, "the mask must have 600 labels, one byte a pixel; got 3")
+    vague = client.post("/api/refine", params={"image": image, "rough": "much"}, content=mask().tobytes())
+    assert (vague.status_code, "rough must be auto or a whole number" in vague.json()["error"]) == (400, True)
     early = client.get("/api/affinity", params={"image": image, "row": 1, "column": 1})
     assert (early.status_code, early.json()["error"]) == (404, "refine a mask of this image first")
     client.post("/api/refine", params={"image": image, "rough": 0}, content=mask().tobytes())

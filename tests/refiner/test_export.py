@@ -108,6 +108,19 @@ def test_what_is_archived_of_a_trusting_network_computes_the_same(standard):
         check_but_for_padding(refiner, found.numpy(), expected)
 
 
+def test_guidance_is_archived_for_those_who_explain():
+    refiner = Refiner(trusting())
+    module = ExportedRefiner(refiner.network, standard=True, guidance=True).eval()
+    image, coarse = torch.rand(1, 3, 24, 32), torch.rand(1, 3, 24, 32).softmax(dim=1)
+    with torch.no_grad():
+        shares, found = module(image, coarse)
+        expected = refiner.network.guide(refiner.network.raw(*refiner.network.hints(image, coarse)))
+    assert shares.shape == (1, 3, 24, 32)
+    planes = torch.cat([maps.flatten(1, -3) for maps in expected.tensors()], dim=1)
+    assert planes.shape == (1, 2 * 12 + 1 + 20, 12, 16)
+    torch.testing.assert_close(found, planes, atol=2e-5, rtol=0)
+
+
 def check_but_for_padding(refiner, found, expected):
     """An archive pads pixels, the refiner cells: what whole cells fill agrees, and what lies at edges nearly does."""
     height, width = expected.shape[1:]
@@ -124,7 +137,7 @@ def test_archives_of_a_trusting_network(suffix, tmp_path):
     if suffix == ".onnx" and not WITH_ONNX:
         pytest.skip("needs onnx, onnxscript and onnxruntime")
     refiner, path = Refiner(trusting()), tmp_path / f"refiner{suffix}"
-    refiner.export(path)
+    refiner.export(path, guidance=suffix == ".onnx")
     if suffix == ".pt2":
         program = torch.export.load(path).module()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from spatialprop import __version__
 from spatialprop.demo.server import MOST_PIXELS, PAGE, ROUGH
 from spatialprop.files import write_json
+from spatialprop.nn.trusting import TrustingNetwork
 from spatialprop.refiner import Refiner
 
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
@@ -36,17 +37,21 @@ def build(folder: Path, refiner: Refiner, runtime: Path) -> None:
         made = Path(scratch, "page")
         shutil.copytree(PAGE, made, ignore=shutil.ignore_patterns("engines"))
         shutil.copyfile(PAGE / "engines" / "browser.js", made / "engine.js")
-        for name in ("shares.js", "worker.js"):
+        for name in ("affinities.js", "shares.js", "worker.js"):
             shutil.copyfile(PAGE / "engines" / name, made / name)
         (made / "ort").mkdir()
         for name in RUNTIME:
             shutil.copyfile(runtime / name, made / "ort" / name)
-        refiner.export(made / "refiner.onnx")
+        # A network whose directions are merged by their mean is linear in the mask: its affinities need no gradients.
+        explains = isinstance(refiner.network, TrustingNetwork)
+        refiner.export(made / "refiner.onnx", guidance=explains)
         loaded = [made / "refiner.onnx", made / "ort" / RUNTIME[2]]
         facts = {
             "about": f"spatialprop {__version__}. {refiner.description}",
             "mostPixels": _MOST_PIXELS,
-            "affinity": False,
+            "affinity": explains,
+            "units": refiner.network.propagation.units,
+            "judges": refiner.network.judges_labels,
             "rough": ROUGH,
             "weights": "refiner.onnx",
             "runtime": f"ort/{RUNTIME[2]}",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from spatialprop import __version__
 from spatialprop.errors import InputError
-from spatialprop.refiner import Opened, Refiner
+from spatialprop.refiner import Opened, Refiner, Rough
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -30,7 +30,7 @@ PAGE = Path(__file__).with_name("page")
 MOST_PIXELS = 1 << 24
 MOST_IMAGES = 4  # kept open, the least recently used one is forgotten
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-ROUGH = {"default": 12, "most": 64, "example": 32}  # pixels, what the page begins with
+ROUGH = {"default": 12, "most": 64, "example": 32}  # pixels, what the slider begins with
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
@@ -67,7 +67,7 @@ class Sessions:
                 self.images.popitem(last=False)
         return name
 
-    def refine(self, name: str, labels: bytes, rough: float) -> bytes:
+    def refine(self, name: str, labels: bytes, rough: Rough) -> bytes:
         with self.lock:
             image = self._image(name)
             height, width = image.pixels.shape[:2]
@@ -139,6 +139,7 @@ def make_app(
             "about": about or f"spatialprop {__version__}. {refiner.description}".strip(),
             "mostPixels": most_pixels,
             "affinity": True,
+            "judges": refiner.network.judges_labels,
             "rough": ROUGH,
             "ready": ready.is_set(),
         }
@@ -159,7 +160,9 @@ def make_app(
         return JSONResponse({"id": name})
 
     async def refine(request: "Request") -> "Response":
-        rough = _number(request, "rough", 0, 1 << 16)
+        rough: Rough = "auto"
+        if request.query_params.get("rough") != "auto":
+            rough = _number(request, "rough", 0, 1 << 16, "auto or ")
         body = await _body(request, most_pixels)
         start = time.perf_counter()
         labels = await asyncio.to_thread(sessions.refine, request.query_params.get("image", ""), body, rough)
@@ -296,10 +299,10 @@ def _without_port(host: str) -> str:
     return name.removeprefix("[").removesuffix("]")
 
 
-def _number(request: "Request", name: str, least: int, most: int) -> int:
+def _number(request: "Request", name: str, least: int, most: int, also: str = "") -> int:
     text = request.query_params.get(name, "")
     if not text.isascii() or not text.isdigit() or len(text) > 9 or not least <= int(text) <= most:
-        raise InputError(f"{name} must be a whole number from {least} to {most}; got {text[:40]!r}")
+        raise InputError(f"{name} must be {also}a whole number from {least} to {most}; got {text[:40]!r}")
     return int(text)
 
 

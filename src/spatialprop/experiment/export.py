@@ -38,7 +38,9 @@ class Labelling(nn.Module):
 def export_labelling(task: Task, path: Path, size: tuple[int, int]) -> None:
     """Write what a task makes of images of one size (height, width) as `.pt2` or `.onnx`."""
     check_program(path)
-    write_program(Labelling(task, standard=path.suffix == ".onnx"), {"image": torch.rand(1, 3, *size)}, "labels", path)
+    write_program(
+        Labelling(task, standard=path.suffix == ".onnx"), {"image": torch.rand(1, 3, *size)}, ["labels"], path
+    )
 
 
 def size_of_test_images(run: RunFolder) -> tuple[int, int]:

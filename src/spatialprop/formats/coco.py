@@ -17,6 +17,7 @@ from spatialprop.maskfiles import read_image
 
 LARGEST_FILE = 4 << 30  # bytes
 MOST_PIXELS = 1 << 26
+_LONGEST_OUTLINE = 1 << 22  # pixels; the codec takes some 150 bytes for each
 
 
 class CocoOutcome(NamedTuple):
@@ -128,6 +129,9 @@ def _decode(annotation: Mapping[str, Any], height: int, width: int, codec: Any) 
         for ring in given:
             if not isinstance(ring, list) or len(ring) < 6 or len(ring) % 2 or not all(map(_is_coordinate, ring)):
                 raise InputError(f"{where} must be polygons [x, y, x, y, x, y, ...] of finite numbers")
+        length = sum(_length(ring) for ring in given)
+        if length > _LONGEST_OUTLINE:
+            raise InputError(f"{where} has an outline of {length:.0f} pixels; at most {_LONGEST_OUTLINE} are drawn")
         return np.asarray(codec.decode(codec.merge(codec.frPyObjects(given, height, width))), np.uint8)
     if not isinstance(given, dict) or given.get("size") != [height, width]:
         raise InputError(f"{where} must be polygons, or run lengths of the size [{height}, {width}]")
@@ -139,6 +143,12 @@ def _decode(annotation: Mapping[str, Any], height: int, width: int, codec: Any) 
         raise InputError(f"{where} has run lengths of {sum(runs)} pixels, its image has {height * width}")
     flat = np.repeat(np.arange(len(runs), dtype=np.int64) % 2, runs).astype(np.uint8)
     return flat.reshape((height, width), order="F")
+
+
+def _length(ring: list[float]) -> float:
+    """How many pixels the closed line of a polygon has."""
+    corners = np.reshape(ring, (-1, 2))
+    return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum())
 
 
 def _runs(text: str) -> list[int] | None:
@@ -183,7 +193,7 @@ def _are_objects(value: Any) -> bool:
 
 def _check_image(image: Mapping[str, Any]) -> None:
     sides = [image.get(side) for side in ("height", "width")]
-    if not _is_id(image.get("id")) or not isinstance(image.get("file_name"), str):
+    if not _is_id(image.get("id")) or not _is_file_name(image.get("file_name")):
         raise InputError(f"its image {image.get('id')!r} needs an id and a file_name")
     if not all(type(side) is int and side > 0 for side in sides):
         raise InputError(f"its image {image['id']!r} needs a height and a width; got {sides[0]!r} and {sides[1]!r}")
@@ -191,6 +201,11 @@ def _check_image(image: Mapping[str, Any]) -> None:
 
 def _is_id(value: Any) -> bool:
     return isinstance(value, (int, str))
+
+
+def _is_file_name(value: Any) -> bool:
+    whole = isinstance(value, str) and value.encode(errors="ignore").decode() == value  # no halves of letters
+    return whole and "\0" not in value
 
 
 def _is_coordinate(value: Any) -> bool:

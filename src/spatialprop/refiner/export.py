@@ -32,17 +32,19 @@ class ExportedRefiner(nn.Module):
     Args:
         network: Whose weights.
         standard: Scan with operators that ONNX knows, instead of this package's registered one.
+        guidance: Give the guidance, too; see `Refiner.export`.
     """
 
-    def __init__(self, network: RefinementNetwork | TrustingNetwork, *, standard: bool) -> None:
+    def __init__(self, network: RefinementNetwork | TrustingNetwork, *, standard: bool, guidance: bool = False) -> None:
         super().__init__()
+        self.with_guidance = guidance
         self.network = folded(network)
         self.network.guidance.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         if standard:
             layer = self.network.propagation
             layer.propagate = standard_propagation(layer)  # type: ignore[method-assign, assignment]
 
-    def forward(self, image: Tensor, coarse: Tensor) -> Tensor:
+    def forward(self, image: Tensor, coarse: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Probabilities (1, K, H, W) for `image` (1, 3, H, W) from 0 to 1 and `coarse` (1, K, h, w).
 
         As by default in `Refiner`, no class comes out that is nowhere the most likely one in the coarse map.
@@ -66,20 +68,24 @@ class ExportedRefiner(nn.Module):
         else:
             own = first(padded, [stride * count for count in counts])
             refined = first(choose(refined, own, guidance.choice), size)
-        return as_probabilities(refined, allowed)
+        shares = as_probabilities(refined, allowed)
+        if not self.with_guidance:
+            return shares
+        return shares, torch.cat([maps.flatten(1, -3) for maps in guidance.tensors()], dim=1)
 
 
-def export(network: RefinementNetwork | TrustingNetwork, path: Path) -> None:
+def export(network: RefinementNetwork | TrustingNetwork, path: Path, *, guidance: bool = False) -> None:
     """Write an archive, whole or not at all; see `Refiner.export`."""
     check_program(path)
-    module = ExportedRefiner(copy.deepcopy(network).cpu(), standard=path.suffix == ".onnx").eval()
+    module = ExportedRefiner(copy.deepcopy(network).cpu(), standard=path.suffix == ".onnx", guidance=guidance).eval()
     # Odd sizes, and several windows each way, so that nothing which happens to hold here becomes part of the graph.
     cell = module.network.coarsest_cell
     image = torch.rand(1, 3, 2 * cell + 205, 3 * cell + 207)
     inputs = {"image": image, "coarse": torch.rand(1, 6, 11, 14).softmax(dim=1)}
     auto = torch.export.Dim.AUTO
     shapes = ({2: auto, 3: auto}, {1: auto, 2: auto, 3: auto})
-    write_program(module, inputs, "probabilities", path, shapes)
+    outputs = ["probabilities", "guidance"] if guidance else ["probabilities"]
+    write_program(module, inputs, outputs, path, shapes)
 
 
 def check_program(path: Path) -> None:
@@ -94,7 +100,7 @@ def check_program(path: Path) -> None:
 
 
 def write_program(
-    module: nn.Module, inputs: Mapping[str, Tensor], output: str, path: Path, dynamic_shapes: Any = None
+    module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], path: Path, dynamic_shapes: Any = None
 ) -> None:
     """Write what a module computes from `inputs` as an archive, whole or not at all."""
     check_program(path)
@@ -106,7 +112,7 @@ def write_program(
             torch.export.save(program, buffer)
         else:
             written = torch.onnx.export(
-                program, dynamo=True, verbose=False, input_names=list(inputs), output_names=[output]
+                program, dynamo=True, verbose=False, input_names=list(inputs), output_names=list(outputs)
             )
             assert written is not None
             buffer.write(written.model_proto.SerializeToString())

@@ -150,7 +150,7 @@ class Refiner:
         options: dict[str, Any] = {"restrict": restrict, "classes": classes, "rough": rough}
         return Opened(self._folded, self.device, image, coarse, **options, tile=self._tile, name=self._name)
 
-    def export(self, path: str | os.PathLike[str]) -> None:
+    def export(self, path: str | os.PathLike[str], *, guidance: bool = False) -> None:
         """Write an archive that other programs run, for images and coarse maps of any size and number of classes.
 
         It takes `image` (1, 3, H, W), floats from 0 to 1, and `coarse` (1, K, h, w), and gives what `probabilities`
@@ -159,10 +159,12 @@ class Refiner:
         Args:
             path: `.onnx`, of standard operators alone, or `.pt2` for `torch.export.load` after
                 `import spatialprop.ops`, which scans many times faster.
+            guidance: Also give `guidance` (1, c, h, w), from which affinities follow: raw gates of the first unit, of
+                the second one if it has its own, and the trust and the choice of a network that has them.
         """
         from spatialprop.refiner.export import export
 
-        export(self.network, Path(path))
+        export(self.network, Path(path), guidance=guidance)
 
     def push_to_hub(
         self, name: str, *, private: bool = False, revision: str | None = None, message: str = "Upload a refiner"

@@ -13,12 +13,13 @@ const $ = (id) => document.getElementById(id);
 const stage = new Stage($("view"));
 const tools = document.getElementsByName("tool");
 const TOOLS = { b: "paint", e: "erase", m: "move", x: "explain" };
+const HARDLY_ANY = 0.02; // of the pixels
 const HINTS = {
   paint: "Paint roughly over what you want",
   explain: "Point at a pixel to see where its label comes from",
 };
 
-let facts = { mostPixels: 1 << 24, affinity: true, rough: { default: 12, most: 64 } };
+let facts = { mostPixels: 1 << 24, affinity: true, judges: false, rough: { default: 12, most: 64 } };
 let picture = null;
 let painting = null;
 let refined = null;
@@ -226,6 +227,18 @@ function setRough(pixels) {
   $("rough-value").textContent = `${$("rough").value} px`;
 }
 
+/** By how many pixels the borders of the mask may be wrong, or that the refiner shall see that for itself. */
+function roughness() {
+  return facts.judges && $("auto").checked ? "auto" : Number($("rough").value);
+}
+
+function showRoughness() {
+  const judged = roughness() === "auto";
+  $("auto-row").hidden = !facts.judges;
+  $("auto-note").hidden = !judged;
+  $("rough-row").hidden = $("rough-note").hidden = judged;
+}
+
 function choseTool(tool) {
   [...tools].find((one) => one.value === tool).checked = true;
   const light = tool === "explain";
@@ -299,7 +312,7 @@ async function refineSoon() {
   const slow = setTimeout(() => progress("Refining…"), 150);
   try {
     const started = performance.now();
-    const found = await engine.refine(labels, classes.length, Number($("rough").value));
+    const found = await engine.refine(labels, classes.length, roughness());
     if (picture !== asked) return;
     if (!painting.isEmpty) refined = found;
     progress("");
@@ -320,9 +333,14 @@ async function refineSoon() {
 function summary(before, after, milliseconds) {
   let changed = 0;
   for (let index = 0; index < before.length; index++) changed += before[index] !== after[index];
+  const judged = roughness() === "auto";
   const lost = classes.slice(1).filter((one, at) => before.includes(at + 1) && !after.includes(at + 1));
-  const gone = lost.length ? ` Nothing is left of ${lost.map((one) => one.name).join(", ")}: lower “Rough by”.` : "";
-  return `Refined in ${Math.round(milliseconds)} ms; ${((100 * changed) / before.length).toFixed(1)} % of the pixels changed.${gone}`;
+  let advice = "";
+  if (lost.length) {
+    const fix = judged ? "untick “See for itself” and choose a small “Rough by”" : "lower “Rough by”";
+    advice = ` Nothing is left of ${lost.map((one) => one.name).join(", ")}: ${fix}.`;
+  } else if (judged && changed < HARDLY_ANY * before.length) advice = " If the mask is rougher than that, untick “See for itself”.";
+  return `Refined in ${Math.round(milliseconds)} ms; ${((100 * changed) / before.length).toFixed(1)} % of the pixels changed.${advice}`;
 }
 
 // Affinities: the newest request counts
@@ -411,6 +429,7 @@ on("undo", "click", () => undo(false));
 on("redo", "click", () => undo(true));
 on("help", "click", () => $("help-box").showModal());
 on("size", "input", () => setBrush(page.brush));
+on("auto", "change", () => (showRoughness(), $("live").checked && refineSoon()));
 on("rough", "input", () => setRough($("rough").value));
 on("rough", "change", () => $("live").checked && refineSoon());
 on("live", "change", () => $("live").checked && refineSoon());
@@ -457,5 +476,6 @@ await attempt(async () => {
   $("about").textContent = facts.about;
   [...tools].find((one) => one.value === "explain").disabled = !facts.affinity;
   setRough(facts.rough.default);
+  showRoughness();
 })();
 document.documentElement.dataset.ready = "yes"; // for the tests

@@ -6,12 +6,13 @@ let worker = null;
 let waiting = new Map(); // from a question's number to what its answer settles
 let asked = 0;
 let picture = null;
+let facts = null;
 
 export const privacy = "The refiner runs in this page. Your pictures stay on your machine.";
 
 /** Load the runtime and the weights; see engines/server.js for what an engine has to offer. */
 export async function start(onprogress) {
-  const facts = await (await fetch("engine.json")).json();
+  facts = await (await fetch("engine.json")).json();
   worker = new Worker("worker.js", { type: "module" });
   worker.onmessage = ({ data }) => {
     if (data.loaded !== undefined) return onprogress(`Loading the refiner, ${megabytes(data.loaded)} of ${megabytes(facts.bytes)} MB`, data.loaded / facts.bytes);
@@ -37,9 +38,11 @@ export async function open(opened) {
 
 export async function refine(labels, classes, rough) {
   const { width, height } = picture;
-  const coarse = sharesOf(labels, width, height, classes, rough);
+  const believed = rough === 0 || (rough === "auto" && !facts.judges);
+  if (believed && !facts.affinity) return labels.slice();
+  const coarse = sharesOf(labels, width, height, rough === "auto" ? 0 : rough);
   const found = await ask("refine", coarse); // which affinities need, whether labels are believed or not
-  return rough ? mostLikely(found, coarse.present, width * height) : labels.slice();
+  return believed ? labels.slice() : mostLikely(found, coarse.present, width * height);
 }
 
 export async function affinity(row, column) {

@@ -9,7 +9,7 @@ export const privacy = "Everything stays on this machine.";
 /**
  * Get ready.
  * @param {(what: string, share?: number) => void} onprogress
- * @returns {Promise<{about: string, mostPixels: number, rough: {default: number, most: number}, affinity: boolean}>}
+ * @returns {Promise<{about: string, mostPixels: number, judges: boolean, rough: {default: number, most: number}, affinity: boolean}>}
  */
 export async function start(onprogress) {
   const facts = await (await call("api/about")).json();
@@ -31,7 +31,11 @@ async function send() {
   id = (await answer.json()).id;
 }
 
-/** @returns {Promise<Uint8Array>} the refined labels */
+/**
+ * @param {"auto" | number} rough by how many pixels the borders of the mask may be wrong; 0 trusts them, and with "auto"
+ *   the refiner sees that for itself
+ * @returns {Promise<Uint8Array>} the refined labels
+ */
 export async function refine(labels, classes, rough) {
   last = { labels: labels.slice(), rough };
   const answer = await known(() => call(`api/refine?image=${id}&rough=${rough}`, last.labels));

@@ -2,10 +2,10 @@
 
 /**
  * Labels as shares of the classes that occur.
- * Rough ones are averaged over cells as wide as the labels may be wrong.
+ * Those that are rough by some pixels are averaged over cells as wide; 0 keeps them as they are.
  * @returns {{shares: Float32Array, classes: number, width: number, height: number, present: number[]}}
  */
-export function sharesOf(labels, width, height, classes, rough) {
+export function sharesOf(labels, width, height, rough) {
   const present = [...new Set(labels)].sort((a, b) => a - b);
   if (present.length === 1) present.push(present[0] === 0 ? 1 : 0); // the archive wants two
   const size = rough ? [width, height].map((side) => Math.max(1, Math.round(side / rough))) : [width, height];

@@ -1,12 +1,17 @@
 /** Runs the refiner's archive, so that the page stays quick meanwhile. Knows its inputs and outputs, not the network. */
 
+import { Affinities } from "./affinities.js";
 import * as ort from "./ort/ort.wasm.min.mjs";
 
 let session = null;
 let image = null;
+let units = 0;
+let guidance = null; // of what was refined last
+let affinities = null; // made from it once they are asked for
 
 const answers = {
-  async start({ weights, runtime, module }) {
+  async start({ weights, runtime, module, ...facts }) {
+    units = facts.units;
     let loaded = 0;
     const [archive, wasm] = await Promise.all(
       [weights, runtime].map((path) => read(path, (bytes) => postMessage({ loaded: (loaded += bytes) }))),
@@ -28,8 +33,15 @@ const answers = {
 
   async refine({ shares, classes, width, height }) {
     const coarse = new ort.Tensor("float32", shares, [1, classes, height, width]);
-    const { probabilities } = await session.run({ image, coarse });
-    return probabilities.data;
+    [guidance, affinities] = [null, null];
+    const found = await session.run({ image, coarse });
+    guidance = found.guidance;
+    return found.probabilities.data;
+  },
+
+  async affinity({ row, column }) {
+    affinities ??= new Affinities(guidance.data, image.dims[2], image.dims[3], units);
+    return affinities.of(row, column);
   },
 };
 
