@@ -34,8 +34,9 @@ def written_out(network, image, coarse):
         x = F.conv2d(x, network.before.weight, network.before.bias, padding=1)
     if network.before is not None:
         x = F.interpolate(x, guidance.shape[2:], mode="bilinear", antialias=True)
-    else:  # means over cells of two by two pixels, of which the last may reach over the edge
-        x = F.avg_pool2d(F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), mode="replicate"), 2)
+    else:  # means over cells, of which the last may reach over the edge
+        cell = round(x.shape[2] / guidance.shape[2])
+        x = F.avg_pool2d(F.pad(x, (0, -x.shape[3] % cell, 0, -x.shape[2] % cell), mode="replicate"), cell)
     x = network.propagation(x, guidance)
     if network.after is not None:
         x = F.conv2d(x, network.after.weight, network.after.bias, padding=1)

@@ -2,12 +2,8 @@
 
 import numpy as np
 import pytest
-import torch
 
 from spatialprop.data import VOID, RoughTruth
-from spatialprop.data.coarse.rough import softened
-from spatialprop.refiner.coarse_maps import SOFTNESS
-from spatialprop.refiner.inputs import to_coarse
 
 SIZE = (96, 80)
 
@@ -58,12 +54,6 @@ def test_void_is_as_the_coarse_map_has_it(coarse, label):
     label[20:50, 5:35] = VOID
     rough = shown(coarse, label, cells=4)
     assert (np.mean([one.argmax(axis=0)[30:40, 15:25] == 2 for one in rough])) > 0.95
-
-
-def test_softened_as_the_refiner_softens_labels(label):
-    expected = to_coarse(label, torch.zeros(1, 3, *SIZE), batched=False, size=SIZE).shares(range(3))
-    certain = (label == np.arange(3)[:, None, None]).astype(np.float32)
-    np.testing.assert_allclose(softened(certain, SOFTNESS), expected[0].numpy(), atol=1e-5)
 
 
 def test_the_others_stay_as_they_are(coarse, label):

@@ -15,7 +15,7 @@ class RoughTruth:
 
     The coarse maps of a few segmenters are all alike: cells of one size, uncertain in a band of one width. Here borders
     are displaced by a random amount. Then half of the maps are averaged over cells of a random size, as a segmenter of
-    that stride would; the others stay label maps and are blurred as the refiner blurs label maps.
+    that stride would; the others stay label maps and are blurred.
 
     Args:
         share: Share of the patches whose map is replaced.
