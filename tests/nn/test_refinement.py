@@ -35,7 +35,7 @@ def written_out(network, image, coarse):
     if network.before is not None:
         x = F.interpolate(x, guidance.shape[2:], mode="bilinear", antialias=True)
     else:  # means over cells, of which the last may reach over the edge
-        cell = round(x.shape[2] / guidance.shape[2])
+        cell = network.guidance.stride
         x = F.avg_pool2d(F.pad(x, (0, -x.shape[3] % cell, 0, -x.shape[2] % cell), mode="replicate"), cell)
     x = network.propagation(x, guidance)
     if network.after is not None:
