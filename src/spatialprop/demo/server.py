@@ -30,7 +30,7 @@ PAGE = Path(__file__).with_name("page")
 MOST_PIXELS = 1 << 24
 MOST_IMAGES = 4  # kept open, the least recently used one is forgotten
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-ROUGH = {"default": 12, "most": 64, "example": 32}  # pixels, what the slider begins with
+ROUGH = {"default": 12, "most": 64}  # pixels, what the slider begins with
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",

@@ -183,7 +183,7 @@ const openExample = attempt(async () => {
   const fetched = await Promise.all(["example.jpg", "example_mask.png"].map(async (name) => [name, await (await fetch(name)).blob()]));
   const [photo, mask] = await Promise.all(fetched.map(([name, blob]) => readPicture(blob, name, facts.mostPixels)));
   await openPhoto(photo);
-  setRough(facts.rough.example ?? facts.rough.default);
+  setRough(facts.rough.default);
   openMask(mask);
 });
 
