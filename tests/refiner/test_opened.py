@@ -79,3 +79,27 @@ def test_a_batch_has_labels_and_no_affinity(refiner):
     for ask in (lambda: opened.affinity((0, 0)), lambda: opened.present):
         with pytest.raises(InputError, match="belongs to one image; got a batch of 2"):
             ask()
+
+
+def test_another_map_of_another_kind_has_defaults_of_its_own(refiner):
+    opened = refiner.open(IMAGE, LABELS, rough=4, classes=10, restrict=False)
+    np.testing.assert_array_equal(opened.mend(SHARES), refiner(IMAGE, SHARES, restrict=False))
+    other = np.roll(LABELS, 4, axis=0)
+    np.testing.assert_array_equal(opened.mend(other), refiner(IMAGE, other, rough=4, restrict=False))
+
+
+def test_nothing_depends_on_what_is_not_known(refiner):
+    shares = SHARES.copy()
+    shares[:, 8:20, 6:18] = 0
+    opened = refiner.open(IMAGE, shares)
+    affinity = opened.affinity((14, 12))
+    assert (affinity[8:20, 6:18] == 0).all()
+    assert np.abs(affinity).max() > 1e-3
+    everything = refiner.open(IMAGE, SHARES).affinity((14, 12))
+    assert np.abs(everything[8:20, 6:18]).max() > 1e-3
+
+
+def test_a_map_that_says_nothing_is_refused_in_a_batch_too(refiner):
+    image, shares = (torch.from_numpy(one) for one in (IMAGE.transpose(2, 0, 1).copy(), SHARES))
+    with pytest.raises(InputError, match="the coarse map of image 1 is 0 everywhere"):
+        refiner(torch.stack([image, image]), torch.stack([shares, 0 * shares]))

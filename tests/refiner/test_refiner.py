@@ -607,7 +607,7 @@ def spoilt(value):
         (IMAGE, np.log(COARSE), "apply softmax over the classes to scores first"),
         (IMAGE, COARSE * 0.3, "must sum to one over the classes"),
         (IMAGE, np.moveaxis(COARSE, 0, -1), "come first"),
-        (IMAGE, np.zeros((3, 4, 4), np.uint8), "with sums from 0 to 0"),
+        (IMAGE, np.zeros((3, 4, 4), np.uint8), "the coarse map is 0 everywhere: nothing is known"),
         (IMAGE, COARSE[:1], r"np.stack\(\[1 - mask, mask\]\)"),
         (IMAGE, COARSE[0], "must hold integers; got torch.float32"),
         (IMAGE, COARSE[None], r"\(K, h, w\) or \(H, W\); got \(1, 3, 16, 24\)"),

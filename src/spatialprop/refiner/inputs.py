@@ -217,7 +217,11 @@ def _probabilities(values: Tensor, classes: int | None) -> Tensor:
         raise InputError(f"coarse probabilities must be floats from 0 to 1, or uint8 x 255; got {values.dtype}")
     total = shares.sum(dim=1, keepdim=True)
     known = total != 0  # a cell of zeros says nothing
-    least, most = (float(value) for value in (total[known] if known.any() else total).aminmax())
+    silent = (~known.flatten(1).any(dim=1)).nonzero().flatten().tolist()
+    if silent:
+        which = f"of image {silent[0]} " if len(values) > 1 else ""
+        raise InputError(f"the coarse map {which}is 0 everywhere: nothing is known, so there is nothing to refine")
+    least, most = (float(value) for value in total[known].aminmax())
     # Bytes are rounded or cut off class by class, before they may become floats: with many, much may be missing.
     lowest, highest = min(0.75, 1 - values.shape[1] / 255), max(1.25, min(1 + values.shape[1] / 510, 2.0))
     if not max(lowest, 0.0) < least <= most < highest:

@@ -104,9 +104,14 @@ class Opened:
         return found if isinstance(self._coarse, Tensor) else found.cpu().numpy()
 
     def mend(self, coarse: CoarseLike) -> Any:
-        """The refined labels of another coarse map of the same image. (H, W)"""
+        """The refined labels of another coarse map of the same image. (H, W)
+
+        The arguments of the first map count, but for `rough` and `classes` where one is a label map and the other not.
+        """
         image = self.images if self._batched else self.images[0]
-        return Opened(self._network, self._device, image, coarse, **self._arguments).labels
+        alike = getattr(coarse, "ndim", None) == getattr(self._coarse, "ndim", None)
+        arguments = self._arguments if alike else self._arguments | {"rough": "auto", "classes": None}
+        return Opened(self._network, self._device, image, coarse, **arguments).labels
 
     def _refuse_many_maps(self, count: int) -> None:
         self._refuse_too_large(8 * count, f"{count} maps", f"ask for labels; {_SMALLER}")
@@ -205,7 +210,11 @@ class _OpenedImage:
                 cells = to_cells(maps, self._size, stride)
                 return self._pixels(self._network.spread(cells, known, guidance), maps, guidance)
 
-            return jacobian_row(refine, own[:, None].float().clone(), pixel)
+            heard = jacobian_row(refine, own[:, None].float().clone(), pixel)
+            if self.coarse.are_labels:
+                return heard
+            said = coarse.sum(dim=1, keepdim=True) if self.coarse.known is None else self.coarse.known
+            return heard * (resize(said, self._size)[0, 0] > 0)  # where nothing is known, nothing adds to any class
 
     def _pixels(self, cells: Tensor, own: Tensor, guidance: Guidance | None = None) -> Tensor:
         """The shares of pixels, given those of cells and of the coarse map, of any resolution. (1, k, H, W)"""

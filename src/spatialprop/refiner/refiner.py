@@ -154,7 +154,8 @@ class Refiner:
         """Write an archive that other programs run, for images and coarse maps of any size and number of classes.
 
         It takes `image` (1, 3, H, W), floats from 0 to 1, and `coarse` (1, K, h, w), and gives what `probabilities`
-        gives, (1, K, H, W), without tiles and without checks.
+        gives, (1, K, H, W), without tiles and without checks; where a side is no multiple of the network's coarsest
+        cell, the padding beyond the image's edge differs a little.
 
         Args:
             path: `.onnx`, of standard operators alone, or `.pt2` for `torch.export.load` after
