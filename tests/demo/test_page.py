@@ -350,9 +350,9 @@ def test_the_keyboard_alone_is_enough(visit, with_server):
         page.keyboard.press("Tab")
     else:
         raise AssertionError("the picture cannot be reached by Tab")
-    page.keyboard.press("2")
-    assert page.is_checked("#classes li:nth-child(2) [type=radio]")
-    page.keyboard.press("1")  # in the middle there is class 2
+    page.keyboard.press("1")
+    assert page.is_checked("#classes li:nth-child(1) [type=radio]")
+    page.keyboard.press("2")  # in the middle there is class 1
     page.keyboard.press("]")
     page.keyboard.press("Space")
     for key in ("ArrowRight", "ArrowDown", "Shift+ArrowLeft"):

@@ -111,7 +111,7 @@ def test_a_job_on_two_nodes_that_is_requeued_ends_like_one_that_is_not(cluster, 
     cluster("scancel", "--batch", "--signal=USR1", job, at=tmp_path)
     finished(cluster, job, tmp_path)
     said = (tmp_path / f"slurm-{job}.out").read_text()
-    assert "DUE TO JOB REQUEUE" in said, said
+    assert "Restarts=1" in cluster("scontrol", "show", "job", job, at=tmp_path), said
     assert f"Resuming {requeued}" in said
     assert "which had finished" not in said, "it was stopped too late"
 
