@@ -45,33 +45,31 @@ def agreement(shares: Tensor, offsets: Sequence[int]) -> Tensor:
     height, width = shares.shape[2:]
     found = []
     for offset in offsets:
-        across, along = _apart(shares, offset), _apart(shares.mT, offset).mT
+        across, along = _apart(shares, offset, 3), _apart(shares, offset, 2)
         found += [across[..., offset:], along[:, offset:], across[..., :width], along[:, :height]]
     return torch.stack(found, dim=1)
 
 
-def _apart(shares: Tensor, offset: int) -> Tensor:
-    """How likely a pixel and the one `offset` to its left have one label, on to `offset` right of the image."""
-    if torch.compiler.is_exporting() or offset >= shares.shape[3]:
-        before, after = (one.expand(-1, -1, -1, offset) for one in (shares[..., :1], shares[..., -1:]))
-        padded = torch.cat([before, shares, after], dim=3)
-        return sum_of_products(padded[..., offset:], padded[..., :-offset])
+def _apart(shares: Tensor, offset: int, axis: int) -> Tensor:
+    """How likely a pixel and the one `offset` before it have one label, on to `offset` beyond the image."""
+    size = shares.shape[axis]
+    lowest, highest = shares.narrow(axis, 0, 1), shares.narrow(axis, size - 1, 1)
+    if torch.compiler.is_exporting() or offset >= size:
+        before, after = (torch.cat(offset * [edge], dim=axis) for edge in (lowest, highest))
+        padded = torch.cat([before, shares, after], dim=axis)
+        return same_label(padded.narrow(axis, offset, size + offset), padded.narrow(axis, 0, size + offset))
+    rest = size - offset  # without a copy of the map
     pairs = [
-        (shares[..., :offset], shares[..., :1]),
-        (shares[..., offset:], shares[..., :-offset]),
-        (shares[..., -1:], shares[..., -offset:]),
+        (shares.narrow(axis, 0, offset), lowest),
+        (shares.narrow(axis, offset, rest), shares.narrow(axis, 0, rest)),
+        (highest, shares.narrow(axis, rest, offset)),
     ]
-    return torch.cat([sum_of_products(*pair) for pair in pairs], dim=2)
+    return torch.cat([same_label(*pair) for pair in pairs], dim=axis - 1)
 
 
-def sum_of_products(one: Tensor, other: Tensor) -> Tensor:
+def same_label(one: Tensor, other: Tensor) -> Tensor:
     """How likely pixels of two maps have one label. (N, H, W)"""
-    if torch.compiler.is_exporting():  # a graph for any number of classes has no loop over them
-        return (one * other).sum(dim=1)
-    total = one[:, 0] * other[:, 0]
-    for k in range(1, one.shape[1]):  # one map fits into a core's cache, all of them do not
-        total.addcmul_(one[:, k], other[:, k])
-    return total
+    return (one * other).sum(dim=1)
 
 
 def colours(image: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from spatialprop.nn.hints import (
     colour_hints,
     colours,
     label_borders,
-    sum_of_products,
+    same_label,
 )
 from spatialprop.nn.inference import Guidance, to_cells
 from spatialprop.nn.propagation import SpatialPropagation
@@ -119,7 +119,7 @@ class TrustingNetwork(nn.Module):
             smaller = F.avg_pool2d(pad_to_multiple(some, 2), 2)
             highest = some.amax(dim=1, keepdim=True)
             largest = highest if largest is None else torch.maximum(largest, highest)
-            found = [sum_of_products(some, some)[:, None], agreement(some, self.fine_offsets)]
+            found = [same_label(some, some)[:, None], agreement(some, self.fine_offsets)]
             found += [agreement(smaller, self.offsets)]
             found += [around_own_label(seen, smaller, window) for window in self.windows]
             totals = [a + b for a, b in zip(totals, found, strict=True)] if totals else found
