@@ -346,7 +346,7 @@ MUTANTS = (
     ),
     Mutant(
         "nn-joint-logarithms", "what is propagated on top of a segmenter are logarithms of probabilities",
-        "self.refinement.refine(coarse.exp(), ", "self.refinement.refine(coarse, ",
+        "self.refinement.refine(start.exp(), ", "self.refinement.refine(start, ",
         ("nn/test_joint.py",),
     ),
     Mutant(
@@ -412,6 +412,7 @@ MUTANTS = (
         "data-seed-of-an-epoch", "all patches of an epoch are drawn alike",
         "np.random.default_rng((self.seed, key.epoch, key.index))", "np.random.default_rng((self.seed, key.epoch))",
         ("data/loading/test_samples.py",),
+        where="loading/samples",
     ),
     Mutant(
         "data-void-kept", "the data set's ignore value is not turned into void",
@@ -713,7 +714,7 @@ MUTANTS = (
     # Tasks and callbacks.
     Mutant(
         "tasks-best-is-worst", "the checkpoint with the lowest score is kept as the best",
-        'monitor=monitor, mode="max"', 'monitor=monitor, mode="min"',
+        'monitor=monitor, mode=mode', 'monitor=monitor, mode="min"',
         ("experiment/test_training.py", "experiment/test_debug.py", "callbacks/test_resume.py"),
         "promises or fast or keeps",
     ),
@@ -772,7 +773,7 @@ MUTANTS = (
     ),
     Mutant(
         "cli-exit-code", "a file that failed leaves the exit code 0",
-        "return 1 if failed else 0", "return 0",
+        "return 1 if self.failed else 0", "return 0",
         ("cli/test_refine.py",),
         "bad_file or partner",
         "refine",
