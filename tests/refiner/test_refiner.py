@@ -99,6 +99,15 @@ def test_classes_that_are_nowhere_the_most_likely_stay_away(refiner):
     assert refiner.probabilities(image, coarse, restrict=False)[2].all()
 
 
+def test_cells_of_zeros_are_not_known():
+    shares = probabilities(3, 8, 8)
+    shares[:, 2:6, 2:6] = 0
+    (coarse,) = to_coarse(shares, torch.zeros(1, 3, 8, 8), batched=False)
+    expected = torch.ones(4, 4)
+    expected[1:3, 1:3] = 0
+    torch.testing.assert_close(coarse.known_in_cells((8, 8), 2)[0, 0], expected)
+
+
 def test_cells_of_zeros_say_nothing_whichever_type_they_come_in(refiner):
     image, stored = photograph(48, 64), np.rint(probabilities(4, 6, 8) * 255).astype(np.uint8)
     whole = refiner.probabilities(image, stored)

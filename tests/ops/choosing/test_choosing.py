@@ -69,3 +69,10 @@ def test_the_first_of_equally_likely_classes_wins():
     shares = torch.tensor([[0.2, 0.5], [0.4, 0.5], [0.4, 0.0]]).view(1, 3, 1, 2)
     assert most_likely(shares, (1, 2)).flatten().tolist() == [1, 0]
     assert most_likely(shares.double(), (1, 2)).flatten().tolist() == [1, 0]
+
+
+def test_of_equally_likely_classes_the_first_wins():
+    coarse, cells, choice = some(1, (4, 5), (8, 10), batch=1)
+    alike = [one.expand(-1, 3, -1, -1) for one in (coarse, cells)]
+    assert not most_likely(alike[0], (8, 10)).any()
+    assert not most_likely(alike[0], (8, 10), alike[1], choice).any()
