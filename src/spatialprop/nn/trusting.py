@@ -22,13 +22,11 @@ from spatialprop.nn.hints import (
 from spatialprop.nn.inference import Guidance, to_cells
 from spatialprop.nn.propagation import SpatialPropagation
 from spatialprop.nn.resize import extend, first, pad_to_multiple, resize
-from spatialprop.ops.choosing import CHOICES, STRIDE, SUBPIXELS, choose, most_likely
+from spatialprop.ops.choosing import CHOICES, STRIDE, SUBPIXELS, choose, first_choice, most_likely
 
 SMALLEST_TRUST = 1e-3  # some of each pixel is always counted, so that there is always something to divide by
 SMALLEST_SHARE = 1e-5
 LEVEL_FLOOR = 1e-3  # what is weaker stays weak
-# Logits of bilinear enlarging: a pixel of a cell depends on 9, 3, 3 and 1 sixteenths of the four cells around it.
-_BILINEAR = [[1, 3, 3, 9], [3, 1, 9, 3], [3, 9, 1, 3], [9, 3, 3, 1]]
 
 
 class TrustingNetwork(nn.Module):
@@ -192,9 +190,7 @@ class TrustingNetwork(nn.Module):
     def _start(self) -> Tensor:
         """What the guidance says before it is trained, so that training starts near the coarse map as it is."""
         gates = torch.full((self.propagation.guidance_channels,), -1.5)
-        bilinear = torch.tensor(_BILINEAR).float().div(16).log()
-        own = torch.full((SUBPIXELS, 1), 0.0)  # as much as the cells together
-        return torch.cat([gates, torch.tensor([1.0]), torch.cat([bilinear, own], dim=1).flatten()])
+        return torch.cat([gates, torch.tensor([1.0]), first_choice()])
 
 
 class GuidanceNetwork(nn.Module):

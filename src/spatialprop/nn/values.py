@@ -9,12 +9,10 @@ from torch.nn import functional as F
 
 from spatialprop.nn.local_lines import local_lines
 from spatialprop.nn.propagation import SpatialPropagation
-from spatialprop.ops.choosing import CHOICES, SUBPIXELS, choose
+from spatialprop.ops.choosing import CHOICES, SUBPIXELS, choose, first_choice
 
 POSITIVE = ("stochastic", "sigmoid")  # ways of normalising gates that leave none below zero
 SMALLEST_CONFIDENCE = 1e-12  # what reaches a pixel less is nothing
-# Logits of bilinear enlarging: a pixel of a cell depends on 9, 3, 3 and 1 sixteenths of the four cells around it.
-_BILINEAR = ((1, 3, 3, 9), (3, 1, 9, 3), (3, 9, 1, 3), (9, 3, 3, 1))
 
 
 class ValueGuidance(NamedTuple):
@@ -223,8 +221,7 @@ class ValueNetwork(nn.Module):
         if suggested:
             start += [torch.tensor([-2.0]), torch.zeros(suggested - 1)]
         if chosen:
-            bilinear = torch.tensor(_BILINEAR).float().div(16).log()
-            start.append(torch.cat([bilinear, torch.zeros(SUBPIXELS, 1)], dim=1).flatten())
+            start.append(first_choice())
         return torch.cat(start)
 
     def _check(self, image: Tensor, values: Tensor, confidence: Tensor) -> None:

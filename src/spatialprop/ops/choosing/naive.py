@@ -8,6 +8,20 @@ STRIDE = 2  # pixels of a cell, each way
 SUBPIXELS = STRIDE**2
 CHOICES = 5  # the cells above left, above right, below left and below right of a pixel, and the pixel itself
 
+# A pixel enlarged bilinearly depends on 9, 3, 3 and 1 sixteenths of the four cells around it.
+_BILINEAR = [[1, 3, 3, 9], [3, 1, 9, 3], [3, 9, 1, 3], [9, 3, 3, 1]]
+
+
+def first_choice() -> Tensor:
+    """Logits of a choice to start training from: cells enlarged bilinearly, and the pixel itself as much as they. (20,)
+
+    Example:
+        >>> first_choice().view(SUBPIXELS, CHOICES).softmax(dim=1)[0]
+        tensor([0.0312, 0.0938, 0.0938, 0.2812, 0.5000])
+    """
+    cells = torch.tensor(_BILINEAR).float().div(16).log()
+    return torch.cat([cells, torch.zeros(SUBPIXELS, 1)], dim=1).flatten()
+
 
 def choose(cells: Tensor, whole: Tensor, choice: Tensor) -> Tensor:
     """Each pixel's mixture of the four cells around it and of its own share in `whole`. (N, K, H, W)
