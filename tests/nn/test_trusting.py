@@ -91,21 +91,6 @@ def test_a_pixel_without_trust_takes_its_label_from_those_its_gates_lead_to(netw
     assert refined.argmax(dim=1).eq(0).all()
 
 
-@pytest.mark.parametrize("pixel", [(0, 0), (17, 30), (32, 44)])
-def test_a_pixel_is_the_mean_of_what_it_listens_to(network, pixel):
-    torch.nn.init.normal_(network.guidance.head.weight, std=0.3)  # so that it listens far
-    image, coarse = some(33, 45)
-    coarse = F.interpolate(coarse, size=(33, 45), mode="bilinear")
-    guidance = network.guide(network.raw(*network.hints(image, coarse)))
-    listening = network.affinity_along(guidance, (33, 45), pixel)
-    assert listening.min() >= 0
-    torch.testing.assert_close(listening.sum(), torch.tensor(1.0))
-    torch.testing.assert_close(
-        (listening[:, None] * coarse).sum(dim=(2, 3)),
-        network.refine(coarse, guidance, (33, 45)).exp()[..., pixel[0], pixel[1]],
-    )
-
-
 def test_a_cell_of_zeros_hears_its_surroundings(network):
     image, _ = some(32, 32)
     coarse = torch.zeros(1, 2, 32, 32)

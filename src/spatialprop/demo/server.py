@@ -156,7 +156,8 @@ def make_app(
         body = await _body(request, 3 * width * height)
         if len(body) != 3 * width * height:
             raise InputError(f"{width} x {height} pixels are {3 * width * height} bytes; got {len(body)}")
-        name = sessions.open(np.frombuffer(body, np.uint8).reshape(height, width, 3))
+        pixels = np.frombuffer(body, np.uint8).reshape(height, width, 3)
+        name = await asyncio.to_thread(sessions.open, pixels)  # which waits while another is refined
         return JSONResponse({"id": name})
 
     async def refine(request: "Request") -> "Response":

@@ -155,19 +155,6 @@ class TrustingNetwork(nn.Module):
         cells = self.spread(cells, cells.sum(dim=1, keepdim=True), guidance)
         return self._chosen(cells, resize(coarse, size), guidance).clamp_min(SMALLEST_SHARE).log()
 
-    def affinity_along(self, guidance: Guidance, size: Sequence[int], pixel: tuple[int, int]) -> Tensor:
-        """How much `pixel` (row, column) depends on each pixel of a coarse map of `size`: shares of one. (N, H, W)
-
-        The refined shares of the pixel are the sum of those of the coarse map, weighted by these.
-        """
-        row, column = pixel
-        with torch.enable_grad():
-            coarse = torch.ones_like(guidance.gates[0][:, 0, :1, 0, :1, :1]).repeat(1, 1, *size).requires_grad_()
-            cells = to_cells(coarse, size, STRIDE)
-            heard = self._chosen(self.spread(cells, cells.detach(), guidance), coarse, guidance)[..., row, column]
-            (listening,) = torch.autograd.grad(heard.sum(), coarse)
-        return listening[:, 0]
-
     def spread(self, cells: Tensor, known: Tensor, guidance: Guidance) -> Tensor:
         """The shares of some classes after propagation, given the sum of all shares. (N, k, h, w)"""
         assert guidance.trust is not None
