@@ -1,6 +1,7 @@
 """The files of a run."""
 
 import os
+import secrets
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -40,7 +41,6 @@ class RunFolder:
 def point_latest_to(run: Path, outputs: Path) -> None:
     """Make `outputs/latest` a link to a run."""
     outputs.mkdir(exist_ok=True)
-    latest, beside = outputs / "latest", outputs / f".latest.{run.name}"
-    beside.unlink(missing_ok=True)
+    beside = outputs / f".{secrets.token_hex(8)}.latest"  # several processes of one run do this at once
     beside.symlink_to(os.path.relpath(run.resolve(), outputs.resolve()), target_is_directory=True)
-    beside.replace(latest)
+    beside.replace(outputs / "latest")
