@@ -16,16 +16,25 @@ usage() {
     exit 2
 }
 
-running() { # whether the process of a pid file lives
-    [[ -s $1 ]] && kill -0 "$(<"$1")" 2>/dev/null
+pid_of() { # the process of a pid file, if it lives; a daemon that ends removes its file
+    local pid
+    pid=$(cat "$1" 2>/dev/null) && [[ -n $pid ]] && kill -0 "$pid" 2>/dev/null && echo "$pid"
 }
 
 stop() {
-    local pid
-    for pid in slurmd.127.0.0.1 slurmd.127.0.0.2 slurmctld munged; do
-        if running "$dir/$pid.pid"; then
-            kill "$(<"$dir/$pid.pid")"
-            while running "$dir/$pid.pid"; do sleep 0.1; done
+    local name pid
+    if pid_of "$dir/slurmctld.pid" >/dev/null; then # or jobs that end wait for a controller that is gone
+        export SLURM_CONF=$dir/slurm.conf
+        scancel --quiet --user="$(id -un)" || true
+        for _ in {1..50}; do
+            [[ -z $(squeue --noheader 2>/dev/null) ]] && break
+            sleep 0.2
+        done
+    fi
+    for name in slurmd.127.0.0.1 slurmd.127.0.0.2 slurmctld munged; do
+        if pid=$(pid_of "$dir/$name.pid"); then
+            kill "$pid" 2>/dev/null || true
+            while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
         fi
     done
 }
