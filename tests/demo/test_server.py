@@ -1,10 +1,13 @@
 """The page's server: what it answers, what it refuses, and that answers are the refiner's."""
 
+import socket
+from urllib.parse import urlsplit
+
 import numpy as np
 import pytest
 
 from spatialprop import Refiner
-from spatialprop.demo import make_app
+from spatialprop.demo import make_app, serve
 from spatialprop.demo.server import MOST_IMAGES
 from tests.refiner.networks import trained, trusting
 
@@ -121,3 +124,19 @@ def test_old_images_are_forgotten(client):
     assert (gone.status_code, gone.json()["error"]) == (404, "this image is no longer open; send it again")
     for image in others:
         assert client.post("/api/refine", params={"image": image, **question}, content=mask().tobytes()).is_success
+
+
+def test_who_is_told_the_address_finds_the_page_there(refiner):
+    def visit(address: str) -> None:
+        server = urlsplit(address)
+        socket.create_connection((server.hostname, server.port), timeout=5).close()
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1, port {server.port}: .*; choose another"):
+            serve(refiner, port=server.port, browser=False, started=pytest.fail)
+        raise _SeenError
+
+    with pytest.raises(_SeenError):
+        serve(refiner, browser=False, started=visit)
+
+
+class _SeenError(Exception):
+    """Ends a server that would otherwise go on."""

@@ -232,6 +232,7 @@ def serve(
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, port))
+            listening.listen()  # before the address is told: whoever is quick must find the door open
         except OSError as error:
             raise OSError(f"cannot listen on {host}, port {port}: {error.strerror or error}; choose another") from None
         place = f"[{host}]" if ":" in host else host
