@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=GENERATORS, default=GENERATORS, metavar="GENERATOR")
     parser.add_argument("--to", type=Path, default=RESULTS)
     options = parser.parse_args()
+    warnings.simplefilter("ignore")  # broken input warns by the thousand, which would hide the findings
     result: dict[str, Any] = {
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
         "minutes": options.minutes,

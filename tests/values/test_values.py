@@ -303,6 +303,27 @@ def test_tensors_with_gradients_are_taken():
         colorize(grey, torch.from_numpy(marks / 255.0).requires_grad_())
 
 
+def test_tensors_of_every_kind_are_taken_or_refused():
+    image, trimap = scene()
+    given = torch.from_numpy(trimap)
+    matte, grey = Matte(network()), image[..., 0]
+    np.testing.assert_array_equal(matte(image, (given / 255).bfloat16()), matte(image, trimap))
+    for other in (given.to("meta"), given.to_sparse()):
+        for refused in (
+            lambda other=other: matte(image, other),
+            lambda other=other: matte.from_mask(image, other),
+            lambda other=other: Colorize(network(**COLOURS))(grey, other),
+        ):
+            with pytest.raises(InputError, match="must be a dense tensor with values; got a"):
+                refused()
+
+
+@pytest.mark.parametrize("shape", [(0, 32), (32, 0), (0, 0), (4, 4, 1)])
+def test_a_mask_without_pixels_is_refused(shape):
+    with pytest.raises(InputError, match="of a pixel or more"):
+        Matte(network()).from_mask(scene()[0], np.zeros(shape, bool))
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_mask_of_numbers_that_are_none_is_refused(value):
     image, trimap = scene()

@@ -19,7 +19,7 @@ The way of a file through `spatialprop refine photo.jpg mask.png`, where nothing
 from spatialprop.errors import InputError
 from spatialprop.refiner.explain import explain
 from spatialprop.refiner.export import check_program, standard_propagation, write_program
-from spatialprop.refiner.inputs import ImageLike, Rough, to_image
+from spatialprop.refiner.inputs import ImageLike, Rough, dense, to_image
 from spatialprop.refiner.opened import Opened
 from spatialprop.refiner.refiner import Refiner
 from spatialprop.refiner.weights import describe, load_network, packaged, save_refiner
@@ -31,6 +31,7 @@ __all__ = [
     "Refiner",
     "Rough",
     "check_program",
+    "dense",
     "describe",
     "explain",
     "load_network",

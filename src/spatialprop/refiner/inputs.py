@@ -33,7 +33,7 @@ def to_image(image: ImageLike, device: torch.device) -> tuple[Tensor, bool]:
     """An image as (N, 3, H, W), uint8 or floats from 0 to 1, and whether it was a batch."""
     _refuse_path(image, "an image")
     if isinstance(image, Tensor):
-        pixels = _plain(image, "an image")
+        pixels = dense(image, "an image")
         if pixels.dim() not in (3, 4) or pixels.shape[-3] != 3:
             raise InputError(f"an image tensor must be (3, H, W) or (N, 3, H, W); got {tuple(image.shape)}")
         batched = pixels.dim() == 4
@@ -95,7 +95,7 @@ def to_coarse(
     _refuse_path(coarse, "a coarse map")
     if isinstance(coarse, Image.Image):
         raise InputError("a coarse map must be an array or a tensor; got an image: np.asarray(image) has its values")
-    values = _plain(coarse, "a coarse map") if isinstance(coarse, Tensor) else _tensor(np.asarray(coarse), "coarse map")
+    values = dense(coarse, "a coarse map") if isinstance(coarse, Tensor) else _tensor(np.asarray(coarse), "coarse map")
     shape = tuple(values.shape)
     if not values.is_floating_point() and values.dtype not in _INTEGERS:
         raise InputError(f"a coarse map must hold floats or integers; got {values.dtype}")
@@ -243,7 +243,7 @@ def _refuse_many(count: int, what: str) -> None:
         )
 
 
-def _plain(tensor: Tensor, what: str) -> Tensor:
+def dense(tensor: Tensor, what: str) -> Tensor:
     """A tensor without its history, refused if operators cannot compute with it."""
     if tensor.is_nested or tensor.layout != torch.strided or tensor.is_meta:
         kind = "nested" if tensor.is_nested else "meta" if tensor.is_meta else str(tensor.layout)

@@ -6,7 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from spatialprop.refiner import dense
 
-def as_array(given: Any) -> NDArray[Any]:
+
+def as_array(given: Any, what: str) -> NDArray[Any]:
     """An array of what NumPy takes, or of a tensor: from any device, and whether it has a gradient or not."""
-    return np.asarray(given.detach().cpu() if isinstance(given, torch.Tensor) else given)
+    if not isinstance(given, torch.Tensor):
+        return np.asarray(given)
+    values = dense(given, what).cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()

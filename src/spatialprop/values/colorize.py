@@ -64,7 +64,7 @@ class Colorize:
         """
         brightness = self._brightness(grey)
         seen = np.rint(brightness * 255).astype(np.uint8)
-        colours, where = scribbled(seen, as_array(scribbles))
+        colours, where = scribbled(seen, as_array(scribbles, "scribbles"))
         return self.spread(brightness, split_colours(colours)[1], where)
 
     def spread(

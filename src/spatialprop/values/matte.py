@@ -66,7 +66,7 @@ class Matte:
             raise InputError(f"a matte is made of one image; got a batch of {len(pixels)}: give image[0]")
         if pixels.dtype == torch.uint8:
             pixels = pixels.float() / 255
-        known = as_trimap(as_array(trimap))
+        known = as_trimap(as_array(trimap, "a trimap"))
         check_trimap(known, tuple(pixels.shape[-2:]))
         given = torch.from_numpy(known).to(self.device)[None, None]
         values, confidence = (given == 255).float(), (given != 128).float()
@@ -77,9 +77,9 @@ class Matte:
 
     def from_mask(self, image: ImageLike, mask: NDArray[Any], band: int = 20) -> NDArray[np.float32]:
         """Alpha from a rough mask (H, W), of which nothing is believed within `band` pixels of its border."""
-        inside = as_array(mask)
-        if inside.ndim != 2:
-            raise InputError(f"a mask is (H, W); got {inside.shape}")
+        inside = as_array(mask, "a mask")
+        if inside.ndim != 2 or inside.size == 0:
+            raise InputError(f"a mask is (H, W), of a pixel or more; got {inside.shape}")
         if inside.dtype.kind not in "buif" or not np.isfinite(inside).all():
             raise InputError(f"a mask holds finite numbers; got {inside.dtype}, {inside.size} of them")
         if inside.dtype != np.bool_:
