@@ -94,9 +94,9 @@ def values(rng: Random, shape=None):
     plain = np.asarray(plain)  # a number, where the shape is ()
     if rng.random() < 0.3 and plain.size:
         plain.flat[rng.randrange(plain.size)] = rng.choice(SPECIAL)
-    if rng.random() < 0.3 and plain.ndim > 2:
-        plain = plain / plain.sum(axis=0)
     with np.errstate(all="ignore"):
+        if rng.random() < 0.3 and plain.ndim > 2:
+            plain = plain / plain.sum(axis=0)
         if rng.random() < 0.5:
             found = np.asarray(np.asarray(plain).astype(rng.choice(NUMPY)))
             return found[::-1] if rng.random() < 0.2 and found.ndim else found

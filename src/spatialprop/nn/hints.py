@@ -10,6 +10,7 @@ from torch.nn import functional as F
 LABEL_BORDERS = 2  # channels of `label_borders`
 COLOUR_HINTS = 7  # channels of `colour_hints` for each window
 _SMALLEST_SHARE = 1e-3  # of a window, below which nothing is known about its colours
+_SMALLEST_INSIDE = 1e-6  # of a window; each that counts has a pixel inside
 _SMALLEST_VARIANCE = 4e-4  # of a colour from 0 to 1: noise of two hundredths
 
 
@@ -79,11 +80,20 @@ def colours(image: Tensor) -> Tensor:
 
 def around(maps: Tensor, window: int) -> Tensor:
     """Means over windows that stand side by side from the upper left corner on, and between them what lies between."""
-    return around_own_label(maps, torch.ones_like(maps[:, :1]), window)
+    height, width = maps.shape[2:]
+    counts = [(side + window - 1) // window for side in (height, width)]
+    # One window more each way than fits, so that no size is one, which a graph for all sizes must not ask for.
+    beyond = (0, (counts[1] + 1) * window - width, 0, (counts[0] + 1) * window - height)
+    sums, inside = (F.avg_pool2d(F.pad(some, beyond), window) for some in (maps, torch.ones_like(maps[:1, :1])))
+    rows, columns = (torch.arange(count + 1, device=maps.device).clamp_max(count - 1) for count in counts)
+    means = (sums / inside.clamp_min(_SMALLEST_INSIDE)).index_select(2, rows).index_select(3, columns)
+    return F.interpolate(means, scale_factor=window, mode="bilinear", align_corners=False)[..., :height, :width]
 
 
 def around_own_label(seen: Tensor, shares: Tensor, window: int) -> Tensor:
     """The part of `around` that has the label of the pixel, for some of the classes; it sums up over classes.
+
+    With one class that has all of each pixel it is `around`.
 
     Args:
         seen: Maps (N, C, H, W).
@@ -137,17 +147,12 @@ def colour_hints(image: Tensor, own: Tensor, whole: Tensor) -> Tensor:
     Returns:
         Hints (N, 7, H, W).
     """
-    found, densities = [], []
-    for sums in (own, whole - own):
-        share = sums[:, :1]
-        known = (share / _SMALLEST_SHARE).clamp(0, 1)
-        mean = sums[:, 1:4] / share.clamp_min(_SMALLEST_SHARE)
-        square = sums[:, 4:] / share.clamp_min(_SMALLEST_SHARE)
-        variance = (square - mean.square()).clamp_min(_SMALLEST_VARIANCE)
-        difference = (image - mean) * known
-        found.append(difference)
-        density = (difference.square() / variance + variance.log()).mean(dim=1, keepdim=True)
-        densities.append((density, known))
-    (own_density, own_known), (other_density, other_known) = densities
-    found.append(torch.tanh((other_density - own_density) / 4) * own_known * other_known)
-    return torch.cat(found, dim=1)
+    sums = torch.stack([own, whole - own], dim=1)  # (N, 2, 7, H, W)
+    share = sums[:, :, :1]
+    known = (share / _SMALLEST_SHARE).clamp(0, 1)
+    means, squares = torch.split(sums[:, :, 1:] / share.clamp_min(_SMALLEST_SHARE), 3, dim=2)
+    variance = (squares - means.square()).clamp_min(_SMALLEST_VARIANCE)
+    differences = (image[:, None] - means) * known
+    densities = (differences.square() / variance + variance.log()).mean(dim=2, keepdim=True)
+    fits = torch.tanh((densities[:, 1] - densities[:, 0]) / 4) * known[:, 0] * known[:, 1]
+    return torch.cat([differences.flatten(1, 2), fits], dim=1)

@@ -21,7 +21,7 @@ from spatialprop.nn.hints import (
 )
 from spatialprop.nn.inference import Guidance, to_cells
 from spatialprop.nn.propagation import SpatialPropagation
-from spatialprop.nn.resize import extend, first, pad_to_multiple, resize
+from spatialprop.nn.resize import extend, first, pad_to_multiple, resize, unshuffled
 from spatialprop.ops.choosing import CHOICES, STRIDE, SUBPIXELS, choose, first_choice, most_likely
 
 SMALLEST_TRUST = 1e-3  # some of each pixel is always counted, so that there is always something to divide by
@@ -128,8 +128,8 @@ class TrustingNetwork(nn.Module):
 
     def shown(self, image: Tensor, labels: Tensor, fine: Tensor) -> Tensor:
         """The image, the borders of labels and hints, at 1/2 of the resolution."""
-        pixels = pad_to_multiple(torch.cat([image - 0.5, label_borders(labels)], dim=1), STRIDE)
-        return torch.cat([F.pixel_unshuffle(pixels, STRIDE), fine], dim=1)
+        shown = (image - 0.5, label_borders(labels))
+        return torch.cat([*(unshuffled(pad_to_multiple(one, STRIDE), STRIDE) for one in shown), fine], dim=1)
 
     def look(self, image: Tensor, labels: Tensor, *described: Tensor) -> Guidance:
         """The guidance of an image (N, 3, H, W), labels (N, H, W), and what `describe` says of the coarse map."""

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from spatialprop.nn.local_lines import local_lines
 from spatialprop.nn.propagation import SpatialPropagation
+from spatialprop.nn.resize import unshuffled
 from spatialprop.ops.choosing import CHOICES, SUBPIXELS, choose, first_choice
 
 POSITIVE = ("stochastic", "sigmoid")  # ways of normalising gates that leave none below zero
@@ -209,7 +210,7 @@ class ValueNetwork(nn.Module):
             own = known + (1 - confidence) * guidance.proposed
         else:
             own = known / confidence.clamp_min(SMALLEST_CONFIDENCE)
-            sure = F.pixel_unshuffle(F.pad(confidence, beyond), 2)[:, :, None]  # (N, 4, 1, h, w)
+            sure = unshuffled(F.pad(confidence, beyond), 2)[:, :, None]  # (N, 4, 1, h, w)
             choice = torch.cat([choice[:, :, :-1], choice[:, :, -1:] * sure], dim=2)
             choice = choice / choice.sum(dim=2, keepdim=True)
         return choose(cells, F.pad(own, beyond), choice)[..., :height, :width]

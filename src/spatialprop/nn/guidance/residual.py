@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from spatialprop.nn.resize import pad_to_multiple
+from spatialprop.nn.resize import pad_to_multiple, unshuffled
 from spatialprop.nn.trusting import GuidanceNetwork
 
 STRIDE = 2
@@ -47,6 +46,6 @@ class ResidualGuidance(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Guidance (N, out_channels, ceil(H / 2), ceil(W / 2)) for `image` (N, in_channels, H, W), from 0 to 1."""
         height, width = image.shape[-2:]
-        pixels = F.pixel_unshuffle(pad_to_multiple(image - 0.5, 2 ** len(self.widths)), STRIDE)
+        pixels = unshuffled(pad_to_multiple(image - 0.5, 2 ** len(self.widths)), STRIDE)
         guidance: Tensor = self.network(pixels, pixels[:, :0])
         return guidance[..., : -(-height // STRIDE), : -(-width // STRIDE)]
