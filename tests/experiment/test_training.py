@@ -23,7 +23,7 @@ def test_a_run_leaves_what_the_readme_promises(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
     made = metrics.pop("run")
     assert made["seconds"] > 0
-    assert made["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(made["versions"]["torch"])  # which leaves out the build
     assert "cores" in made["machine"]
     assert list(metrics) == ["coarse", "refined", "oracle_8px"]
     for scores in metrics.values():

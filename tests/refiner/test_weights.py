@@ -181,8 +181,9 @@ def test_any_setting_of_a_trusting_network_is_built_or_refused(name, value):
 def written(tmp_path):
     """A way to write a file with a part of it changed."""
     path = tmp_path / "mine.safetensors"
-    save_refiner(trained(), path)
-    tensors = load_file(path)
+    whole = tmp_path / "whole.safetensors"  # its tensors may be read from the file for as long as they live
+    save_refiner(trained(), whole)
+    tensors = load_file(whole)
 
     def write(header=None, **changes):
         full = {"format": 1, "network": SETTINGS, "description": ""} if header is None else header

@@ -25,8 +25,8 @@ class RoughTruth:
     Example:
         >>> coarse = np.full((2, 8, 8), [[[0.4]], [[0.6]]], np.float32)
         >>> rough = RoughTruth(share=1)(coarse, np.zeros((8, 8), np.uint8), np.random.default_rng(0))
-        >>> rough.argmax(axis=0).any()
-        np.False_
+        >>> bool(rough.argmax(axis=0).any())
+        False
     """
 
     def __init__(self, share: float = 0.3, cells: float = 24.0) -> None:
