@@ -96,7 +96,7 @@ def main() -> None:
     refining.add_argument("target")
     refining.add_argument("--actors", type=int, default=2)
     refining.add_argument("--weights", default="light")
-    refining.add_argument("--rough", type=float, default="auto")
+    refining.add_argument("--rough", type=lambda text: text if text == "auto" else float(text), default="auto")
     options = parser.parse_args()
     if options.command == "pack":
         print(f"{options.target}: {pack(options.photos, options.masks, options.target)} rows")
