@@ -2,7 +2,7 @@
 
     pip install "spatialprop[ray]"
     python examples/with_ray.py pack photos/ masks/ masks.parquet      # or make such files yourself
-    python examples/with_ray.py refine masks.parquet refined.parquet --actors 2
+    python examples/with_ray.py refine masks.parquet refined.parquet --actors 4
 
 The rows have the columns `name`, `image` and `mask`, the last two as encoded pictures; refinement adds `refined`, a
 PNG, and `milliseconds`. Files and folders of Parquet are read from and written to wherever Ray Data can: a disk, s3://,
@@ -60,6 +60,14 @@ class RefineMasks:
 
 def refine(source: str, target: str, actors: int, weights: str, rough: Rough) -> None:
     """Refine a data set of Parquet files into another."""
+    if not ray.is_initialized():
+        ray.init()
+    processors = int(ray.cluster_resources().get("CPU", 0))
+    if actors >= processors:  # Ray would wait for ever for one to read with
+        raise SystemExit(
+            f"{actors} actors leave none of the cluster's {processors} processors to read and write with; give at most "
+            f"--actors {processors - 1}"
+        )
     rows = ray.data.read_parquet(source)
     refined = rows.map_batches(
         RefineMasks,
@@ -94,7 +102,7 @@ def main() -> None:
     refining = commands.add_parser("refine", help="refine the masks of Parquet files into others")
     refining.add_argument("source")
     refining.add_argument("target")
-    refining.add_argument("--actors", type=int, default=2)
+    refining.add_argument("--actors", type=int, default=1, help="fewer than there are processors (default: 1)")
     refining.add_argument("--weights", default="light")
     refining.add_argument("--rough", type=lambda text: text if text == "auto" else float(text), default="auto")
     options = parser.parse_args()

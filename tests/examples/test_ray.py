@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import warnings
 
 import numpy as np
@@ -41,13 +42,14 @@ def cluster(monkeypatch):
             nodes.shutdown()
 
 
-def test_two_workers_refine_a_data_set(cluster, tmp_path):
+def test_two_workers_refine_a_data_set(cluster, tmp_path, monkeypatch, capsys):
     import pyarrow.parquet as pq
 
     from examples import with_ray
 
     network = trained()
-    save_refiner(network, tmp_path / "tiny.safetensors")
+    weights = str(tmp_path / "tiny.safetensors")
+    save_refiner(network, weights)
     masks = {}
     for place in ("photos", "masks"):
         (tmp_path / place).mkdir()
@@ -61,7 +63,7 @@ def test_two_workers_refine_a_data_set(cluster, tmp_path):
         picture.save(tmp_path / "masks" / f"{number}.png")
     source, target = str(tmp_path / "masks.parquet"), str(tmp_path / "refined")
     assert with_ray.pack(tmp_path / "photos", tmp_path / "masks", source) == 20
-    with_ray.refine(source, target, 2, str(tmp_path / "tiny.safetensors"), 4.0)
+    with_ray.refine(source, target, 2, weights, 4.0)
 
     rows = pq.read_table(target).to_pylist()
     assert sorted(row["name"] for row in rows) == sorted(masks)
@@ -72,3 +74,9 @@ def test_two_workers_refine_a_data_set(cluster, tmp_path):
             expected = refiner(photograph(40, 50, int(row["name"])), masks[row["name"]], rough=4)
             np.testing.assert_array_equal(np.asarray(refined), expected)
         assert row["milliseconds"] > 0
+
+    monkeypatch.setattr("sys.argv", ["with_ray.py", "refine", source, str(tmp_path / "again"), "--weights", weights])
+    with_ray.main()
+    assert re.match(r"20 masks in [0-9.]+ s, of which each actor computed", capsys.readouterr().out)
+    with pytest.raises(SystemExit, match=r"4 actors leave none of the cluster's 4 processors .*--actors 3"):
+        with_ray.refine(source, target, 4, weights, "auto")
