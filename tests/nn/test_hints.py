@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from spatialprop.nn.hints import COLOUR_HINTS, agreement, around, around_own_label, colour_hints, colours, label_borders
+from spatialprop.nn.resize import unshuffled
 
 
 @pytest.fixture
@@ -75,3 +76,16 @@ def test_one_class_and_tiny_images():
     assert hints.shape == (1, COLOUR_HINTS, 1, 2)
     assert hints.isfinite().all()
     assert agreement(torch.ones(1, 1, 1, 2), [5]).eq(1).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (6, 6), (7, 13), (24, 25), (50, 31)])
+@pytest.mark.parametrize("window", [5, 6, 24])
+def test_around_is_what_a_class_that_has_all_of_each_pixel_hears(size, window):
+    maps = torch.rand(2, 3, *size)
+    torch.testing.assert_close(around(maps, window), around_own_label(maps, torch.ones(2, 1, *size), window))
+
+
+@pytest.mark.parametrize("side", [1, 2, 4])
+def test_unshuffled_is_pixel_unshuffle(side):
+    pixels = torch.rand(2, 3, 8, 12)
+    torch.testing.assert_close(unshuffled(pixels, side), F.pixel_unshuffle(pixels, side), rtol=0, atol=0)
