@@ -65,8 +65,8 @@ def refine(source: str, target: str, actors: int, weights: str, rough: Rough) ->
     processors = int(ray.cluster_resources().get("CPU", 0))
     if actors >= processors:  # Ray would wait for ever for one to read with
         raise SystemExit(
-            f"{actors} actors leave none of the cluster's {processors} processors to read and write with; give at most "
-            f"--actors {processors - 1}"
+            f"{actors} actors need a cluster of {actors + 1} processors, one of them to read and write with; it has "
+            f"{processors}: give fewer --actors"
         )
     rows = ray.data.read_parquet(source)
     refined = rows.map_batches(

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 LABEL_BORDERS = 2  # channels of `label_borders`
 COLOUR_HINTS = 7  # channels of `colour_hints` for each window
 _SMALLEST_SHARE = 1e-3  # of a window, below which nothing is known about its colours
-_SMALLEST_INSIDE = 1e-6  # of a window; each that counts has a pixel inside
 _SMALLEST_VARIANCE = 4e-4  # of a colour from 0 to 1: noise of two hundredths
 
 
@@ -84,9 +83,12 @@ def around(maps: Tensor, window: int) -> Tensor:
     counts = [(side + window - 1) // window for side in (height, width)]
     # One window more each way than fits, so that no size is one, which a graph for all sizes must not ask for.
     beyond = (0, (counts[1] + 1) * window - width, 0, (counts[0] + 1) * window - height)
-    sums, inside = (F.avg_pool2d(F.pad(some, beyond), window) for some in (maps, torch.ones_like(maps[:1, :1])))
     rows, columns = (torch.arange(count + 1, device=maps.device).clamp_max(count - 1) for count in counts)
-    means = (sums / inside.clamp_min(_SMALLEST_INSIDE)).index_select(2, rows).index_select(3, columns)
+    sums, inside = (
+        F.avg_pool2d(F.pad(some, beyond), window).index_select(2, rows).index_select(3, columns)
+        for some in (maps, torch.ones_like(maps[:1, :1]))
+    )
+    means = sums / inside
     return F.interpolate(means, scale_factor=window, mode="bilinear", align_corners=False)[..., :height, :width]
 
 
