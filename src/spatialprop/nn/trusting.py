@@ -211,17 +211,17 @@ class GuidanceNetwork(nn.Module):
 
     def forward(self, half: Tensor, quarter: Tensor) -> Tensor:
         """Guidance (N, out_channels, h, w) for hints (N, in_channels, h, w) and (N, quarter_channels, h/2, w/2)."""
-        x = self.down[0](F.relu(self.stem(half.contiguous(memory_format=torch.channels_last))))
+        x = self.down[0](F.relu(self.stem(half.contiguous(memory_format=torch.channels_last)), inplace=True))
         skips = []
         for stage, (shrink, blocks) in enumerate(zip(self.shrink, list(self.down)[1:], strict=True)):
             skips.append(x)
             x = shrink(level(x))
             if stage == 0 and self.beside is not None:
-                x = x + self.beside(quarter.contiguous(memory_format=torch.channels_last))
-            x = blocks(F.relu(x))
+                x += self.beside(quarter.contiguous(memory_format=torch.channels_last))
+            x = blocks(F.relu(x, inplace=True))
         for narrow, up in zip(reversed(self.narrow), reversed(self.up), strict=True):
             x = F.interpolate(narrow(level(x)), scale_factor=2, mode="bilinear", align_corners=False)
-            x = up(x + skips.pop())
+            x = up(x.add_(skips.pop()))
         guidance: Tensor = self.head(level(x))
         return guidance
 
@@ -261,8 +261,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """As many channels as it was given."""
-        added: Tensor = self.second(F.relu(self.first(level(x))))
-        return x + added
+        added: Tensor = self.second(F.relu(self.first(level(x)), inplace=True))
+        return added.add_(x)
 
 
 def level(x: Tensor) -> Tensor:
@@ -270,4 +270,5 @@ def level(x: Tensor) -> Tensor:
 
     Without, weights and with them activations grow until nothing is learned any more.
     """
-    return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + LEVEL_FLOOR)
+    squares = torch.linalg.vector_norm(x, dim=1, keepdim=True).square()  # in one pass
+    return x * torch.rsqrt(squares / x.shape[1] + LEVEL_FLOOR)
