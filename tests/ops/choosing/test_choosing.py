@@ -27,7 +27,14 @@ def test_choice_of_itself_keeps_the_map_and_of_cells_enlarges():
     torch.testing.assert_close(choose(cells, whole, choice), F.interpolate(cells, scale_factor=2, mode="bilinear"))
 
 
-SIZES = [((2, 3), (16, 24)), ((3, 3), (7, 9)), ((1, 1), (1, 1)), ((16, 24), (16, 24)), ((20, 9), (5, 30))]
+SIZES = [
+    ((2, 3), (16, 24)),
+    ((3, 3), (7, 9)),
+    ((1, 1), (1, 1)),
+    ((16, 24), (16, 24)),
+    ((20, 9), (5, 30)),
+    ((12, 4), (12, 9)),
+]
 
 
 @pytest.mark.parametrize("classes", [1, 2, 7])

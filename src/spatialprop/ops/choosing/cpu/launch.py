@@ -18,6 +18,7 @@ _EACH = 1.5  # nanoseconds for one class of one pixel
 def most_likely(coarse: Tensor, size: Sequence[int], cells: Tensor | None, choice: Tensor | None) -> Tensor:
     labels = torch.empty((len(coarse), *size), dtype=torch.int32)
     rows, columns = (_between(source, target) for source, target in zip(coarse.shape[-2:], size, strict=True))
+    order = np.minimum(np.arange(size[1] + size[1] % 2).reshape(-1, 2).T.flatten(), size[1] - 1)  # even, then odd ones
     for image in range(len(coarse)):
         given, found = _array(coarse[image]), labels[image].numpy()
         if cells is None or choice is None:
@@ -27,7 +28,7 @@ def most_likely(coarse: Tensor, size: Sequence[int], cells: Tensor | None, choic
             no_places, no_maps = np.empty((0, 0), np.int32), np.empty((0, 0, 0), np.float32)
             source = (given, no_maps) if given.ndim == 2 else (no_places, given)
             chosen = _array(cells[image]), _array(choice[image])
-            arguments, classes = (found, *source, *rows, *columns, *chosen), 2 * cells.shape[1]
+            arguments, classes = (found, *source, *rows, *(one[order] for one in columns), *chosen), 2 * cells.shape[1]
             kernel = kernels.choose
         run = functools.partial(kernel, *arguments)
         run_threaded(run, size[0], _EACH * classes * found.size)
