@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from spatialprop.nn.resize import pad_to_multiple
+from spatialprop.nn.resize import pad_to_multiple, pooled
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
@@ -68,7 +68,7 @@ class Refining(Protocol):
 def to_cells(coarse: Tensor, size: Sequence[int], stride: int) -> Tensor:
     """The means over cells of a coarse map (N, K, h', w') enlarged to `size`. (N, K, ceil(H / s), ceil(W / s))"""
     if tuple(coarse.shape[-2:]) == tuple(size):
-        return F.avg_pool2d(pad_to_multiple(coarse, stride), stride)
+        return pooled(pad_to_multiple(coarse, stride), stride)
     down, across = (
         _along(before, after, stride, coarse) for before, after in zip(coarse.shape[-2:], size, strict=True)
     )

@@ -21,7 +21,7 @@ from spatialprop.nn.hints import (
 )
 from spatialprop.nn.inference import Guidance, to_cells
 from spatialprop.nn.propagation import SpatialPropagation
-from spatialprop.nn.resize import extend, first, pad_to_multiple, resize, unshuffled
+from spatialprop.nn.resize import extend, first, pad_to_multiple, pooled, resize, unshuffled
 from spatialprop.ops.choosing import CHOICES, STRIDE, SUBPIXELS, choose, first_choice, most_likely
 
 SMALLEST_TRUST = 1e-3  # some of each pixel is always counted, so that there is always something to divide by
@@ -109,12 +109,12 @@ class TrustingNetwork(nn.Module):
             cells: The shares of all classes (N, k, ceil(H / 2), ceil(W / 2)), some at a time.
         """
         # A little of the image's right or lower edge counts twice where its sides are no multiples of 4.
-        small = F.avg_pool2d(pad_to_multiple(image, 2 * STRIDE), 2 * STRIDE)
+        small = pooled(pad_to_multiple(image, 2 * STRIDE), 2 * STRIDE)
         seen = colours(small)
         totals: list[Tensor] = []
         largest: Tensor | None = None
         for some in cells:
-            smaller = F.avg_pool2d(pad_to_multiple(some, 2), 2)
+            smaller = pooled(pad_to_multiple(some, 2), 2)
             highest = some.amax(dim=1, keepdim=True)
             largest = highest if largest is None else torch.maximum(largest, highest)
             found = [same_label(some, some)[:, None], agreement(some, self.fine_offsets)]
