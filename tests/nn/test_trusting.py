@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from spatialprop.nn.inference import Guidance, to_cells
 from spatialprop.nn.trusting import TrustingNetwork, level
-from spatialprop.ops.choosing import SUBPIXELS
+from spatialprop.ops.choosing import SUBPIXELS, most_likely
 
 SMALL = {"widths": (8, 8, 8, 8, 8), "depths": (0, 1, 0, 0, 0)}
 
@@ -44,6 +44,17 @@ def test_what_a_map_says_sums_up_over_classes(network):
     cells = to_cells(coarse, (40, 48), 2)
     for whole, parts in zip(network.describe(image, [cells]), network.describe(image, cells.split(2, 1)), strict=True):
         torch.testing.assert_close(parts, whole, atol=3e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 10), (16, 12)])
+def test_what_is_shown_is_the_same_in_an_archive(network, size, monkeypatch):
+    image, coarse = some(*size, batch=2)
+    labels = most_likely(coarse, size)
+    fine, _ = network.describe(image, [to_cells(coarse, size, 2)])
+    shown = network.shown(image, labels, fine)
+    assert shown.is_contiguous(memory_format=torch.channels_last)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    assert torch.equal(shown, network.shown(image, labels, fine))
 
 
 def test_certainty_counts_classes(network):

@@ -128,8 +128,18 @@ class TrustingNetwork(nn.Module):
 
     def shown(self, image: Tensor, labels: Tensor, fine: Tensor) -> Tensor:
         """The image, the borders of labels and hints, at 1/2 of the resolution."""
-        shown = (image - 0.5, label_borders(labels))
-        return torch.cat([*(unshuffled(pad_to_multiple(one, STRIDE), STRIDE) for one in shown), fine], dim=1)
+        pixels = pad_to_multiple(torch.cat([image - 0.5, label_borders(labels)], dim=1), STRIDE)
+        if torch.compiler.is_exporting():
+            return torch.cat([unshuffled(pixels, STRIDE), fine], dim=1)
+        # The same, copied once and channels last, as the first convolution wants it.
+        count = SUBPIXELS * pixels.shape[1]
+        whole = fine.new_empty((len(fine), *fine.shape[2:], count + fine.shape[1])).permute(0, 3, 1, 2)
+        cells = whole[:, :count].unflatten(1, (-1, SUBPIXELS))
+        for place in range(SUBPIXELS):
+            row, column = divmod(place, STRIDE)
+            cells[:, :, place] = pixels[..., row::STRIDE, column::STRIDE]
+        whole[:, count:] = fine
+        return whole
 
     def look(self, image: Tensor, labels: Tensor, *described: Tensor) -> Guidance:
         """The guidance of an image (N, 3, H, W), labels (N, H, W), and what `describe` says of the coarse map."""
