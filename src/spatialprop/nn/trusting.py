@@ -134,7 +134,7 @@ class TrustingNetwork(nn.Module):
         # The same, copied once and channels last, as the first convolution wants it.
         count = SUBPIXELS * pixels.shape[1]
         whole = fine.new_empty((len(fine), *fine.shape[2:], count + fine.shape[1])).permute(0, 3, 1, 2)
-        cells = whole[:, :count].unflatten(1, (-1, SUBPIXELS))
+        cells = whole[:, :count].view(len(fine), -1, SUBPIXELS, *fine.shape[2:])
         for place in range(SUBPIXELS):
             row, column = divmod(place, STRIDE)
             cells[:, :, place] = pixels[..., row::STRIDE, column::STRIDE]

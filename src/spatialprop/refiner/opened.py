@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -135,11 +136,11 @@ class _OpenedImage:
         self._network, self._image, self.coarse = network, image, coarse
         self._tile, self._name = tile, name
         self._size = image.shape[-2:]
+        self._kept: Tensor | None = None
 
     @cached_property
     def _guidance(self) -> Guidance:
-        cells = self.coarse.cells(self._size, self._network.stride)
-        described = self._network.describe(as_floats(self._image), cells)
+        described = self._network.describe(as_floats(self._image), self._cells())
         found = look_in_tiles(self._network, self._image, self.coarse.labels(self._size), described, self._tile)
         if not all(math.isfinite(float(one.sum())) for one in found.tensors()):
             raise InputError(
@@ -153,9 +154,19 @@ class _OpenedImage:
         """The refined shares of cells, of the classes that may come out. (1, k, h, w)"""
         guidance, stride = self._guidance, self._network.stride
         known = self.coarse.known_in_cells(self._size, stride)
-        return _joined(
-            [self._network.spread(some, known, guidance) for some in self.coarse.cells(self._size, stride)], dim=1
-        )
+        refined = _joined([self._network.spread(some, known, guidance) for some in self._cells()], dim=1)
+        self._kept = None
+        return refined
+
+    def _cells(self) -> Iterable[Tensor]:
+        """The shares in cells, some classes at a time; where those are all, they are kept for the next step."""
+        if self._kept is not None:
+            return [self._kept]
+        parts = self.coarse.cells(self._size, self._network.stride)
+        some = next(parts)
+        if some.shape[1] == len(self.coarse.present):
+            self._kept = some
+        return itertools.chain([some], parts)
 
     @cached_property
     def _places(self) -> Tensor:

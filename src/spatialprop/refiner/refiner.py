@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spatialprop.memory import keep_freed_memory
 from spatialprop.nn.inference import folded
 from spatialprop.nn.refinement import RefinementNetwork
 from spatialprop.nn.trusting import TrustingNetwork
@@ -54,6 +55,7 @@ class Refiner:
             raise ValueError(
                 "this network has hidden maps, so it knows its classes; a refiner works for any: use hidden=None"
             )
+        keep_freed_memory()
         self.network = copy.deepcopy(network).eval()
         self.description = description
         self._folded, self._tile, self._name = folded(self.network), tile, ""
