@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from spatialprop.nn.hints import COLOUR_HINTS, agreement, around, around_own_label, colour_hints, colours, label_borders
-from spatialprop.nn.resize import unshuffled
+from spatialprop.nn.resize import pooled, unshuffled
 
 
 @pytest.fixture
@@ -89,3 +89,11 @@ def test_around_is_what_a_class_that_has_all_of_each_pixel_hears(size, window):
 def test_unshuffled_is_pixel_unshuffle(side):
     pixels = torch.rand(2, 3, 8, 12)
     torch.testing.assert_close(unshuffled(pixels, side), F.pixel_unshuffle(pixels, side), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("side", [1, 2, 4])
+def test_pooled_is_average_pooling(side):
+    maps = torch.randn(2, 3, 3 * side, 5 * side)
+    torch.testing.assert_close(pooled(maps, side), F.avg_pool2d(maps, side))
+    transposed = maps.mT
+    torch.testing.assert_close(pooled(transposed, side), F.avg_pool2d(transposed, side))
