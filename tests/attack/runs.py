@@ -51,6 +51,10 @@ TARGETS = (
     "spatialprop.data.sets.synthetic.SyntheticSplits.__init__.__globals__",
     "spatialprop.nn.segmenters.UNet",
 )
+PARTS = {  # of a resolver that stands nowhere as a whole
+    "first": "$",
+    "second": f"{{oc.create:'{{_target_: pathlib.Path.touch, self: {{_target_: pathlib.Path, _args_: [{CANARY}]}}}}'}}",
+}
 SCRIPT, LINK = "<script>owned()</script>", "javascript:owned()"
 TEXTS = (*VALUES, SCRIPT, LINK, f'"><img src=x onerror={CANARY}>', "a\nb", "${x}", "$x_^{", "%s{0}")
 HOSTILE: tuple[Any, ...] = (
@@ -67,6 +71,7 @@ HOSTILE: tuple[Any, ...] = (
     "${.}",
     "???",
     "${name}",
+    "${first}${second}",
     *(
         {"_target_": target, "path": CANARY, "content": "x", "f": CANARY, "command": f"touch {CANARY}"}
         for target in TARGETS
@@ -108,7 +113,7 @@ def run_files() -> dict[str, bytes]:
 
 def hostile_config(rng: Random) -> dict[str, Any]:
     """A config with up to three changes, among them whatever Hydra takes for a directive."""
-    found = config()
+    found = config() | (PARTS if rng.random() < 0.2 else {})
     for _ in range(rng.choice((1, 1, 2, 3))):
         if rng.random() < 0.5:
             found = changed(rng, found, HOSTILE)

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from spatialprop.cli import main as spatialprop
 from spatialprop.experiment.evaluation import evaluate
 from spatialprop.experiment.guards import OWN, known_targets, refuse_foreign_code, refuse_processes_in_multirun
-from spatialprop.experiment.trained import load_run
+from spatialprop.experiment.run_folder import RunFolder
+from spatialprop.experiment.trained import load_run, read_config
 from spatialprop.experiment.training import train
 from tests.experiment.tiny import QUIET, REPOSITORY, composed, evaluation, tiny_here
 
@@ -71,18 +74,27 @@ def test_a_target_that_no_config_names_is_refused_wherever_it_stands(key, target
     refuse_foreign_code(config, trust=True)
 
 
-@pytest.mark.parametrize("value", ["${oc.env:HOME}", "a ${oc.env:HOME,x} b", "${oc.create:${x}}", "${\noc.env:HOME}"])
+@pytest.mark.parametrize(
+    "value", ["${name}", "${oc.env:HOME}", "a ${oc.env:HOME,x} b", "${oc.create:${x}}", "${\noc.env:HOME}"]
+)
 @pytest.mark.parametrize("place", ["value", "list", "key"])
 def test_resolvers_are_refused_before_anything_is_resolved(value, place):
     config = {"value": {"name": value}, "list": {"tags": [1, value]}, "key": {value: 1}}[place]
-    with pytest.raises(ValueError, match=r"would call a resolver"):
+    with pytest.raises(ValueError, match=r"is an interpolation, .* trust=true"):
         refuse_foreign_code(OmegaConf.create(config), trust=False)
 
 
-def test_a_target_behind_an_interpolation_is_seen():
-    config = OmegaConf.create({"a": {"_target_": "${b}"}, "b": "os.system"})
-    with pytest.raises(ValueError, match=r"os\.system"):
+def test_a_resolver_put_together_from_parts_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call = "{oc.create:'{_target_: pathlib.Path.touch, self: {_target_: pathlib.Path, _args_: [owned]}}'}"
+    network = {"_target_": "spatialprop.data.DegradeCoarse", "share": "${first}${second}"}
+    config = OmegaConf.create({"degrade": network, "first": "$", "second": call})
+    with pytest.raises(ValueError, match=r"degrade\.share = .* is an interpolation"):
         refuse_foreign_code(config, trust=False)
+    refuse_foreign_code(config, trust=True)
+    with pytest.raises(InstantiationException):
+        instantiate(config.degrade)
+    assert Path("owned").exists()  # what Hydra resolves a second time is code
 
 
 @pytest.fixture
@@ -108,6 +120,28 @@ def test_every_command_that_reads_a_run_refuses_it(tampered, tmp_path, monkeypat
         train(composed("train", *tiny_here("ckpt_path=last")), tampered)
     assert not (tmp_path / "owned").exists()
     assert load_run(tampered, trust=True)
+
+
+@pytest.mark.parametrize("place", ["segmenter", "model", "degrade"])
+def test_a_run_fetches_no_address(finished, tmp_path, place):
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    address = f"http://127.0.0.1:1/x.pth#sha256={'0' * 64}"
+    config["segmenter"]["network"]["weights"] = address
+    run = RunFolder(folder)
+    run.write_config(OmegaConf.create(config))
+    assert read_config(run, trust=False).segmenter.network.weights is None  # what a run began with is kept by it
+    if place == "segmenter":
+        run.segmenter.unlink()
+        run.best.unlink()
+        run.last.unlink()
+    else:
+        vgg = {"_target_": "spatialprop.nn.guidance.VGG16Guidance", "weights": address}
+        (config if place == "degrade" else config["segmenter"]["network"])[place] = vgg
+    run.write_config(OmegaConf.create(config))
+    with pytest.raises(ValueError, match=r"would be fetched, .* trust=true"):
+        read_config(run, trust=False)
+    assert read_config(run, trust=True)
 
 
 def test_a_run_of_an_earlier_version_is_told_so(finished, tmp_path):

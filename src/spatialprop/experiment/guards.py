@@ -53,7 +53,8 @@ def load_config(path: Path) -> DictConfig:
 def refuse_foreign_code(config: DictConfig, *, trust: bool, beside: DictConfig | None = None) -> None:
     """Refuse a config from a run's folder that could do more than choose settings.
 
-    Call it before anything of the config is resolved or instantiated: a resolver such as `${oc.env:...}` is code too.
+    Call it before anything of the config is resolved or instantiated: a resolver such as `${oc.env:...}` is code too,
+    and whatever is resolved twice, as Hydra does it, can be put together from parts that look like none.
 
     Args:
         config: The whole config.
@@ -63,15 +64,22 @@ def refuse_foreign_code(config: DictConfig, *, trust: bool, beside: DictConfig |
     if trust:
         return
     for key, value in _leaves(OmegaConf.to_container(config, resolve=False), ""):
-        if isinstance(value, str) and re.search(r"\$\{.*:", value, re.DOTALL):
+        if isinstance(value, str) and "${" in value:
             raise ValueError(
-                f"{key} = {value!r} would call a resolver, which can read environment variables and files; a run's "
-                f"config holds values. {TRUST}"
+                f"{key} = {value!r} is an interpolation, which can read environment variables and files; a run's "
+                f"config holds values alone. {TRUST}"
             )
     known = known_targets() | ({target for _, target in _targets(beside)} if beside is not None else set())
     for key, target in _targets(config):
         if target not in known and not _is_another_name(target):
             raise ValueError(f"{key} = {target!r} would run code that none of spatialprop's configs names. {TRUST}")
+
+
+def refuse_addresses(config: DictConfig) -> None:
+    """Refuse a config from a run's folder that would fetch what an address names; the folder holds its weights."""
+    for key, value in _leaves(OmegaConf.to_container(config, resolve=False), ""):
+        if isinstance(value, str) and value.startswith(("http://", "https://")):
+            raise ValueError(f"{key} = {value!r} would be fetched, and a run's folder holds its own weights. {TRUST}")
 
 
 def _is_another_name(target: str) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spatialprop.baselines import Baseline
 from spatialprop.data import LabelSet, read_label_set
-from spatialprop.experiment.guards import load_config, refuse_foreign_code
+from spatialprop.experiment.guards import load_config, refuse_addresses, refuse_foreign_code
 from spatialprop.experiment.parts import make_task, task_class
 from spatialprop.experiment.run_folder import RunFolder
 from spatialprop.experiment.weights import frozen_weights, trained_weights
@@ -81,7 +81,7 @@ def describing(run: RunFolder) -> Iterator[None]:
 
 
 def read_config(run: RunFolder, *, trust: bool) -> DictConfig:
-    """The config that a run was trained with; unless it is trusted, it can choose settings but run no foreign code."""
+    """The config that a run was trained with; unless trusted, it can choose settings, but runs and fetches nothing."""
     if not run.config.is_file():
         raise FileNotFoundError(
             f"run = {run.path} holds no {run.config.name}; give the folder of a run, such as outputs/latest"
@@ -90,6 +90,8 @@ def read_config(run: RunFolder, *, trust: bool) -> DictConfig:
     refuse_foreign_code(config, trust=trust)
     with describing(run):
         _forget_initial_weights(run, config)
+    if not trust:
+        refuse_addresses(config)
     return config
 
 
