@@ -317,6 +317,17 @@ def test_tiles_change_nothing(network, labels, monkeypatch):
     assert len(looks) > 3
 
 
+@pytest.mark.parametrize("side", [1, 2, 5, 9, 13])
+@pytest.mark.parametrize("wide", [False, True], ids=["tall", "wide"])
+def test_tiles_change_nothing_in_a_strip(side, wide):
+    """Whose cells are as many as its pixels, or half as many, so that its short side does not tell the cells' size."""
+    image, coarse = photograph(side, 400), probabilities(2, side, 400)
+    if not wide:
+        image, coarse = image.transpose(1, 0, 2), coarse.transpose(0, 2, 1)
+    tiled, whole = (Refiner(TILED[3], tile=tile).probabilities(image, coarse) for tile in (32, 1024))
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
 @pytest.mark.parametrize("network", TILED[3:], ids=["small", "deeper"])
 def test_nothing_beyond_its_reach_changes_the_guidance(network):
     """The reach is that of the worst pixel of a coarsest cell, so that tiles may end there, and not much farther."""

@@ -56,7 +56,7 @@ def look_in_tiles(
     whole: list[Tensor] = []
     for down in spans(height, tile, margin):
         for across in spans(width, tile, margin):
-            shown = [_cut(one, down, across, round(height / one.shape[-2])) for one in described]
+            shown = [_cut(one, down, across, _stride((height, width), one)) for one in described]
             window = (..., slice(down.start, down.stop), slice(across.start, across.stop))
             parts = network.look(as_floats(image[window]), labels[window], *shown)
             found = parts.tensors()
@@ -73,6 +73,11 @@ def look_in_tiles(
 def as_floats(image: Tensor) -> Tensor:
     """An image of bytes or of floats as floats from 0 to 1."""
     return image.to(torch.float32) / 255 if image.dtype == torch.uint8 else image
+
+
+def _stride(size: tuple[int, int], maps: Tensor) -> int:
+    """The pixels to a cell of maps of an image; of its longer side, since a short one ends within its first cells."""
+    return round(max(side / cells for side, cells in zip(size, maps.shape[-2:], strict=True)))
 
 
 def _cut(maps: Tensor, down: Span, across: Span, stride: int) -> Tensor:
