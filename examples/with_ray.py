@@ -24,6 +24,8 @@ from PIL import Image
 from spatialprop import Refiner
 from spatialprop.refiner import Rough
 
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")  # Pillow knows more, and runs other programs for some of them
+
 
 class RefineMasks:
     """What an actor of `map_batches` does with a batch of rows.
@@ -48,7 +50,7 @@ class RefineMasks:
 
     def refine(self, image: bytes, mask: bytes) -> bytes:
         """Refine a mask whose grey levels or palette indices are labels."""
-        with Image.open(io.BytesIO(image)) as photo, Image.open(io.BytesIO(mask)) as picture:
+        with opened(image) as photo, opened(mask) as picture:
             labels = self.refiner(np.asarray(photo.convert("RGB")), np.asarray(picture), rough=self.rough)
             refined = Image.fromarray(labels)
             if picture.mode == "P":
@@ -56,6 +58,11 @@ class RefineMasks:
         buffer = io.BytesIO()
         refined.save(buffer, "PNG")
         return buffer.getvalue()
+
+
+def opened(encoded: bytes) -> Image.Image:
+    """A picture of a format that spatialprop reads."""
+    return Image.open(io.BytesIO(encoded), formats=FORMATS)
 
 
 def refine(source: str, target: str, actors: int, weights: str, rough: Rough) -> None:

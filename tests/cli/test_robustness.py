@@ -106,16 +106,38 @@ def test_an_input_without_a_partner_is_not_replaced(data, capsys):
 def test_the_palette_is_not_replaced(data, capsys):
     (data / "out.png").write_text("0 0 0 ground\n255 255 255 thing\n")
     words = ["photos/a.png", "masks/a.png", "--palette", "out.png", "-o", "out.png"]
-    assert main(["refine", *words]) == 2
-    assert "would replace" in capsys.readouterr().err
-    assert (data / "out.png").read_text().startswith("0 0 0 ground")
+    for command in (["refine"], ["explain", "--pixel", "1,1"]):
+        assert main([*command, *words]) == 2
+        assert "would replace" in capsys.readouterr().err
+        assert (data / "out.png").read_text().startswith("0 0 0 ground")
 
 
-@pytest.mark.parametrize("words", [("", ""), ("photos", ""), ("", "masks"), ("photos", "masks", "-o", "")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("refine", "", ""),
+        ("refine", "photos", ""),
+        ("refine", "", "masks"),
+        ("refine", "photos", "masks", "-o", ""),
+        ("refine", "--yolo", "", "labels", "-o", "out"),
+        ("refine", "--yolo", "photos", "labels", "-o", ""),
+        ("report", ""),
+        ("export", "", "--description", ""),
+    ],
+    ids=" ".join,
+)
 def test_an_empty_name_is_not_the_current_folder(data, words, capsys):
-    assert main(["refine", *words]) == 2
+    (data / "examples").mkdir()  # as a run has it
+    (data / "labels").mkdir()
+    (data / "labels" / "a.txt").write_text("0 0.2 0.2 0.5 0.2 0.5 0.6\n")
+    assert main(words) == 2
     assert "is a variable of the shell empty?" in capsys.readouterr().err
-    assert sorted(path.name for path in data.iterdir()) == ["masks", "photos"]
+    assert sorted(path.name for path in data.iterdir()) == ["examples", "labels", "masks", "photos"]
+
+
+def test_an_empty_description_is_none(data, capsys):
+    assert main(["export", "nowhere", "--description", ""]) == 2
+    assert "nowhere is not the folder of a run" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -683,3 +683,9 @@ def test_no_room_opens_pictures_past_this_one():
     calls = re.compile(r"^[^>\"]*\bImage\.open\(", re.MULTILINE)
     found = [path for path in folder.rglob("*.py") if calls.search(path.read_text(encoding="utf-8"))]
     assert [str(path.relative_to(folder)) for path in found] == ["maskfiles/pictures.py"]
+
+
+def test_examples_open_the_documented_formats_alone():
+    for path in (Path(__file__).parents[2] / "examples").glob("*.py"):
+        code = path.read_text(encoding="utf-8").partition('"""\n')[2]
+        assert code.count("Image.open(") == code.count("formats=FORMATS)"), path

@@ -27,6 +27,7 @@ COMMANDS = {
     "warmup": "compile all kernels now, so that no later run has to wait",
 }
 HYDRA = ("evaluate", "train")  # these have no module: Hydra reads the rest of the command line
+MAY_BE_EMPTY = ("--description", "--line")  # whatever else is empty would stand for the current folder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"spatialprop {arguments[0]}: {error}; pip install 'spatialprop[train]'", file=sys.stderr)
             return 2
         return 0  # otherwise Hydra has ended the process
+    if "" in [word for before, word in zip(["", *arguments], arguments, strict=False) if before not in MAY_BE_EMPTY]:
+        what = "a file, a folder or a pattern is called ''; is a variable of the shell empty? '.' is here"
+        print(f"spatialprop {arguments[0]}: {what}", file=sys.stderr)
+        return 2
     parser = make_parser(arguments)
     options, late = parser.parse_known_args(arguments)
     if late:  # argparse takes no more key=value once an option has followed the first of them

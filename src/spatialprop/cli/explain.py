@@ -22,7 +22,8 @@ def run(options: argparse.Namespace) -> int:
 
     output = options.output or Path(f"{options.image.stem}_explained.png")
     check_picture(output)
-    if output.resolve() in (options.image.resolve(), options.coarse and options.coarse.resolve()):
+    inputs = (options.image, options.coarse, options.palette)
+    if output.resolve() in (path.resolve() for path in inputs if path is not None):
         raise ValueError(f"{output} would replace an input; choose another place by --output")
     palette = None if options.palette is None else read_palette(options.palette)
     image = read_image(options.image, options.most_pixels)

@@ -52,8 +52,6 @@ def _is_whole(path: Path) -> bool:
 
 def find_jobs(image: str, coarse: str, output: str | None) -> tuple[list[Job], dict[Path, str]]:
     """Pair two files, folders or patterns, and say of which files the partner is missing."""
-    if not (image and coarse) or output == "":
-        raise InputError("a file, a folder or a pattern is called ''; is a variable of the shell empty? '.' is here")
     in_the_way = [] if output is None else [path for path in Path(output).parents if path.is_file()]
     if in_the_way:
         raise InputError(f"{output} cannot be written: {in_the_way[0]} is a file; choose another place by --output")
