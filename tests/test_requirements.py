@@ -1,6 +1,7 @@
 """What the package declares that it needs, and what of that is known to break."""
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -87,11 +88,30 @@ def third_party(path: Path) -> list[tuple[str, bool]]:
         ("omegaconf", "2.3.1", "2.4.0"),  # Hydra 1.3 does not start with it
         ("albumentations", "2.0.8", "2.1.0"),  # no longer under the MIT license
         ("pydensecrf2", "1.1", "1.0"),
+        ("torch", "2.10.0", "2.9.1"),  # SECURITY.md says why, of the next ones too
+        ("pillow", "12.3.0", "12.2.0"),
+        ("pytorch-lightning", "2.6.1", "2.5.6"),
+        ("pytorch-lightning", "2.6.4", "2.6.3"),
+        ("pytorch-lightning", "2.6.1", "2.6.2"),
     ],
 )
 def test_versions_known_to_break_are_not_installed(name, works, breaks):
     assert works in ALLOWED[name]
     assert breaks not in ALLOWED[name]
+
+
+def test_the_page_on_security_says_what_is_declared():
+    tables = (REPOSITORY / "SECURITY.md").read_text().partition("## Requirements, and why")[2]
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in tables.splitlines() if line.startswith("| ")]
+    floors = [row for row in rows if row[1][:1].isdigit()]
+    assert {row[0] for row in floors} == {"torch", "pillow", "pytorch-lightning"}
+    for name, least, _ in floors:
+        assert least.split(",")[0] in [one.version for one in ALLOWED[name] if one.operator == ">="], name
+    for names, extras, _ in rows:
+        added = set().union(*(distributions(extra) for extra in re.findall("`(.*?)`", extras)))
+        for package in [name.split(" ")[0] for name in names.split(", ")] if added else ():
+            assert any(package in one for one in added), f"{package} is in none of {extras}"  # optuna by its sweeper
+            assert package not in distributions("")
 
 
 def test_every_import_is_declared():

@@ -6,6 +6,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
@@ -55,6 +56,25 @@ def test_a_new_run_never_shares_a_folder(tmp_path, monkeypatch):
     assert {str(path) for path in tmp_path.glob("outputs/refine/*")} == {str(tmp_path / path) for path in claimed}
     assert resolved("${sweep_folder:multirun,now}") == "multirun/now"
     assert resolved("${sweep_folder:multirun,now}") == "multirun/now_2"
+
+
+@pytest.mark.parametrize(
+    ("command", "key", "place"),
+    [
+        ("train", "run.dir", "outputs/synthetic_unet/*"),
+        ("train", "sweep.dir", "multirun/*"),
+        ("evaluate", "run.dir", "run/evaluations/*"),
+    ],
+)
+def test_the_configs_claim_their_folders(command, key, place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    register_resolvers()
+    given = ["run=run"] if command == "evaluate" else ["name=synthetic_unet"]
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        config = compose(command, given, return_hydra_config=True)
+    folder = OmegaConf.select(config, f"hydra.{key}")
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.glob(place)] == [folder]  # made by being asked for
 
 
 def test_all_who_ask_one_config_get_one_folder(tmp_path, monkeypatch):

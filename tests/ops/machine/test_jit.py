@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -95,8 +96,32 @@ def test_compiled_code_is_named_after_all_kernel_sources():
     from spatialprop.ops.propagation.cpu.kernels import forward_items
 
     assert forward_items.py_func.__qualname__ == f"forward_items-{jit._VERSION}"
-    names = {path.relative_to(jit._OPS).as_posix() for path in jit._SOURCES}
-    assert {"machine/vectors.py", "propagation/cpu/lines.py", "spreading/cpu/kernels.py"} <= names
+    left, found = [path for path in jit._OPS.rglob("*.py") if "machine.jit import" in path.read_text()], set()
+    while left:  # whatever these import is compiled into the kernels too
+        path = left.pop()
+        names = re.findall(r"^from spatialprop\.(ops[\w.]*) import ([\w, ]+)$", path.read_text(), re.MULTILINE)
+        found.add(path)
+        for module, imported in names:
+            parts = [module, *(f"{module}.{name}" for name in imported.split(", "))]
+            modules = {jit._OPS.parent / f"{part.replace('.', '/')}.py" for part in parts}
+            left += [one for one in modules - found if one.is_file()]
+    assert len(found) > 8
+    assert found - set(jit._SOURCES) == {jit._OPS / "normalization.py"}  # a call hands its numbers over
+
+
+@pytest.mark.slow
+def test_another_source_of_kernels_gives_compiled_code_another_name(tmp_path):
+    package = tmp_path / "spatialprop"
+    shutil.copytree(Path(spatialprop.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    code = "from spatialprop.ops.machine.jit import _VERSION; print(_VERSION)"
+    names = []
+    for changed in (None, "ops/machine/halves.py", "ops/contract.py", "ops/choosing/cpu/kernels.py"):
+        if changed is not None:
+            with (package / changed).open("a") as file:
+                file.write("# another release\n")
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        names.append(subprocess.check_output([sys.executable, "-c", code], env=environment, text=True, cwd=tmp_path))
+    assert len(set(names)) == 4
 
 
 @pytest.mark.slow
