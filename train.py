@@ -2,7 +2,9 @@
 
 import sys
 
+from spatialprop.cli.output import lenient_output
 from spatialprop.experiment.overrides import run
 
 if __name__ == "__main__":  # Hydra's tab completion looks for the words @hydra.main here.
-    run("train", sys.argv[1:])
+    with lenient_output():
+        run("train", sys.argv[1:])

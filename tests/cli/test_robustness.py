@@ -1,6 +1,7 @@
 """`spatialprop refine` among files that kill, parents that die, and places where its words do not fit."""
 
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from spatialprop.cli import main
+from tests.experiment.tiny import REPOSITORY
 from tests.refiner.networks import photograph
 
 # Workers import it too: one file kills its worker, as one for which memory does not suffice.
@@ -156,3 +158,15 @@ def test_results_whose_names_cannot_be_said_are_results(data, where):
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     assert len([name for name in os.listdir("masks") if name.endswith("_refined.png")]) == 1
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate"])
+@pytest.mark.parametrize("start", ["command", "script"])
+def test_runs_whose_folder_cannot_be_said_are_runs(name, start, monkeypatch):
+    monkeypatch.setattr("spatialprop.experiment.overrides.run", lambda *_: print("outputs/now", flush=True))
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        if start == "command":
+            assert main([name]) == 0
+        else:
+            runpy.run_path(str(REPOSITORY / f"{name}.py"), run_name="__main__")

@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments[:1] and arguments[0] in HYDRA:
         try:
-            import_module("spatialprop.experiment.overrides").run(arguments[0], arguments[1:])
+            with lenient_output():
+                import_module("spatialprop.experiment.overrides").run(arguments[0], arguments[1:])
         except ModuleNotFoundError as error:
             print(f"spatialprop {arguments[0]}: {error}; pip install 'spatialprop[train]'", file=sys.stderr)
             return 2
