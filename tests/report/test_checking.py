@@ -65,7 +65,9 @@ def test_metrics_of_any_shape_are_drawn_or_named(tmp_path, share):
     assert all("metrics.json" in message for message in messages)
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 50_000, "", "\x00", "[1]", '{"coarse": 3}', '{"coarse"'])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 50_000, "", "\x00", "[1]", '{"\\ud800": {}}', '{"coarse": 3}', '{"coarse"']
+)
 def test_json_that_is_none_is_named(tmp_path, text, capsys):
     folder = write_run(tmp_path / "run")
     (folder / "metrics.json").write_text(text)

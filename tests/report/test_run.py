@@ -62,7 +62,8 @@ def test_an_example_that_was_cut_off_is_left_out(tmp_path):
         ("data.json", "{}", "lacks the key 'classes'"),
         ("data.json", '{"classes": 3}', "list of class names"),
         (".hydra/overrides.yaml", "a: 1", "list of overrides"),
-        (".hydra/overrides.yaml", "[", "is not YAML"),
+        (".hydra/overrides.yaml", "[", "cannot be read: while parsing"),
+        (".hydra/overrides.yaml", '["\\ud800"]', "overrides.yaml cannot be read: holds half a character"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path, file, content, message):

@@ -56,7 +56,7 @@ def parsed(text: str) -> dict[str, Any]:
         raise ValueError(f"is not JSON: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"holds a {type(content).__name__}; it must be an object")
-    _check_texts(content, 0)
+    check_texts(content)
     return content
 
 
@@ -154,7 +154,8 @@ def _is_number(value: Any, rule: str) -> bool:
     return (type(value) is int and abs(value) < 1 << 62) or (type(value) is float and not math.isinf(value))
 
 
-def _check_texts(node: Any, depth: int) -> None:
+def check_texts(node: Any, depth: int = 0) -> None:
+    """Refuse nested values with a text that cannot be written, or nested too deeply."""
     if depth > _DEEPEST:
         raise ValueError("is nested too deeply")
     if isinstance(node, str):
@@ -164,7 +165,7 @@ def _check_texts(node: Any, depth: int) -> None:
             raise ValueError(f"holds half a character in {node!a}") from None
     elif isinstance(node, dict | list):
         for part in [*node, *node.values()] if isinstance(node, dict) else node:
-            _check_texts(part, depth + 1)
+            check_texts(part, depth + 1)
 
 
 def _short(value: Any) -> str:

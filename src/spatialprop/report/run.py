@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from spatialprop.data import VOID, LabelSet, read_label_set
-from spatialprop.report.checking import checked, parsed, read_arrays, read_text
+from spatialprop.report.checking import check_texts, checked, parsed, read_arrays, read_text
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 Curves: TypeAlias = dict[str, tuple[list[float], list[float]]]  # column -> (steps, values)
@@ -112,8 +112,9 @@ def read_overrides(folder: Path) -> tuple[str, ...]:
         return ()
     try:
         overrides = yaml.safe_load(read_text(path)) or []
+        check_texts(overrides)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from None
+        raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(overrides, list) or any(isinstance(override, list | dict) for override in overrides):
         raise ValueError(f"{path} must hold a list of overrides, such as seed=2")
     return tuple(str(override) for override in overrides)
