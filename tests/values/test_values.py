@@ -303,11 +303,24 @@ def test_tensors_with_gradients_are_taken():
         colorize(grey, torch.from_numpy(marks / 255.0).requires_grad_())
 
 
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_tried(monkeypatch):
+    image, trimap = scene()
+    asked = (lambda: Matte(network())(image, trimap), lambda: Colorize(network(**COLOURS))(image[..., 0], image))
+    monkeypatch.setattr("spatialprop.memory.memory_left", lambda: 210 * trimap.size)
+    for ask in asked:
+        ask()
+    monkeypatch.setattr("spatialprop.memory.memory_left", lambda: 190 * trimap.size)
+    for ask in asked:
+        with pytest.raises(InputError, match=r"needs about .* GB of memory, .* make it smaller"):
+            ask()
+
+
 def test_tensors_of_every_kind_are_taken_or_refused():
     image, trimap = scene()
     given = torch.from_numpy(trimap)
     matte, grey = Matte(network()), image[..., 0]
-    np.testing.assert_array_equal(matte(image, (given / 255).bfloat16()), matte(image, trimap))
+    for same in ((given / 255).bfloat16(), torch._neg_view(given.float() / -255)):
+        np.testing.assert_array_equal(matte(image, same), matte(image, trimap))
     for other in (given.to("meta"), given.to_sparse()):
         for refused in (
             lambda other=other: matte(image, other),

@@ -160,8 +160,9 @@ class _OpenedImage:
 
     def _cells(self) -> Iterable[Tensor]:
         """The shares in cells, some classes at a time; where those are all, they are kept for the next step."""
-        if self._kept is not None:
-            return [self._kept]
+        kept = self._kept  # which another thread may take away between two looks at it
+        if kept is not None:
+            return [kept]
         parts = self.coarse.cells(self._size, self._network.stride)
         some = next(parts)
         if some.shape[1] == len(self.coarse.present):

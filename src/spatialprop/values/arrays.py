@@ -13,5 +13,5 @@ def as_array(given: Any, what: str) -> NDArray[Any]:
     """An array of what NumPy takes, or of a tensor: from any device, and whether it has a gradient or not."""
     if not isinstance(given, torch.Tensor):
         return np.asarray(given)
-    values = dense(given, what).cpu()
+    values = dense(given, what).cpu().resolve_neg()  # of the imaginary part of a conjugate
     return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
