@@ -144,6 +144,15 @@ def test_a_run_fetches_no_address(finished, tmp_path, place):
     assert read_config(run, trust=True)
 
 
+@pytest.mark.parametrize("text", ["3", "2026-01-31", "[1, 2]", "true", "a: [", "a: &x [1]\nb: *x", "name", "\0"])
+def test_what_is_no_config_is_named(text, tmp_path):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(
+        ValueError, match=r"config\.yaml (cannot be read as|is not) the config of a run|describes nothing"
+    ):
+        read_config(RunFolder(tmp_path), trust=False)
+
+
 def test_a_run_of_an_earlier_version_is_told_so(finished, tmp_path):
     folder = Path(shutil.copytree(finished, tmp_path / "run"))
     config = yaml.safe_load((folder / "config.yaml").read_text())

@@ -1,5 +1,6 @@
 """Refusals: configs that would run foreign code, and ways of starting runs that cannot work."""
 
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -41,8 +42,8 @@ def load_config(path: Path) -> DictConfig:
         text = path.read_text(encoding="utf-8")
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
             raise ValueError("it repeats parts by YAML aliases, which can grow without bound and no run writes")
-        config = OmegaConf.create(text)
-    except (ValueError, yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
+        config = OmegaConf.load(io.StringIO(text))
+    except (ValueError, OSError, yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"{path} cannot be read as the config of a run: {reason}") from None
     if not isinstance(config, DictConfig):
