@@ -8,7 +8,8 @@ import pytest
 
 from spatialprop import Refiner
 from spatialprop.demo import make_app, serve
-from spatialprop.demo.server import MOST_IMAGES
+from spatialprop.demo.sessions import MOST_IMAGES
+from spatialprop.values import Colorize, Matte
 from tests.refiner.networks import trained, trusting
 
 pytest.importorskip("starlette", reason="the page's server is not installed: pip install 'spatialprop[serve]'")
@@ -30,6 +31,21 @@ def client(refiner):
         yield client
 
 
+@pytest.fixture(scope="module")
+def making():
+    """A client of a page that makes mattes and colours pictures."""
+    app = make_app(
+        Refiner(trained()),
+        matte=Matte.load(),
+        colorize=Colorize.load(),
+        hosts=("localhost",),
+        most_pixels=HEIGHT * WIDTH,
+    )
+    with TestClient(app, base_url="http://localhost:8000") as client:
+        assert client.get("/api/ready").status_code == 204
+        yield client
+
+
 def photo(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
 
@@ -38,6 +54,18 @@ def mask() -> np.ndarray:
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)
     labels[5:15, 8:22] = 3
     return labels
+
+
+def trimap() -> np.ndarray:
+    known = np.zeros((HEIGHT, WIDTH), np.uint8)
+    known[3:17, 5:25], known[8:12, 10:20] = 128, 255
+    return known
+
+
+def strokes() -> np.ndarray:
+    layer = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
+    layer[4:6, 3:20], layer[15, 8:28] = (200, 40, 30, 255), (20, 90, 220, 255)
+    return layer
 
 
 def opened(client, pixels: np.ndarray) -> str:
@@ -115,6 +143,47 @@ def test_bad_questions_are_refused(client):
     outside = client.get("/api/affinity", params={"image": image, "row": HEIGHT, "column": 1})
     assert outside.status_code == 400
     assert "outside the image" in outside.json()["error"]
+
+
+def test_mattes_and_colours_are_those_of_the_commands(making):
+    assert making.get("/api/about").json()["modes"] == ["refine", "matte", "colour"]
+    image = opened(making, photo())
+    answer = making.post("/api/matte", params={"image": image}, content=trimap().tobytes())
+    matte = Matte.load()
+    expected = matte.cut_out(photo(), matte(photo(), trimap()))
+    np.testing.assert_array_equal(np.frombuffer(answer.content, np.uint8).reshape(HEIGHT, WIDTH, 4), expected)
+    answer = making.post("/api/colour", params={"image": image}, content=strokes().tobytes())
+    expected = Colorize.load()(photo(), strokes())
+    np.testing.assert_array_equal(np.frombuffer(answer.content, np.uint8).reshape(HEIGHT, WIDTH, 3), expected)
+    assert answer.headers["server-timing"].startswith("engine;dur=")
+    for path, content in (("matte", trimap()), ("colour", strokes())):
+        gone = making.post(f"/api/{path}", params={"image": "0"}, content=content.tobytes())
+        assert (gone.status_code, gone.json()["error"]) == (404, "this image is no longer open; send it again")
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "code", "words"),
+    [
+        ("/api/matte", bytes(599), 400, "the trimap must have 600 values, one byte a pixel; got 599"),
+        ("/api/matte", bytes(601), 413, "at most 600 bytes"),
+        ("/api/matte", bytes([128]) * 600, 400, "the trimap holds no known foreground"),
+        ("/api/matte", bytes([255]) * 600, 400, "the trimap holds no known background"),
+        ("/api/colour", bytes(600), 400, "the layer of strokes must have 2400 bytes, RGBA; got 600"),
+        ("/api/colour", bytes(2401), 413, "at most 2400 bytes"),
+        ("/api/colour", bytes(2400), 400, "the scribbles hold no colour"),
+    ],
+)
+def test_bad_trimaps_and_strokes_are_refused(making, path, content, code, words):
+    answer = making.post(path, params={"image": opened(making, photo())}, content=content)
+    assert (answer.status_code, words in answer.json()["error"]) == (code, True), answer.text
+
+
+def test_a_page_that_only_refines_says_so(client):
+    assert client.get("/api/about").json()["modes"] == ["refine"]
+    image = opened(client, photo())
+    for path, content, what in (("matte", trimap(), "makes no mattes"), ("colour", strokes(), "colours no pictures")):
+        answer = client.post(f"/api/{path}", params={"image": image}, content=content.tobytes())
+        assert (answer.status_code, what in answer.json()["error"]) == (404, True)
 
 
 def test_old_images_are_forgotten(client):

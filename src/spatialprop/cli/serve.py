@@ -22,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open the page in the browser")
     parser.add_argument("--weights", default="light", help="a name, or a .safetensors file (default: %(default)s)")
+    parser.add_argument("--matte-weights", default="matte", help="what finds alpha (default: %(default)s)")
+    parser.add_argument("--colour-weights", default="colour", help="what colours pictures (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ... (default: %(default)s)")
     parser.add_argument(
         "--most-pixels", type=int, default=1 << 24, metavar="N", help="refuse larger photographs (default: %(default)s)"
@@ -35,11 +37,15 @@ def run(options: argparse.Namespace) -> int:
     from spatialprop.demo import serve
     from spatialprop.demo.server import LOOPBACK
     from spatialprop.refiner import Refiner
+    from spatialprop.values import Colorize, Matte
 
+    device = usable(options.device)
     if options.host not in LOOPBACK:
         print(f"everybody who reaches {options.host} can use this page: it has no password", file=sys.stderr)
     serve(
-        Refiner.load(options.weights, device=usable(options.device)),
+        Refiner.load(options.weights, device=device),
+        matte=Matte.load(options.matte_weights, device=device),
+        colorize=Colorize.load(options.colour_weights, device=device),
         host=options.host,
         port=options.port,
         browser=not options.no_browser,

@@ -1,4 +1,4 @@
-"""The page's server: the refiner behind a few addresses, for one person on this machine."""
+"""The page's server: the refiner, mattes and colours behind a few addresses, for one person on this machine."""
 
 import asyncio
 import re
@@ -6,20 +6,19 @@ import socket
 import threading
 import time
 import webbrowser
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from spatialprop import __version__
+from spatialprop.demo.sessions import Sessions
 from spatialprop.errors import InputError
-from spatialprop.refiner import Opened, Refiner, Rough
+from spatialprop.refiner import Refiner, Rough
+from spatialprop.values import Colorize, Matte
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).with_name("page")
 MOST_PIXELS = 1 << 24
-MOST_IMAGES = 4  # kept open, the least recently used one is forgotten
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ROUGH = {"default": 12, "most": 64}  # pixels, what the slider begins with
 _HEADERS = {
@@ -41,71 +39,21 @@ _HEADERS = {
 _Found = TypeVar("_Found")
 
 
-@dataclass
-class OpenImage:
-    """An image that the page has sent, and its mask as it was refined last."""
-
-    pixels: NDArray[np.uint8]
-    opened: Opened | None = None
-
-
-@dataclass
-class Sessions:
-    """The refiner and the images that are open; one question is answered at a time."""
-
-    refiner: Refiner
-    images: "OrderedDict[str, OpenImage]" = field(default_factory=OrderedDict)
-    count: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def open(self, pixels: NDArray[np.uint8]) -> str:
-        with self.lock:
-            self.count += 1
-            name = str(self.count)
-            self.images[name] = OpenImage(pixels)
-            while len(self.images) > MOST_IMAGES:
-                self.images.popitem(last=False)
-        return name
-
-    def refine(self, name: str, labels: bytes, rough: Rough) -> bytes:
-        with self.lock:
-            image = self._image(name)
-            height, width = image.pixels.shape[:2]
-            if len(labels) != height * width:
-                raise InputError(f"the mask must have {height * width} labels, one byte a pixel; got {len(labels)}")
-            coarse = np.frombuffer(labels, np.uint8).reshape(height, width)
-            image.opened = self.refiner.open(image.pixels, coarse, rough=rough)
-            return bytes(np.ascontiguousarray(image.opened.labels).data)
-
-    def affinity(self, name: str, pixel: tuple[int, int]) -> bytes:
-        with self.lock:
-            opened = self._image(name).opened
-            if opened is None:
-                raise LookupError("refine a mask of this image first")
-            return np.ascontiguousarray(opened.affinity(pixel), "<f4").tobytes()
-
-    def warm_up(self) -> None:
-        """Compile whatever the first questions need."""
-        labels = np.zeros((64, 64), np.uint8)
-        labels[:, 32:] = 1
-        with self.lock:
-            opened = self.refiner.open(np.zeros((64, 64, 3), np.uint8), labels)
-            assert opened.labels.shape == opened.affinity((5, 5)).shape
-
-    def _image(self, name: str) -> OpenImage:
-        if name not in self.images:
-            raise LookupError("this image is no longer open; send it again")
-        self.images.move_to_end(name)
-        return self.images[name]
-
-
 def make_app(
-    refiner: Refiner, *, hosts: Sequence[str] = LOOPBACK, most_pixels: int = MOST_PIXELS, about: str = ""
+    refiner: Refiner,
+    *,
+    matte: Matte | None = None,
+    colorize: Colorize | None = None,
+    hosts: Sequence[str] = LOOPBACK,
+    most_pixels: int = MOST_PIXELS,
+    about: str = "",
 ) -> "Starlette":
     """The application that `spatialprop serve` runs.
 
     Args:
         refiner: What refines.
+        matte: What finds alpha; without it the page does not offer that.
+        colorize: What colours; without it the page does not offer that.
         hosts: The names under which browsers may address it; "*" for any. Pages of other sites are always refused.
         most_pixels: Larger photographs are refused.
         about: What the page says about the refiner.
@@ -117,7 +65,7 @@ def make_app(
     from starlette.routing import Mount, Route
     from starlette.staticfiles import StaticFiles
 
-    sessions = Sessions(refiner)
+    sessions = Sessions(refiner, matte, colorize)
     ready = asyncio.Event()
     failure: list[str] = []
 
@@ -131,7 +79,7 @@ def make_app(
         try:
             await asyncio.to_thread(sessions.warm_up)
         except Exception as error:
-            failure.append(f"The refiner does not work here: {error}")
+            failure.append(f"What the page needs does not work here: {error}")
         ready.set()
 
     async def facts(_: "Request") -> "Response":
@@ -139,6 +87,7 @@ def make_app(
             "about": about or f"spatialprop {__version__}. {refiner.description}".strip(),
             "mostPixels": most_pixels,
             "affinity": True,
+            "modes": ["refine", *(["matte"] if matte else []), *(["colour"] if colorize else [])],
             "judges": refiner.network.judges_labels,
             "rough": ROUGH,
             "ready": ready.is_set(),
@@ -169,6 +118,17 @@ def make_app(
         labels = await asyncio.to_thread(sessions.refine, request.query_params.get("image", ""), body, rough)
         return _bytes(labels, start)
 
+    async def cut_out(request: "Request") -> "Response":
+        return await _map(request, sessions.matte, most_pixels)
+
+    async def colour(request: "Request") -> "Response":
+        return await _map(request, sessions.colour, 4 * most_pixels)
+
+    async def _map(request: "Request", make: Callable[[str, bytes], bytes], most: int) -> "Response":
+        body = await _body(request, most)
+        start = time.perf_counter()
+        return _bytes(await asyncio.to_thread(make, request.query_params.get("image", ""), body), start)
+
     async def affinity(request: "Request") -> "Response":
         pixel = (_number(request, "row", 0, most_pixels), _number(request, "column", 0, most_pixels))
         start = time.perf_counter()
@@ -196,6 +156,8 @@ def make_app(
             Route("/api/image", image, methods=["POST"]),
             Route("/api/refine", refine, methods=["POST"]),
             Route("/api/affinity", affinity),
+            Route("/api/matte", cut_out, methods=["POST"]),
+            Route("/api/colour", colour, methods=["POST"]),
             Route("/engine.js", engine),
             Mount("/", StaticFiles(directory=PAGE, html=True)),
         ],
@@ -206,6 +168,8 @@ def make_app(
 def serve(
     refiner: Refiner,
     *,
+    matte: Matte | None = None,
+    colorize: Colorize | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
     browser: bool = True,
@@ -216,6 +180,8 @@ def serve(
 
     Args:
         refiner: What refines.
+        matte: What finds alpha, if the page is to offer that.
+        colorize: What colours, if the page is to offer that.
         host: The address to listen on. Any but 127.0.0.1 lets other machines use the page.
         port: 0 takes a free one.
         browser: Open the page in the browser.
@@ -226,7 +192,7 @@ def serve(
     import uvicorn
 
     hosts = (*LOOPBACK, host) if host in LOOPBACK else ("*",)
-    app = make_app(refiner, hosts=hosts, most_pixels=most_pixels)
+    app = make_app(refiner, matte=matte, colorize=colorize, hosts=hosts, most_pixels=most_pixels)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
