@@ -249,7 +249,7 @@ def test_trusted_masks_are_refined_as_by_the_refiner(visit, address):
     if page.is_visible("#auto"):
         page.uncheck("#auto")
     page.locator("#rough").fill("0")
-    choose(page, "mask", png(rough_mask() * 255))
+    choose(page, "more", png(rough_mask() * 255))
     refined(page)
     np.testing.assert_array_equal(np.asarray(saved(page, "grey")), rough_mask() * 255)
 
@@ -309,9 +309,9 @@ def test_affinities_glow(visit, with_server):
     [
         ("photo", SIGNATURE + b" and nothing more of it", "cannot be read as a picture"),
         ("photo", SIGNATURE + b"\0\0\0\rIHDR" + (30000).to_bytes(4, "big") * 2 + bytes(9), "30000 pixels; this page"),
-        ("mask", png(np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)), "more than 64 colours"),
-        ("mask", png(np.zeros((HEIGHT, WIDTH), np.uint16)), "16 bits a channel"),
-        ("mask", png(np.zeros((WIDTH, WIDTH), np.uint8)), "Both must show the same part of the scene"),
+        ("more", png(np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)), "more than 64 colours"),
+        ("more", png(np.zeros((HEIGHT, WIDTH), np.uint16)), "16 bits a channel"),
+        ("more", png(np.zeros((WIDTH, WIDTH), np.uint8)), "Both must show the same part of the scene"),
     ],
     ids=["broken", "huge", "colours", "deep", "shape"],
 )  # fmt: skip

@@ -1,43 +1,71 @@
-/** The page: a photograph, a rough mask, what the refiner makes of it. Which refiner is the engine's business. */
+/** The page: a photograph, what is painted over it, and what an engine makes of both. What that is, modes say. */
 
-import { ClassList, MOST, classesOf, freshClasses, makeClass } from "./classes.js";
+import { $, on } from "./dom.js";
 import * as engine from "./engine.js";
-import { MaskLayer, glow } from "./layers.js";
-import { Painting } from "./painting.js";
-import { FileError, asMask, readPicture, resizeLabels } from "./pictures.js";
-import { encodeIndexedPng, encodePng } from "./png.js";
+import { ColourMode } from "./modes/colour.js";
+import { MatteMode } from "./modes/matte.js";
+import { RefineMode } from "./modes/refine.js";
+import { FileError, readPicture, sameShape } from "./pictures.js";
 import { listen, listenToDivider } from "./pointers.js";
 import { Stage } from "./stage.js";
 
-const $ = (id) => document.getElementById(id);
 const stage = new Stage($("view"));
-const tools = document.getElementsByName("tool");
-const TOOLS = { b: "paint", e: "erase", m: "move", x: "explain" };
-const HARDLY_ANY = 0.02; // of the pixels
+const tools = [...document.getElementsByName("tool")];
+const TOOLS = { b: "paint", e: "erase", m: "move", x: "explain", i: "pick" };
 const HINTS = {
-  paint: "Paint roughly over what you want",
   explain: "Point at a pixel to see where its label comes from",
+  pick: "Point at a colour to paint with it",
 };
 
-let facts = { mostPixels: 1 << 24, affinity: true, judges: false, rough: { default: 12, most: 64 } };
+let facts = { mostPixels: 1 << 24, affinity: true, judges: false, rough: { default: 12, most: 64 }, modes: ["refine"] };
 let picture = null;
-let painting = null;
-let refined = null;
-let classes = freshClasses();
-let chosen = 1;
 let lastPoint = null;
-let maskName = null;
 
-const list = new ClassList($("classes"), { choose, recolour: drawMasks, remove: removeClass });
+/** What modes ask of the page. */
+const shell = {
+  engine,
+  stage,
+  get facts() {
+    return facts;
+  },
+  get picture() {
+    return picture;
+  },
+  get tool() {
+    return tools.find((one) => one.checked).value;
+  },
+  get live() {
+    return $("live").checked;
+  },
+  /** The labels that Refine has, null if there are none. */
+  mask: () => (modes.refine.painting?.isEmpty === false ? (modes.refine.result ?? modes.refine.painting.labels) : null),
+  redraw: () => stage.draw(),
+  readyToPaint: () => shell.tool === "paint" || shell.tool === "move" || choseTool("paint"),
+  attempt,
+  changed,
+  compute: computeSoon,
+  say,
+  warn,
+};
+
+/**
+ * A mode has `words` for the page, a `painting` with layers `before` and `after`, and makes a `result`:
+ * `open` a photograph, `enter` it again, whether a file `fits`, `openFile`, the `ink` of the brush, `choose` by number,
+ * `draw` all or an area, `trace` outlines, what a tool does at a `point`, what is `missing` before it can `compute`,
+ * `accept` what was computed, `save`.
+ */
+const modes = { refine: new RefineMode(shell), matte: new MatteMode(shell), colour: new ColourMode(shell) };
+let mode = modes.refine;
+
 const page = {
   get tool() {
-    return [...tools].find((one) => one.checked).value;
+    return shell.tool;
   },
   get brush() {
     return Number($("size").value);
   },
   start(point) {
-    painting.begin();
+    mode.painting.begin();
     stage.splitting = false;
     placeDivider();
     $("hint").hidden = true;
@@ -45,30 +73,30 @@ const page = {
     page.move(point);
   },
   move(point) {
-    const area = painting.line(lastPoint, point, page.brush, page.tool === "erase" ? 0 : chosen);
+    const area = mode.painting.line(lastPoint, point, page.brush, page.tool === "erase" ? 0 : mode.ink);
     lastPoint = point;
-    if (area) stage.before.draw(painting.labels, classes.map((one) => one.colour), area);
+    if (area) mode.draw(area);
     stage.draw();
   },
   end() {
-    if (painting.end()) maskChanged();
+    if (mode.painting.end()) changed();
     else compare();
   },
   cancel() {
-    const area = painting.cancel();
-    if (area) stage.before.draw(painting.labels, classes.map((one) => one.colour), area);
+    const area = mode.painting.cancel();
+    if (area) mode.draw(area);
     compare();
   },
-  explain,
+  point: (point) => mode.point?.(point),
   key(key) {
-    const number = Number(key);
-    if (TOOLS[key.toLowerCase()]) choseTool(TOOLS[key.toLowerCase()]);
-    else if (number >= 1 && number < classes.length) choose(number);
+    const tool = TOOLS[key.toLowerCase()];
+    if (tool) isOffered(tool) && choseTool(tool);
+    else if (Number(key) >= 1) return mode.choose(Number(key));
     else if (key === "[" || key === "]") setBrush(page.brush * (key === "]" ? 1.25 : 0.8) + (key === "]" ? 1 : -1));
     else if (key === "+" || key === "=") stage.zoomBy(1.25);
     else if (key === "-") stage.zoomBy(0.8);
     else if (key === "0") stage.fit();
-    else if (key.toLowerCase() === "r") refineSoon();
+    else if (key.toLowerCase() === "r") computeSoon();
     else return false;
     return true;
   },
@@ -97,15 +125,17 @@ function progress(what, share) {
   underWay = what;
 }
 
-const attempt = (action) => async (...given) => {
-  $("alert").hidden = true;
-  try {
-    await action(...given);
-  } catch (error) {
-    progress("");
-    warn(error);
-  }
-};
+function attempt(action) {
+  return async (...given) => {
+    $("alert").hidden = true;
+    try {
+      await action(...given);
+    } catch (error) {
+      progress("");
+      warn(error);
+    }
+  };
+}
 
 // Files
 
@@ -114,104 +144,84 @@ const openFiles = attempt(async (files) => {
   for (const file of files.slice(0, 2)) pictures.push(await readPicture(file, file.name, facts.mostPixels));
   if (pictures.length === 2) {
     const [first, second] = pictures;
-    const [photo, mask] = isMask(second) || !isMask(first) ? [first, second] : [second, first];
+    const [photo, more] = mode.fits(second, first) || !mode.fits(first, second) ? [first, second] : [second, first];
     await openPhoto(photo);
-    openMask(mask);
-  } else if (pictures.length && picture && sameShape(pictures[0], picture) && isMask(pictures[0])) openMask(pictures[0]);
+    openMore(more);
+  } else if (pictures.length && picture && sameShape(pictures[0], picture) && mode.fits(pictures[0], picture)) openMore(pictures[0]);
   else if (pictures.length) await openPhoto(pictures[0]);
 });
 
-function isMask(candidate) {
-  try {
-    asMask(candidate);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function sameShape(one, other) {
-  return Math.abs((one.width / one.height) * (other.height / other.width) - 1) < 0.01;
-}
-
 async function openPhoto(opened) {
   progress("Opening the photograph…");
-  picture = opened;
-  painting = new Painting(picture.width, picture.height);
-  [refined, classes, chosen, maskName] = [null, freshClasses(), 1, null];
-  const canvas = new OffscreenCanvas(picture.width, picture.height);
-  canvas.getContext("2d").putImageData(new ImageData(picture.pixels, picture.width, picture.height), 0, 0);
-  stage.photo = canvas;
-  stage.before = new MaskLayer(picture.width, picture.height);
-  stage.after = new MaskLayer(picture.width, picture.height);
-  stage.splitting = false;
-  stage.shine(null);
-  stage.fit();
+  const canvas = new OffscreenCanvas(opened.width, opened.height);
+  canvas.getContext("2d").putImageData(new ImageData(opened.pixels, opened.width, opened.height), 0, 0);
+  picture = { ...opened, canvas };
   const side = Math.max(picture.width, picture.height);
   $("size").max = Math.max(40, Math.round(side / 4));
-  setBrush(side / 16);
-  setRough(facts.rough.default);
+  for (const one of Object.values(modes)) {
+    [one.painting, one.stale, one.said] = [null, false, ""]; // until it is entered
+    one.brush = Math.round(side * one.brushShare);
+  }
   $("welcome").hidden = true;
   $("zoom").hidden = false;
-  for (const id of ["tools", "class-group", "refinement", "open-mask"]) $(id).disabled = false;
+  for (const id of ["tools", "painted", "computing", "open-more"]) $(id).disabled = false;
+  showMode();
+  stage.fit();
   choseTool("paint");
-  list.show(classes, chosen);
-  drawMasks();
   await engine.open(picture);
   progress("");
   say(`${picture.name}, ${picture.width} × ${picture.height} pixels`);
 }
 
-function openMask(opened) {
-  const mask = asMask(opened);
-  if (!sameShape(opened, picture)) {
-    throw new FileError(`The mask ${opened.name} has ${opened.width} × ${opened.height} pixels, the photograph ${picture.width} × ${picture.height}. Both must show the same part of the scene.`);
-  }
-  maskName = opened.name;
-  classes = classesOf(mask);
-  if (classes.length === 1) classes.push(makeClass(1));
-  chosen = Math.min(chosen, classes.length - 1);
-  list.show(classes, chosen);
-  painting.replace(resizeLabels(mask.labels, opened.width, opened.height, picture.width, picture.height));
-  painting.past = []; // its classes are not those of the strokes before
+/** Open a mask, a trimap or strokes. */
+function openMore(opened) {
+  mode.openFile(opened);
   $("hint").hidden = true;
-  drawMasks();
-  maskChanged();
+  mode.draw();
+  changed();
 }
 
 const openExample = attempt(async () => {
   const fetched = await Promise.all(["example.jpg", "example_mask.png"].map(async (name) => [name, await (await fetch(name)).blob()]));
   const [photo, mask] = await Promise.all(fetched.map(([name, blob]) => readPicture(blob, name, facts.mostPixels)));
   await openPhoto(photo);
-  setRough(facts.rough.default);
-  openMask(mask);
+  if (!mode.openExample) return openMore(mask);
+  mode.openExample();
+  $("hint").hidden = true;
+  mode.draw();
+  changed();
 });
 
-// Classes and brush
+// Modes, tools and brush
 
-function choose(index) {
-  chosen = index;
-  list.show(classes, chosen);
-  if (page.tool === "erase" || page.tool === "explain") choseTool("paint");
+function enter(name) {
+  mode.brush = page.brush;
+  mode = modes[name];
+  for (const part of document.querySelectorAll("[data-mode]")) part.hidden = part.dataset.mode !== name;
+  const { words } = mode;
+  $("refine").textContent = words.run;
+  $("open-more").lastElementChild.textContent = words.file;
+  $("welcome-words").textContent = words.welcome;
+  if (!picture) return;
+  say(mode.said);
+  showMode();
+  choseTool(isOffered(shell.tool) ? shell.tool : "paint");
+  attempt(() => mode.enter?.())();
 }
 
-function addClass() {
-  if (classes.length > MOST) return warn(new Error(`A mask has at most ${MOST} classes here.`));
-  const value = Math.max(...classes.map((one) => one.value)) + 1;
-  classes.push(makeClass(classes.length, { value: value > 255 ? classes.length : value, name: `Class ${classes.length}` }));
-  choose(classes.length - 1);
-  $("classes").lastElementChild.querySelector("[type=text]").select();
+/** Put the mode's layers on the stage; what it has not computed yet is computed now. */
+function showMode() {
+  if (!mode.painting) mode.open(picture);
+  [stage.photo, stage.before, stage.after] = [mode.photo, mode.before, mode.after];
+  stage.shine(null);
+  setBrush(mode.brush);
+  mode.draw();
+  changed(!mode.result);
 }
 
-function removeClass(index) {
-  painting.removeClass(index);
-  classes.splice(index, 1);
-  chosen = Math.min(chosen > index ? chosen - 1 : chosen, classes.length - 1);
-  refined = null;
-  list.show(classes, chosen);
-  $("classes").querySelector("[type=radio]:checked").focus();
-  drawMasks();
-  maskChanged();
+function isOffered(tool) {
+  const input = tools.find((one) => one.value === tool);
+  return !input.disabled && !input.parentElement.hidden;
 }
 
 function setBrush(size) {
@@ -221,66 +231,41 @@ function setBrush(size) {
   stage.draw();
 }
 
-function setRough(pixels) {
-  $("rough").max = Math.max(pixels, facts.rough.most);
-  $("rough").value = pixels;
-  $("rough-value").textContent = `${$("rough").value} px`;
-}
-
-/** By how many pixels the borders of the mask may be wrong, or that the refiner shall see that for itself. */
-function roughness() {
-  return facts.judges && $("auto").checked ? "auto" : Number($("rough").value);
-}
-
-function showRoughness() {
-  const judged = roughness() === "auto";
-  $("auto-row").hidden = !facts.judges;
-  $("auto-note").hidden = !judged;
-  $("rough-row").hidden = $("rough-note").hidden = judged;
-}
-
 function choseTool(tool) {
-  [...tools].find((one) => one.value === tool).checked = true;
-  const light = tool === "explain";
-  if (!light) stage.shine(null);
-  $("legend").hidden = !(light && stage.light);
-  $("hint").textContent = HINTS[tool] ?? "";
-  $("hint").hidden = !HINTS[tool] || Boolean(tool === "paint" && !painting?.isEmpty);
+  tools.find((one) => one.value === tool).checked = true;
+  if (tool !== "explain") stage.shine(null);
+  $("legend").hidden = !stage.light;
+  const hint = HINTS[tool] ?? (tool === "paint" ? mode.words.paint : "");
+  $("hint").textContent = hint;
+  $("hint").hidden = !hint || (tool === "paint" && mode.painting?.isEmpty === false);
   $("size-row").style.visibility = tool === "paint" || tool === "erase" ? "" : "hidden";
-  $("view").style.cursor = { move: "grab", explain: "crosshair" }[tool] ?? "none";
+  $("view").style.cursor = { move: "grab", explain: "crosshair", pick: "crosshair" }[tool] ?? "none";
   stage.cursor = null;
-  if (light && !refined) refineSoon();
+  if (tool === "explain" && !mode.result) computeSoon();
   compare();
 }
 
-// Masks and refinement
+// What is painted, and what is made of it
 
-function drawMasks() {
-  if (!painting) return;
-  const colours = classes.map((one) => one.colour);
-  stage.before.draw(painting.labels, colours);
-  stage.before.trace(painting.labels);
-  if (refined) {
-    stage.after.draw(refined, colours);
-    stage.after.trace(refined);
-  }
-  stage.draw();
-}
-
-function maskChanged() {
-  stage.before.trace(painting.labels);
+/** @param stale whether what was made of it is out of date now */
+function changed(stale = true) {
+  const { painting } = mode;
+  mode.stale ||= stale;
+  mode.trace();
   [$("undo").disabled, $("redo").disabled] = [!painting.past.length, !painting.future.length];
-  const empty = painting.isEmpty;
-  if (empty) refined = null;
-  $("refine").disabled = $("clear").disabled = empty;
-  $("saving").disabled = empty;
-  if (!empty && $("live").checked) refineSoon();
+  const missing = mode.missing();
+  if (missing) mode.result = null;
+  $("refine").disabled = Boolean(missing);
+  for (const button of document.querySelectorAll(".clear")) button.disabled = painting.isEmpty;
+  if (missing && !painting.isEmpty) say(missing);
+  if (!missing && mode.stale && shell.live) computeSoon();
   else compare();
-  if (!empty && !$("live").checked) say("The mask has changed. Press Refine.");
+  if (!missing && mode.stale && !shell.live) say(mode.words.changed);
 }
 
 function compare() {
-  stage.splitting = Boolean(refined) && page.tool !== "explain";
+  stage.splitting = Boolean(mode.result) && page.tool !== "explain";
+  $("saving").disabled = !mode.painting || !mode.savable;
   placeDivider();
   stage.draw();
 }
@@ -300,98 +285,42 @@ function placeDivider() {
 let running = false;
 let again = false;
 
-/** Refine now, or once the refinement that is under way has ended. */
-async function refineSoon() {
-  if (!painting || painting.isEmpty) return;
+/** Compute now, or once what is under way has ended. */
+async function computeSoon() {
+  if (!mode.painting || mode.missing()) return;
   if (running) {
     again = true;
     return;
   }
   [running, again] = [true, false];
-  const [asked, labels] = [picture, painting.labels];
-  const slow = setTimeout(() => progress("Refining…"), 150);
+  const [asked, by] = [picture, mode];
+  by.stale = false;
+  const slow = setTimeout(() => progress(by.words.busy), 150);
   try {
     const started = performance.now();
-    const found = await engine.refine(labels, classes.length, roughness());
+    const found = await by.compute();
     if (picture !== asked) return;
-    if (!painting.isEmpty) refined = found;
     progress("");
-    drawMasks();
-    say(summary(labels, found, performance.now() - started));
-    if (!painting.stroke) compare();
-    if (stage.light) await explain({ x: stage.light.column, y: stage.light.row });
+    by.said = by.missing() ? "" : by.accept(found, Math.round(performance.now() - started));
+    if (by !== mode) return;
+    if (by.said) say(by.said);
+    if (!mode.painting.stroke) compare();
   } catch (error) {
     progress("");
     warn(error);
   } finally {
     clearTimeout(slow);
     running = false;
-    if (again) refineSoon();
-  }
-}
-
-function summary(before, after, milliseconds) {
-  let changed = 0;
-  for (let index = 0; index < before.length; index++) changed += before[index] !== after[index];
-  const judged = roughness() === "auto";
-  const lost = classes.slice(1).filter((one, at) => before.includes(at + 1) && !after.includes(at + 1));
-  let advice = "";
-  if (lost.length) {
-    const fix = judged ? "untick “See for itself” and choose a small “Rough by”" : "lower “Rough by”";
-    advice = ` Nothing is left of ${lost.map((one) => one.name).join(", ")}: ${fix}.`;
-  } else if (judged && changed < HARDLY_ANY * before.length) advice = " If the mask is rougher than that, untick “See for itself”.";
-  return `Refined in ${Math.round(milliseconds)} ms; ${((100 * changed) / before.length).toFixed(1)} % of the pixels changed.${advice}`;
-}
-
-// Affinities: the newest request counts
-
-let asking = false;
-let wanted = null;
-
-async function explain({ x, y }) {
-  const [row, column] = [Math.floor(y), Math.floor(x)];
-  if (!refined || row < 0 || column < 0 || row >= picture.height || column >= picture.width) return;
-  wanted = [row, column];
-  if (asking) return;
-  asking = true;
-  try {
-    while (wanted) {
-      const [[r, c], asked] = [wanted, picture];
-      wanted = null;
-      const started = performance.now();
-      const affinity = await engine.affinity(r, c);
-      if (picture !== asked || page.tool !== "explain") continue;
-      stage.shine({ canvas: glow(affinity, picture.width, picture.height), row: r, column: c });
-      $("hint").hidden = true;
-      $("legend").hidden = false;
-      const name = classes[refined[r * picture.width + c]].name;
-      say(`Row ${r}, column ${c}: ${name}. Affinities in ${Math.round(performance.now() - started)} ms.`);
-    }
-  } catch (error) {
-    warn(error);
-  } finally {
-    asking = false;
+    if (again) computeSoon();
   }
 }
 
 // Saving
 
 const save = attempt(async (kind) => {
-  const labels = refined ?? painting.labels;
-  const { width, height } = picture;
-  let file;
-  if (kind === "cutout") {
-    const pixels = new Uint8Array(picture.pixels);
-    for (let index = 0; index < labels.length; index++) pixels[4 * index + 3] = labels[index] ? 255 : 0;
-    file = await encodePng(pixels, width, height, 4);
-  } else {
-    const values = Uint8Array.from(labels, (label) => classes[label].value);
-    const palette = Array.from({ length: Math.max(...classes.map((one) => one.value)) + 1 }, () => [0, 0, 0]);
-    for (const { value, colour } of classes) palette[value] = colour;
-    file = await (kind === "grey" ? encodePng(values, width, height, 1) : encodeIndexedPng(values, width, height, palette));
-  }
+  const { name, suffix, file } = await mode.save(kind);
   const link = document.createElement("a");
-  link.download = `${(maskName ?? picture.name).replace(/\.[^.]*$/, "")}_${kind === "cutout" ? "cutout" : "refined"}.png`;
+  link.download = `${name.replace(/\.[^.]*$/, "")}_${suffix}.png`;
   link.href = URL.createObjectURL(file);
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
@@ -401,45 +330,41 @@ const save = attempt(async (kind) => {
 // What the parts of the page do
 
 function undo(redo) {
-  const area = redo ? painting?.redo() : painting?.undo();
+  const area = redo ? mode.painting?.redo() : mode.painting?.undo();
   if (!area) return;
-  drawMasks();
-  maskChanged();
+  mode.draw();
+  changed();
 }
 
-function on(id, event, action) {
-  $(id).addEventListener(event, action);
+function clear() {
+  if (!mode.painting.replace(new mode.painting.labels.constructor(mode.painting.labels.length))) return;
+  mode.draw();
+  changed();
 }
 
-for (const [button, input] of [["open-photo", "photo-file"], ["choose", "photo-file"], ["open-mask", "mask-file"]]) {
+for (const [button, input] of [["open-photo", "photo-file"], ["choose", "photo-file"], ["open-more", "more-file"]]) {
   on(button, "click", () => $(input).click());
 }
-on("photo-file", "change", async ({ target }) => {
-  const files = [...target.files];
-  target.value = "";
-  if (files.length) await attempt(async () => openPhoto(await readPicture(files[0], files[0].name, facts.mostPixels)))();
-});
-on("mask-file", "change", async ({ target }) => {
-  const files = [...target.files];
-  target.value = "";
-  if (files.length) await attempt(async () => openMask(await readPicture(files[0], files[0].name, facts.mostPixels)))();
-});
+for (const [input, open] of [["photo-file", openPhoto], ["more-file", openMore]]) {
+  on(input, "change", async ({ target }) => {
+    const files = [...target.files];
+    target.value = "";
+    if (files.length) await attempt(async () => open(await readPicture(files[0], files[0].name, facts.mostPixels)))();
+  });
+}
 on("example", "click", openExample);
 on("undo", "click", () => undo(false));
 on("redo", "click", () => undo(true));
 on("help", "click", () => $("help-box").showModal());
 on("size", "input", () => setBrush(page.brush));
-on("auto", "change", () => (showRoughness(), $("live").checked && refineSoon()));
-on("rough", "input", () => setRough($("rough").value));
-on("rough", "change", () => $("live").checked && refineSoon());
-on("live", "change", () => $("live").checked && refineSoon());
-on("refine", "click", refineSoon);
-on("add-class", "click", addClass);
-on("clear", "click", () => painting.replace(new Uint8Array(painting.labels.length)) && (drawMasks(), maskChanged()));
+on("live", "change", () => shell.live && computeSoon());
+on("refine", "click", computeSoon);
 on("zoom-in", "click", () => stage.zoomBy(1.4));
 on("zoom-out", "click", () => stage.zoomBy(1 / 1.4));
 on("zoom-fit", "click", () => stage.fit());
+for (const one of document.getElementsByName("mode")) one.addEventListener("change", () => enter(one.value));
 for (const tool of tools) tool.addEventListener("change", () => choseTool(tool.value));
+for (const button of document.querySelectorAll(".clear")) button.addEventListener("click", clear);
 for (const button of document.querySelectorAll("[data-save]")) button.addEventListener("click", () => save(button.dataset.save));
 $("alert").querySelector("button").addEventListener("click", () => ($("alert").hidden = true));
 
@@ -468,14 +393,14 @@ window.addEventListener("paste", (event) => {
 stage.onzoom = (zoom) => ($("zoom-fit").textContent = `${Math.round(100 * zoom)} %`);
 listen(stage, page);
 listenToDivider(stage, $("divider"), () => (placeDivider(), stage.draw()));
-list.show(classes, chosen);
 $("privacy").textContent = engine.privacy;
 
 await attempt(async () => {
   facts = { ...facts, ...(await engine.start(progress)) };
   $("about").textContent = facts.about;
-  [...tools].find((one) => one.value === "explain").disabled = !facts.affinity;
-  setRough(facts.rough.default);
-  showRoughness();
+  tools.find((one) => one.value === "explain").disabled = !facts.affinity;
+  for (const part of document.querySelectorAll("[data-offer]")) part.hidden = !facts.modes.includes(part.dataset.offer);
+  $("modes").hidden = facts.modes.length === 1;
+  modes.refine.begin(facts);
 })();
 document.documentElement.dataset.ready = "yes"; // for the tests

@@ -1,5 +1,7 @@
 /** The list of classes: names, colours, and which one the brush paints. */
 
+import { fromHex, toHex } from "./dom.js";
+
 const COLOURS = [
   [0, 0, 0], [20, 184, 166], [249, 115, 22], [139, 92, 246], [234, 179, 8], [236, 72, 153], [59, 130, 246], [132, 204, 22],
   [239, 68, 68], [6, 182, 212], [168, 85, 247], [245, 158, 11], [16, 185, 129], [244, 63, 94], [99, 102, 241], [161, 98, 7],
@@ -41,7 +43,7 @@ export class ClassList {
     radio.addEventListener("change", () => this.actions.choose(index));
     const colour = input("color", `Colour of ${one.name}`, { value: toHex(one.colour) });
     colour.addEventListener("input", () => {
-      one.colour = [1, 3, 5].map((at) => parseInt(colour.value.slice(at, at + 2), 16));
+      one.colour = fromHex(colour.value);
       this.actions.recolour();
     });
     const name = input("text", `Name of class ${index}`, { value: one.name, maxLength: 40, autocomplete: "off", spellcheck: false });
@@ -67,5 +69,3 @@ export class ClassList {
 function input(type, label, properties) {
   return Object.assign(document.createElement("input"), { type, ariaLabel: label, ...properties });
 }
-
-const toHex = (colour) => `#${colour.map((part) => part.toString(16).padStart(2, "0")).join("")}`;

@@ -1,4 +1,4 @@
-/** Pictures that lie over the photograph: classes, their outlines, and affinities. */
+/** Pictures that lie over the photograph: classes and their outlines, strokes, results, and affinities. */
 
 const TINT = 115; // of 255
 const STRONGEST = 32; // pixels whose affinity is drawn in full colour
@@ -28,6 +28,61 @@ export class MaskLayer {
   trace(labels) {
     this.outline = outlineOf(labels, this.width, this.height);
   }
+
+  /** @param scale how many pixels of the screen's canvas one of the image has @param ratio how many one of the page has */
+  paint(context, scale, ratio) {
+    context.imageSmoothingEnabled = scale < 1;
+    context.drawImage(this.canvas, 0, 0);
+    context.lineJoin = context.lineCap = "round";
+    for (const [colour, width] of [["rgb(0 0 0 / 50%)", 3.2], ["#fff", 1.5]]) {
+      context.strokeStyle = colour;
+      context.lineWidth = (width * ratio) / scale;
+      context.stroke(this.outline);
+    }
+  }
+}
+
+/** Pixels with colours of their own: strokes, a coloured picture, or a cut-out before a backdrop. */
+export class PictureLayer {
+  constructor(width, height) {
+    this.width = width;
+    this.height = height;
+    this.canvas = new OffscreenCanvas(width, height);
+    this.context = this.canvas.getContext("2d");
+    this.backdrop = null; // a colour, or "checks"; null lets the photograph show through
+  }
+
+  /** @param {Uint32Array} words RGBA, a word a pixel @param area to draw, all of it by default */
+  draw(words, [left, top, right, bottom] = [0, 0, this.width, this.height]) {
+    const image = new ImageData(right - left, bottom - top);
+    const drawn = new Uint32Array(image.data.buffer);
+    for (let row = top, at = 0; row < bottom; row++, at += right - left) {
+      drawn.set(words.subarray(row * this.width + left, row * this.width + right), at);
+    }
+    this.context.putImageData(image, left, top);
+  }
+
+  paint(context, scale, ratio) {
+    if (this.backdrop) {
+      context.fillStyle = this.backdrop === "checks" ? checks(context, ratio / scale) : this.backdrop;
+      context.fillRect(0, 0, this.width, this.height);
+    }
+    context.imageSmoothingEnabled = scale < 2;
+    context.drawImage(this.canvas, 0, 0);
+  }
+}
+
+/** What stands for nothing: a checkerboard of one size on the screen at any zoom. */
+function checks(context, size) {
+  const tile = new OffscreenCanvas(16, 16);
+  const drawing = tile.getContext("2d");
+  for (const [colour, x, y] of [["#fff", 0, 0], ["#fff", 8, 8], ["#cdd1d5", 8, 0], ["#cdd1d5", 0, 8]]) {
+    drawing.fillStyle = colour;
+    drawing.fillRect(x, y, 8, 8);
+  }
+  const pattern = context.createPattern(tile, "repeat");
+  pattern.setTransform(new DOMMatrix().scale(size));
+  return pattern;
 }
 
 /** The borders between labels as straight runs along the edges of pixels. */

@@ -1,13 +1,13 @@
-/** A mask that is painted: labels, strokes, and how they are undone. */
+/** What is painted: labels or colours, strokes, and how they are undone. */
 
 const MOST_HISTORY = 256 * 2 ** 20; // bytes
 
 export class Painting {
-  /** @param {number} width @param {number} height */
-  constructor(width, height) {
+  /** @param {number} width @param {number} height @param Store of labels, or of colours as words; 0 is unpainted */
+  constructor(width, height, Store = Uint8Array) {
     this.width = width;
     this.height = height;
-    this.labels = new Uint8Array(width * height);
+    this.labels = new Store(width * height);
     this.past = [];
     this.future = [];
     this.stroke = null;
@@ -69,8 +69,8 @@ export class Painting {
     if (old.every((label, index) => label === now[index])) return false;
     this.past.push({ area, before: old, after: now });
     this.future = [];
-    let size = this.past.reduce((total, step) => total + 2 * step.before.length, 0);
-    while (size > MOST_HISTORY && this.past.length > 1) size -= 2 * this.past.shift().before.length;
+    let size = this.past.reduce((total, step) => total + 2 * step.before.byteLength, 0);
+    while (size > MOST_HISTORY && this.past.length > 1) size -= 2 * this.past.shift().before.byteLength;
     return true;
   }
 
@@ -117,7 +117,7 @@ function union(area, other) {
 }
 
 function crop(labels, width, [left, top, right, bottom]) {
-  const part = new Uint8Array((right - left) * (bottom - top));
+  const part = new labels.constructor((right - left) * (bottom - top));
   for (let row = top, at = 0; row < bottom; row++, at += right - left) {
     part.set(labels.subarray(row * width + left, row * width + right), at);
   }

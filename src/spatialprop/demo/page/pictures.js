@@ -157,6 +157,11 @@ function paletteOf(bytes) {
   return null;
 }
 
+/** Whether two pictures may show the same part of a scene. */
+export function sameShape(one, other) {
+  return Math.abs((one.width / one.height) * (other.height / other.width) - 1) < 0.01;
+}
+
 /** Labels at another size, by nearest neighbour. */
 export function resizeLabels(labels, width, height, newWidth, newHeight) {
   const resized = new Uint8Array(newWidth * newHeight);

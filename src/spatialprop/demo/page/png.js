@@ -1,8 +1,8 @@
 /** PNG files whose pixels are exactly what they are meant to be, palette and all. */
 
-const COLOUR_TYPES = { 1: 0, 4: 6 };
+const COLOUR_TYPES = { 1: 0, 3: 2, 4: 6 };
 
-/** Bytes as a grey (1) or RGBA (4) PNG. @returns {Promise<Blob>} */
+/** Bytes as a grey (1), RGB (3) or RGBA (4) PNG. @returns {Promise<Blob>} */
 export function encodePng(pixels, width, height, channels) {
   return encode(pixels, width, height, channels, COLOUR_TYPES[channels], []);
 }

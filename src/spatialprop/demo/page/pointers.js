@@ -2,12 +2,12 @@
 
 /**
  * @param {import("./stage.js").Stage} stage
- * @param {object} page what the gestures do: `tool`, `brush`, `start`, `move`, `end`, `cancel`, `explain`, `key`
+ * @param {object} page what the gestures do: `tool`, `brush`, `start`, `move`, `end`, `cancel`, `point`, `key`
  */
 export function listen(stage, page) {
   const { canvas } = stage;
   const fingers = new Map(); // pointers that are down, and where
-  let gesture = null; // "stroke", "explain", "pan" or "pinch"
+  let gesture = null; // "stroke", "point", "pan" or "pinch"
   let spread = null; // of two fingers, and their middle
 
   const at = (event) => {
@@ -15,6 +15,7 @@ export function listen(stage, page) {
     return { x: event.clientX - left, y: event.clientY - top };
   };
   const painting = () => page.tool === "paint" || page.tool === "erase";
+  const pointing = () => page.tool === "explain" || page.tool === "pick";
   const showBrush = (point) => {
     stage.cursor = painting() && stage.photo ? { ...point, diameter: page.brush } : null;
     stage.draw();
@@ -29,10 +30,10 @@ export function listen(stage, page) {
       [gesture, spread] = ["pinch", spreadOf(fingers)];
     } else if (fingers.size === 1) {
       const point = stage.toImage(fingers.get(event.pointerId).x, fingers.get(event.pointerId).y);
-      gesture = event.button === 1 || page.tool === "move" ? "pan" : page.tool === "explain" ? "explain" : "stroke";
+      gesture = event.button === 1 || page.tool === "move" ? "pan" : pointing() ? "point" : "stroke";
       if (event.button === 2) gesture = null;
       if (gesture === "stroke") page.start(point);
-      if (gesture === "explain") page.explain(point);
+      if (gesture === "point") page.point(point);
       if (gesture === "pan") canvas.style.cursor = "grabbing";
     }
   });
@@ -42,7 +43,7 @@ export function listen(stage, page) {
     const point = stage.toImage(now.x, now.y);
     if (then) fingers.set(event.pointerId, now);
     if (gesture === "pan" && then) stage.pan(now.x - then.x, now.y - then.y);
-    if (gesture === "explain" && then) page.explain(point);
+    if (gesture === "point" && then) page.point(point);
     if (gesture === "stroke" && then) {
       const between = event.getCoalescedEvents?.() ?? [];
       for (const one of between.length ? between : [event]) {
@@ -77,7 +78,7 @@ export function listen(stage, page) {
     stage.zoomBy(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)), x, y);
   }, { passive: false });
 
-  listenToKeys(stage, page, painting);
+  listenToKeys(stage, page, painting, pointing);
 }
 
 function spreadOf(fingers) {
@@ -88,7 +89,7 @@ function spreadOf(fingers) {
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /** The keyboard alone: arrows move a cursor, the space bar lowers and lifts the brush. */
-function listenToKeys(stage, page, painting) {
+function listenToKeys(stage, page, painting, pointing) {
   const { canvas } = stage;
   let place = null;
   let down = false;
@@ -118,7 +119,7 @@ function listenToKeys(stage, page, painting) {
       if (down) page.move(place);
       show();
     } else if (event.key === " " || event.key === "Enter") {
-      if (page.tool === "explain") page.explain(place);
+      if (pointing()) page.point(place);
       else if (painting() && down) lift();
       else if (painting() && !event.repeat) {
         page.start(place);

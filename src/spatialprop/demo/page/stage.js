@@ -1,4 +1,4 @@
-/** The canvas: photograph and masks under one zoom, the boundary between before and after, the cursor. */
+/** The canvas: photograph and layers under one zoom, the boundary between before and after, the cursor. */
 
 const LARGEST = 64; // screen pixels for one of the image
 const MARGIN = 20;
@@ -8,7 +8,7 @@ export class Stage {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
     this.photo = null; // a canvas
-    this.before = this.after = null; // mask layers
+    this.before = this.after = null; // layers
     this.light = null; // {canvas, row, column} of an affinity
     this.split = 0.5; // of the stage's width
     this.splitting = false;
@@ -106,9 +106,9 @@ export class Stage {
     if (this.light) this.paintLight(scale);
     else if (this.splitting && this.after) {
       const middle = (this.split * this.size[0] - this.left) / this.zoom;
-      this.clipped(-1e6, middle, () => this.paintMask(this.before, scale));
-      this.clipped(middle, 1e6, () => this.paintMask(this.after, scale));
-    } else this.paintMask(this.before, scale);
+      this.clipped(-1e6, middle, () => this.before.paint(context, scale, ratio));
+      this.clipped(middle, 1e6, () => this.after.paint(context, scale, ratio));
+    } else this.before?.paint(context, scale, ratio);
     if (this.cursor) this.paintCursor(scale);
   }
 
@@ -119,19 +119,6 @@ export class Stage {
     this.context.clip();
     paint();
     this.context.restore();
-  }
-
-  paintMask(layer, scale) {
-    if (!layer) return;
-    const { context } = this;
-    context.imageSmoothingEnabled = scale < 1;
-    context.drawImage(layer.canvas, 0, 0);
-    context.lineJoin = context.lineCap = "round";
-    for (const [colour, width] of [["rgb(0 0 0 / 50%)", 3.2], ["#fff", 1.5]]) {
-      context.strokeStyle = colour;
-      context.lineWidth = (width * this.ratio) / scale;
-      context.stroke(layer.outline);
-    }
   }
 
   paintLight(scale) {

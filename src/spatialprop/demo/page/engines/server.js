@@ -1,4 +1,4 @@
-/** The engine behind `spatialprop serve`: the refiner runs in Python, on this machine. */
+/** The engine behind `spatialprop serve`: the networks run in Python, on this machine. */
 
 let picture = null; // as it was opened last
 let id = null; // under which the server knows it
@@ -9,12 +9,12 @@ export const privacy = "Everything stays on this machine.";
 /**
  * Get ready.
  * @param {(what: string, share?: number) => void} onprogress
- * @returns {Promise<{about: string, mostPixels: number, judges: boolean, rough: {default: number, most: number}, affinity: boolean}>}
+ * @returns {Promise<{about: string, mostPixels: number, judges: boolean, rough: {default: number, most: number}, affinity: boolean, modes: string[]}>}
  */
 export async function start(onprogress) {
   const facts = await (await call("api/about")).json();
   const ready = call("api/ready").then(() => onprogress(""));
-  if (!facts.ready) onprogress("Getting the refiner ready: about half a minute, once after installation.");
+  if (!facts.ready) onprogress("Getting ready: about half a minute, once after installation.");
   ready.catch((error) => onprogress(error.message));
   return facts;
 }
@@ -47,6 +47,18 @@ export async function affinity(row, column) {
   const ask = () => call(`api/affinity?image=${id}&row=${row}&column=${column}`);
   const answer = await known(ask, () => call(`api/refine?image=${id}&rough=${last.rough}`, last.labels));
   return new Float32Array(await answer.arrayBuffer());
+}
+
+/** @param {Uint8Array} trimap 0, 128 and 255 @returns {Promise<Uint8ClampedArray>} the foreground with its alpha, RGBA */
+export async function matte(trimap) {
+  const answer = await known(() => call(`api/matte?image=${id}`, trimap));
+  return new Uint8ClampedArray(await answer.arrayBuffer());
+}
+
+/** @param {Uint32Array} strokes RGBA, transparent elsewhere @returns {Promise<Uint8ClampedArray>} the coloured picture, RGBA */
+export async function colour(strokes) {
+  const answer = await known(() => call(`api/colour?image=${id}`, strokes));
+  return rgba(new Uint8Array(await answer.arrayBuffer()));
 }
 
 /** Ask about the picture; if the server has forgotten it, open it again. */
@@ -82,4 +94,15 @@ function rgb(pixels) {
     packed[to++] = pixels[from + 2];
   }
   return packed;
+}
+
+function rgba(packed) {
+  const pixels = new Uint8ClampedArray((packed.length / 3) * 4);
+  for (let from = 0, to = 0; from < packed.length; from += 3, to += 4) {
+    pixels[to] = packed[from];
+    pixels[to + 1] = packed[from + 1];
+    pixels[to + 2] = packed[from + 2];
+    pixels[to + 3] = 255;
+  }
+  return pixels;
 }
