@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spatialprop import Refiner
+from spatialprop import Colorize, Matte, Refiner
 from spatialprop.demo.build import main as build
 from spatialprop.refiner import save_refiner
 from tests.demo.browser import browser, hosted, served
@@ -168,6 +168,29 @@ def stroke(page, *points: tuple[float, float]) -> None:
     page.mouse.up()
 
 
+def trimap() -> np.ndarray:
+    """Certain well inside and well outside the disk."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    away = (rows - 60) ** 2 + (columns - 80) ** 2
+    return np.select([away < 25**2, away < 45**2], [255, 128]).astype(np.uint8)
+
+
+def colour_strokes() -> np.ndarray:
+    layer = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
+    layer[58:62, 70:90], layer[8:12, 20:140] = (200, 60, 30, 255), (40, 90, 200, 255)
+    return layer
+
+
+def change_mode(page, name: str) -> None:
+    """By keyboard: the modes lie side by side."""
+    page.locator("[name=mode]:checked").focus()
+    for _ in range(3):
+        if page.is_checked(f"[name=mode][value={name}]"):
+            return
+        page.keyboard.press("ArrowRight")
+    raise AssertionError(f"{name} cannot be reached by the arrow keys")
+
+
 def test_the_example_is_refined_and_compared(visit, address):
     page = visit(address)
     page.click("#example")
@@ -304,6 +327,148 @@ def test_affinities_glow(visit, with_server):
     assert page.is_visible("#divider")
 
 
+def test_a_painted_trimap_becomes_a_matte(visit, with_server):
+    page = visit(with_server)
+    change_mode(page, "matte")
+    assert "trimap" in page.text_content("#welcome-words")
+    choose(page, "photo", png(photo()), "disk.png")
+    said(page, "disk.png")
+    page.locator("#size").fill("24")
+    stroke(page, (70, 50), (90, 55), (75, 70))
+    said(page, "Nothing is surely out yet")
+    assert page.is_disabled("#refine")
+    assert page.is_disabled("[data-save=alpha]")
+    page.locator("#view").press("2")
+    assert page.is_checked("[name=side][value=out]")
+    stroke(page, (10, 10), (150, 10), (150, 110), (10, 110), (10, 10))
+    said(page, "Matte in")
+    divider = page.locator("#divider")
+    divider.focus()
+    page.keyboard.press("End")
+    assert divider.get_attribute("aria-valuenow") == "100"
+    before = page.locator("#view").screenshot()
+    page.keyboard.press("Home")
+    page.wait_for_timeout(200)
+    after = page.locator("#view").screenshot()
+    assert before != after
+    page.select_option("#behind", "alpha")
+    page.wait_for_timeout(200)
+    assert page.locator("#view").screenshot() != after
+    alpha, cut = np.asarray(saved(page, "alpha")), np.asarray(saved(page, "matte-cutout"))
+    assert alpha.shape == (HEIGHT, WIDTH)
+    assert (alpha[60, 80], alpha[5, 5]) == (255, 0)
+    np.testing.assert_array_equal(cut[..., 3], alpha)
+    page.locator("#view").press("Control+z")
+    said(page, "Nothing is surely out yet")
+    assert page.is_hidden("#divider")
+    page.click("#fill")  # and the rest is out
+    said(page, "Matte in")
+
+
+def test_trimaps_and_masks_are_matted_as_by_the_command(visit, with_server):
+    page, matte = visit(with_server), Matte.load()
+    change_mode(page, "matte")
+    drop(page, ("trimap.png", png(trimap())), ("photo.png", png(photo())))  # in any order
+    said(page, "Matte in")
+    alpha = matte(photo(), trimap())
+    np.testing.assert_array_equal(np.asarray(saved(page, "alpha")), np.rint(alpha * 255).astype(np.uint8))
+    np.testing.assert_array_equal(np.asarray(saved(page, "matte-cutout")), matte.cut_out(photo(), alpha))
+    choose(page, "more", png(rough_mask() * 255))
+    page.wait_for_selector("#fill:enabled")
+    page.locator("#band").fill("12")  # of which nothing but the last counts
+    page.locator("#band").dispatch_event("change")
+    page.wait_for_selector("#busy", state="hidden")
+    page.click("#refine")
+    said(page, "Matte in")
+    expected = np.rint(matte.from_mask(photo(), rough_mask(), 12) * 255).astype(np.uint8)
+    np.testing.assert_array_equal(np.asarray(saved(page, "alpha")), expected)
+
+
+def test_a_matte_begins_with_the_mask_of_refine(visit, with_server):
+    page = visit(with_server)
+    drop(page, ("photo.png", png(photo())), ("mask.png", png(rough_mask())))
+    refined(page)
+    change_mode(page, "matte")
+    said(page, "Matte in")
+    assert page.is_enabled("#undo")
+    change_mode(page, "refine")
+    said(page, "Refined in")
+    assert page.is_visible("#classes")
+    assert page.is_hidden("#sides")
+
+
+def test_painted_strokes_colour_the_picture(visit, with_server):
+    page = visit(with_server)
+    change_mode(page, "colour")
+    choose(page, "photo", png(photo()), "disk.png")
+    said(page, "disk.png")
+    page.locator("#view").press("4")
+    assert page.is_checked("#inks [aria-label=Red]")
+    page.locator("#view").press("Space")
+    page.locator("#view").press("Shift+ArrowRight")
+    page.locator("#view").press("Space")
+    said(page, "Coloured in")
+    page.locator("#divider").press("Home")
+    found = np.asarray(saved(page, "coloured")).astype(int)
+    assert found.shape == (HEIGHT, WIDTH, 3)
+    red, green, blue = found[60, 80]
+    assert red > green + 20
+    assert red > blue + 20
+    page.locator("#view").press("i")
+    assert page.is_checked("[name=tool][value=pick]")
+    page.mouse.click(*at(page, 82, 60))  # on the stroke
+    assert page.is_checked("#own")
+    assert page.input_value("#own-ink") == page.locator("#inks [aria-label=Red]").get_attribute("value")
+    assert page.is_checked("[name=tool][value=paint]")
+    page.locator("#view").press("x")  # which only Refine has
+    assert page.is_checked("[name=tool][value=paint]")
+    page.click(".clear:visible")
+    assert page.is_disabled("[data-save=coloured]")
+    page.click("#undo")
+    said(page, "Coloured in")
+
+
+@pytest.mark.parametrize("kind", ["layer", "copy"])
+def test_dropped_strokes_colour_as_by_the_command(visit, with_server, kind):
+    grey = np.asarray(Image.fromarray(photo()).convert("L"))
+    strokes = colour_strokes()
+    if kind == "copy":
+        strokes = np.where(strokes[..., 3:] > 0, strokes[..., :3], grey[..., None])
+    page = visit(with_server)
+    change_mode(page, "colour")
+    drop(page, ("strokes.png", png(strokes)), ("grey.png", png(grey)))
+    said(page, "Coloured in")
+    np.testing.assert_array_equal(np.asarray(saved(page, "coloured")), Colorize.load()(grey, strokes))
+
+
+@pytest.mark.parametrize(
+    ("mode", "content", "words"),
+    [
+        ("matte", png(np.full((HEIGHT, WIDTH), 128, np.uint8)), "holds no known foreground"),
+        ("matte", png(np.eye(HEIGHT, WIDTH, dtype=np.uint8) * 255), "Nothing inside the mask is further than"),
+        ("matte", png(trimap()[:, :HEIGHT]), "Both must show the same part of the scene"),
+        ("colour", png(np.zeros((HEIGHT, WIDTH, 4), np.uint8)), "holds no colour"),
+        ("colour", png(photo()[::2, ::2]), "Both must have one size"),
+    ],
+    ids=["one-sided", "thin", "shape", "clear", "size"],
+)  # fmt: skip
+def test_what_no_mode_can_use_gets_a_message(visit, with_server, mode, content, words):
+    page = visit(with_server, expected_errors=True)
+    change_mode(page, mode)
+    choose(page, "photo", png(photo()))
+    said(page, "pixels")
+    choose(page, "more", content, "bad.png")
+    page.wait_for_selector(f'#alert:has-text("{words}")')
+
+
+def test_modes_that_the_engine_lacks_are_not_offered(visit, without_server):
+    page = visit(without_server)
+    assert page.is_hidden("#modes")
+    page.click("#help")
+    assert page.is_hidden("#help-box [data-offer]:first-of-type")
+    assert "Matte" not in page.inner_text("#help-box")
+
+
 @pytest.mark.parametrize(
     ("which", "content", "words"),
     [
@@ -373,7 +538,8 @@ def test_everything_has_a_name(visit, with_server):
     page = visit(with_server)
     page.click("#example")
     refined(page)
-    nameless = page.evaluate("""() => [...document.querySelectorAll("button, input:not([hidden]), canvas, #divider")]
+    nameless = page.evaluate("""() => [...document.querySelectorAll("button, input, select, canvas, #divider")]
+        .filter((one) => one.type !== "file")
         .filter((one) => !(one.ariaLabel || one.title || one.textContent.trim() || one.labels?.length))
         .map((one) => one.outerHTML)""")
     assert nameless == []
@@ -401,3 +567,9 @@ def test_a_narrow_screen_is_enough(visit, with_server, scheme):
     assert int(page.text_content("#zoom-fit").split()[0]) > 2 * zoom
     page.click("#undo")
     assert page.is_disabled("#undo")  # there was one stroke
+    for mode in ("matte", "colour"):
+        change_mode(page, mode)
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+        box = page.locator("#help").bounding_box()
+        assert box["x"] + box["width"] <= 390
+        assert page.evaluate("() => document.querySelector('aside').scrollWidth <= innerWidth")

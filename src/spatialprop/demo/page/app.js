@@ -49,7 +49,7 @@ const shell = {
 };
 
 /**
- * A mode has `words` for the page, a `painting` with layers `before` and `after`, and makes a `result`:
+ * A mode has `words` for the page, an `example`, a `painting` with layers `before` and `after`, and makes a `result`:
  * `open` a photograph, `enter` it again, whether a file `fits`, `openFile`, the `ink` of the brush, `choose` by number,
  * `draw` all or an area, `trace` outlines, what a tool does at a `point`, what is `missing` before it can `compute`,
  * `accept` what was computed, `save`.
@@ -182,14 +182,10 @@ function openMore(opened) {
 }
 
 const openExample = attempt(async () => {
-  const fetched = await Promise.all(["example.jpg", "example_mask.png"].map(async (name) => [name, await (await fetch(name)).blob()]));
-  const [photo, mask] = await Promise.all(fetched.map(([name, blob]) => readPicture(blob, name, facts.mostPixels)));
+  const fetched = await Promise.all(["example.jpg", mode.example].map(async (name) => [name, await (await fetch(name)).blob()]));
+  const [photo, more] = await Promise.all(fetched.map(([name, blob]) => readPicture(blob, name, facts.mostPixels)));
   await openPhoto(photo);
-  if (!mode.openExample) return openMore(mask);
-  mode.openExample();
-  $("hint").hidden = true;
-  mode.draw();
-  changed();
+  openMore(more);
 });
 
 // Modes, tools and brush
@@ -256,6 +252,7 @@ function changed(stale = true) {
   const missing = mode.missing();
   if (missing) mode.result = null;
   $("refine").disabled = Boolean(missing);
+  $("saving").disabled = !mode.savable;
   for (const button of document.querySelectorAll(".clear")) button.disabled = painting.isEmpty;
   if (missing && !painting.isEmpty) say(missing);
   if (!missing && mode.stale && shell.live) computeSoon();

@@ -7,11 +7,9 @@ import { encodePng } from "../png.js";
 import { areStrokes, asStrokes, brightness, isColoured, toColour, toWord } from "../strokes.js";
 
 const INKS = {
-  Skin: "#d8a283", Sand: "#d9c08c", Brown: "#8a5a33", Red: "#c43a31", Orange: "#e8862e", Yellow: "#e6c832",
+  Skin: "#d8a283", Sand: "#d9c08c", Brown: "#8a5a33", Red: "#c43a31", Orange: "#e2692f", Yellow: "#e6c832",
   Green: "#5f9440", Teal: "#2f9c95", Sky: "#7fb2e5", Blue: "#2f55b5", Purple: "#7d4fa8", "Grey, no colour": "#8c8c8c",
 };
-
-const EXAMPLE = []; // strokes of the example: an ink, and where it goes from and to, in pixels
 
 export class ColourMode {
   words = {
@@ -22,7 +20,7 @@ export class ColourMode {
     paint: "Paint a stroke of colour on each thing",
     welcome: "It turns grey. Paint a stroke of colour on each thing, or drop strokes that you have. The rest takes their colours.",
   };
-  extraTool = "pick";
+  example = "example_strokes.png";
   brushShare = 1 / 50;
 
   constructor(shell) {
@@ -60,10 +58,6 @@ export class ColourMode {
 
   openFile(opened) {
     this.painting.replace(asStrokes(opened, this.picture));
-  }
-
-  openExample() {
-    for (const [ink, x, y, toX, toY] of EXAMPLE) this.painting.line({ x, y }, { x: toX, y: toY }, 8, toWord(fromHex(INKS[ink] ?? ink)));
   }
 
   get ink() {
@@ -123,7 +117,7 @@ export class ColourMode {
     this.result = found;
     this.draw();
     const marked = this.painting.labels.reduce((total, word) => total + (word !== 0), 0);
-    return `Coloured in ${milliseconds} ms from ${marked} pixels, ${((100 * marked) / this.painting.labels.length).toFixed(1)} % of the picture.`;
+    return `Coloured in ${milliseconds} ms from ${marked} pixels, ${((100 * marked) / this.painting.labels.length).toFixed(2)} % of the picture.`;
   }
 
   async save() {

@@ -20,7 +20,7 @@ export class MatteMode {
     paint: "Paint what is surely in and what is surely out",
     welcome: "Paint what is surely in and what is surely out, or drop a trimap or a rough mask. Hair, glass and blur between them get their share of alpha.",
   };
-  extraTool = null;
+  example = "example_mask.png";
   brushShare = 1 / 16;
 
   constructor(shell) {

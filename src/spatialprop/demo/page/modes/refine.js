@@ -18,7 +18,7 @@ export class RefineMode {
     paint: "Paint roughly over what you want",
     welcome: "Paint a rough mask over it, or drop one that you have. The refined mask appears at once.",
   };
-  extraTool = "explain";
+  example = "example_mask.png";
   brushShare = 1 / 16;
 
   constructor(shell) {
