@@ -15,6 +15,7 @@ import uvicorn
 
 from spatialprop import Refiner
 from spatialprop.demo import make_app
+from spatialprop.values import Colorize, Matte
 from tests.attack.judge import RefusedError, Try
 from tests.attack.mutation import damaged
 from tests.refiner.networks import trained
@@ -26,6 +27,8 @@ PATHS = (
     "/api/image",
     "/api/refine",
     "/api/affinity",
+    "/api/matte",
+    "/api/colour",
     "/api/ready",
     "/engine.js",
     "/",
@@ -65,7 +68,8 @@ FORBIDDEN = (b"root:", b"class Sessions", b"Traceback (most recent call last)")
 @cache
 def port() -> int:
     """The port of a server that lives as long as the process."""
-    app = make_app(Refiner(trained()), most_pixels=HEIGHT * WIDTH)
+    refiner, matte, colorize = Refiner(trained()), Matte.load(), Colorize.load()
+    app = make_app(refiner, matte=matte, colorize=colorize, most_pixels=HEIGHT * WIDTH)
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
@@ -108,6 +112,11 @@ def _session(rng: Random) -> None:
     code, content = _ask(rng, "POST", "/api/refine", {"image": image, "rough": rough}, labels.tobytes()[:size])
     assert code != 200 or len(content) == HEIGHT * WIDTH, f"{len(content)} labels came back"
     codes.append(code)
+    for path, of, back in (("/api/matte", 1, 4), ("/api/colour", 4, 3)):
+        if rng.random() < 0.3:
+            code, content = _ask(rng, "POST", path, {"image": image}, (labels.tobytes() * of)[: of * size])
+            assert code != 200 or len(content) == back * HEIGHT * WIDTH, f"{len(content)} bytes came back"
+            codes.append(code)
     place = {name: "5" if rng.random() < 0.8 else rng.choice(NUMBERS) for name in ("row", "column")}
     codes.append(_ask(rng, "GET", "/api/affinity", {"image": image, **place}, b"")[0])
     if rng.random() < 0.3:

@@ -361,6 +361,7 @@ def test_a_painted_trimap_becomes_a_matte(visit, with_server):
     page.locator("#view").press("Control+z")
     said(page, "Nothing is surely out yet")
     assert page.is_hidden("#divider")
+    page.locator("#band").fill("4")
     page.click("#fill")  # and the rest is out
     said(page, "Matte in")
 
