@@ -201,8 +201,8 @@ function enter(name) {
   if (!picture) return;
   say(mode.said);
   showMode();
-  choseTool(isOffered(shell.tool) ? shell.tool : "paint");
   attempt(() => mode.enter?.())();
+  choseTool(isOffered(shell.tool) ? shell.tool : "paint");
 }
 
 /** Put the mode's layers on the stage; what it has not computed yet is computed now. */
@@ -250,7 +250,7 @@ function changed(stale = true) {
   mode.trace();
   [$("undo").disabled, $("redo").disabled] = [!painting.past.length, !painting.future.length];
   const missing = mode.missing();
-  if (missing) mode.result = null;
+  if (missing) [mode.result, mode.said] = [null, ""];
   $("refine").disabled = Boolean(missing);
   $("saving").disabled = !mode.savable;
   for (const button of document.querySelectorAll(".clear")) button.disabled = painting.isEmpty;

@@ -48,9 +48,10 @@ export class MatteMode {
   /** Begin with the mask of Refine, unless there is a trimap of one's own. */
   enter() {
     const mask = this.shell.mask();
-    if (!mask || !(this.painting.isEmpty || (this.isAsFilled && this.taken))) return;
+    const empty = this.painting.isEmpty;
+    if (!mask || !(empty || (this.isAsFilled && this.taken))) return;
     const inside = mask.map((label) => Number(label > 0));
-    if (this.rough?.every((one, index) => one === inside[index])) return;
+    if (!empty && this.rough.every((one, index) => one === inside[index])) return;
     this.fill(inside);
     this.taken = true;
   }
