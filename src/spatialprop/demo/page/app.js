@@ -12,6 +12,7 @@ import { Stage } from "./stage.js";
 const stage = new Stage($("view"));
 const tools = [...document.getElementsByName("tool")];
 const TOOLS = { b: "paint", e: "erase", m: "move", x: "explain", i: "pick" };
+const SLOW = 5000; // milliseconds that nobody waits for after every stroke
 const HINTS = {
   explain: "Point at a pixel to see where its label comes from",
   pick: "Point at a colour to paint with it",
@@ -298,7 +299,9 @@ async function computeSoon() {
     const found = await by.compute();
     if (picture !== asked) return;
     progress("");
-    by.said = by.missing() ? "" : by.accept(found, Math.round(performance.now() - started));
+    const took = Math.round(performance.now() - started);
+    by.said = by.missing() ? "" : by.accept(found, took);
+    if (by.said && took > SLOW && shell.live) by.said += " If that is too slow, untick “After every stroke”.";
     if (by !== mode) return;
     if (by.said) say(by.said);
     if (!mode.painting.stroke) compare();
