@@ -7,8 +7,8 @@
 ROOT is a folder in the layout of data=folder: ROOT/{train,val}/{images,labels,coarse} and ROOT/dataset.json. All
 methods are given the coarse probabilities, and then their labels, enlarged by nearest neighbour: masks as people have.
 DenseCRF appears with its usual settings, and with those that tune_densecrf.py finds on the train split, or has found;
-all that it tries is printed, and the identity is among it: leave the coarse map as it is. The refiner is the same for
-all sets.
+all that it tries is printed, and the identity is among it: leave the coarse map as it is. Each of the
+refiner's weights is the same for all sets.
 Writes refinement.json and refinement.md to results, or to --output.
 """
 
@@ -36,15 +36,21 @@ HERE = Path(__file__).parent
 Method = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[Any]]
 
 
-def method(name: str, weights: str, tuned: Settings, classes: int) -> Method:
+def of_refiner(weights: str) -> str:
+    """How the table names a refiner."""
+    return f"refiner, {Path(weights).stem}"
+
+
+def method(name: str, weights: Sequence[str], tuned: Settings, classes: int) -> Method:
     """A method by its name in the table."""
     if name == "coarse":
         return lambda image, coarse: shares(coarse, image.shape[:2], classes).argmax(axis=0)
     if name == "guided filter":
         guided_filter = GuidedFilter()
         return lambda image, coarse: guided_filter(image, shares(coarse, image.shape[:2], classes))
-    if name == "refiner":
-        return Refiner.load(weights)
+    refiners = {of_refiner(one): one for one in weights}
+    if name in refiners:
+        return Refiner.load(refiners[name])
     return lambda image, coarse: crf(image, coarse, classes, tuned if name == "DenseCRF, tuned" else {})
 
 
@@ -86,7 +92,7 @@ def measure(root: Path, kind: str, options: argparse.Namespace) -> dict[str, Any
     chosen = spread_out(len(data), options.images)
     largest = max(chosen[:50], key=lambda index: data[index].image.size)
     results = {}
-    for name in ("coarse", "guided filter", "DenseCRF, usual", "DenseCRF, tuned", "refiner"):
+    for name in ("coarse", "guided filter", "DenseCRF, usual", "DenseCRF, tuned", *map(of_refiner, options.weights)):
         run = method(name, options.weights, tuned, len(data.labels.classes))
         results[name] = score(data, run, chosen, kind)
         request = {
@@ -138,11 +144,12 @@ def _pairs(values: Sequence[float]) -> list[str]:
     return [f"{first:+.2f} / {second:+.2f}" for first, second in zip(values[::2], values[1::2], strict=True)]
 
 
-def report(measured: Sequence[dict[str, Any]], described: dict[str, Any], weights: str) -> str:
+def report(measured: Sequence[dict[str, Any]], described: dict[str, Any]) -> str:
     lines = [
         "# Refining coarse maps",
         gains(measured),
-        f"Refiner: `{weights}`, the same for every set. {described['threads']} threads of a {described['processor']}; "
+        f"Each refiner has the same weights for every set. {described['threads']} threads of a "
+        f"{described['processor']}; "
         "milliseconds are medians an image, with enlarging the coarse map; memory is what a method takes beyond image "
         "and coarse map, in MiB.",
     ]
@@ -172,7 +179,7 @@ def report(measured: Sequence[dict[str, Any]], described: dict[str, Any], weight
 def main() -> None:
     parser = argparse.ArgumentParser(description="Does the refiner improve masks more than what people use today?")
     parser.add_argument("roots", nargs="*", type=Path, metavar="ROOT", help="data sets in the layout of data=folder")
-    parser.add_argument("--weights", default="light", help="of the refiner: a name, or a .safetensors file")
+    parser.add_argument("--weights", nargs="+", default=["light", "base"], help="names, or .safetensors files")
     parser.add_argument(
         "--input", choices=INPUTS, action="append", help="what is refined; by default one and the other"
     )
@@ -190,10 +197,9 @@ def main() -> None:
         parser.error("give at least one data set")
     described = machine(torch.device("cpu"))
     measured = [measure(root, kind, options) for root in options.roots for kind in options.input or INPUTS]
-    weights = Path(options.weights).name
-    text = report(measured, described, weights)
+    text = report(measured, described)
     options.output.mkdir(parents=True, exist_ok=True)
-    content = {"machine": described, "weights": weights, "sets": measured}
+    content = {"machine": described, "weights": [Path(one).name for one in options.weights], "sets": measured}
     write_json(options.output / "refinement.json", content)
     write_file(options.output / "refinement.md", text + "\n")
     print(text)

@@ -206,8 +206,8 @@ def _iou(labels: Tensor, truth: Tensor) -> float:
     return float(np.mean(values))
 
 
-def by_network(network: torch.nn.Module) -> Refine:
-    """A network of log-probabilities as a refiner; no class comes out that was nowhere the most likely one."""
+def by_networks(*networks: torch.nn.Module) -> Refine:
+    """Networks of log-probabilities, in turn, as a refiner; no class comes out that was nowhere the most likely one."""
 
     def refine(image: Tensor, shares: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -217,7 +217,9 @@ def by_network(network: torch.nn.Module) -> Refine:
                 else shares
             )
             present = shares.argmax(dim=1).unique()
-            return present[network(image, shares)[0, present].argmax(dim=0)]
+            for network in networks:
+                shares = network(image, shares).exp()
+            return present[shares[0, present].argmax(dim=0)]
 
     return refine
 
@@ -238,7 +240,7 @@ def packaged() -> Refine:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("checkpoint")
+    parser.add_argument("checkpoint", nargs="+")
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--packed", type=Path, default=Path("packed"))
     parser.add_argument("--threads", type=int, default=1)
@@ -250,7 +252,7 @@ if __name__ == "__main__":
     else:
         from train_refiner import load
 
-        refine = by_network(load(Path(given.checkpoint)))
+        refine = by_networks(*(load(Path(one)) for one in given.checkpoint))
     for title, values in score(refine, given.packed, given.every).items():
         print(title, json.dumps(values), flush=True)
     print(f"{time.time() - started:.0f} s")

@@ -27,7 +27,8 @@ EVERY = 100  # steps from one line of the log to the next
 
 def make(settings: dict[str, object]) -> nn.Module:
     """The network of some settings."""
-    return TrustingNetwork(**settings)  # type: ignore[arg-type]
+    first = settings.get("first")
+    return TrustingNetwork(**settings | ({"first": make(first)} if isinstance(first, dict) else {}))  # type: ignore[arg-type]
 
 
 def load(path: Path, average: bool = True) -> nn.Module:
@@ -39,17 +40,26 @@ def load(path: Path, average: bool = True) -> nn.Module:
 
 
 def take(network: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Take those weights that fit, by name and shape: what another network has learned is a start."""
-    own = network.state_dict()
-    fitting = {name: one for name, one in weights.items() if name in own and own[name].shape == one.shape}
-    network.load_state_dict(fitting, strict=False)
-    print(f"{len(fitting)} of {len(own)} tensors taken, new are {sorted(own.keys() - fitting.keys())}", flush=True)
+    """Take those weights that fit, by name and shape: what another network has learned is a start.
+
+    Where a convolution is shown more than it was, the weights of what is new are nothing.
+    """
+    own, taken = network.state_dict(), {}
+    for name, one in weights.items():
+        room = own.get(name)
+        if room is None or len(room) != len(one) or room.shape[2:] != one.shape[2:]:
+            continue
+        if room.shape != one.shape:
+            one = torch.cat([one, one.new_zeros(len(one), room.shape[1] - one.shape[1], *one.shape[2:])], dim=1)
+        taken[name] = one
+    network.load_state_dict(taken, strict=False)
+    print(f"{len(taken)} of {len(own)} tensors taken, new are {sorted(own.keys() - taken.keys())}", flush=True)
 
 
-def losses(refined: Tensor, coarse: Tensor, label: Tensor, wrong: float) -> Tensor:
+def losses(refined: Tensor, coarse: Tensor, label: Tensor, wrong: float, small: float) -> Tensor:
     """Negative log-likelihood of each patch, (N,).
 
-    Pixels count more near true borders, even more in what is thin or small, and `wrong` more where the coarse map is
+    Pixels count more near true borders, `small` more in what is thin or small, and `wrong` more where the coarse map is
     wrong: that makes for a signal early on, and later for too many changes.
     """
     known = label != VOID
@@ -63,8 +73,25 @@ def losses(refined: Tensor, coarse: Tensor, label: Tensor, wrong: float) -> Tens
     # What no window of nine pixels that shows one label alone reaches.
     thin = F.max_pool2d((~varies(9)).float(), 9, 1, 4)[:, 0] == 0
     mistaken = coarse.argmax(dim=1) != label
-    weight = (1.0 + 2.0 * near + 2.0 * thin + wrong * mistaken) * known
+    weight = (1.0 + 2.0 * near + small * thin + wrong * mistaken) * known
     return (nll * weight).sum(dim=(1, 2)) / weight.mean().clamp_min(1e-3) / nll[0].numel()
+
+
+def refine(network: nn.Module, image: Tensor, coarse: Tensor) -> Tensor:
+    """Refined log-probabilities."""
+    hints = network.hints(image, coarse)
+    return network.refine(coarse, network.guide(network.raw(*hints)), image.shape[-2:])
+
+
+def in_bfloat16(network: nn.Module) -> None:
+    """Let the guidance network, which takes most of the time, compute in bfloat16."""
+    exact = network.guidance.forward
+
+    def forward(half: Tensor, quarter: Tensor) -> Tensor:
+        with torch.autocast(half.device.type, torch.bfloat16):
+            return exact(half, quarter).float()
+
+    network.guidance.forward = forward
 
 
 def rate(step: int, given: argparse.Namespace) -> float:
@@ -108,6 +135,8 @@ def main() -> None:
     parser.add_argument("--sets", choices=tuple(MIXTURES), default="research", help="which sets patches are made of")
     parser.add_argument("--network", default="{}", help="settings of TrustingNetwork as JSON")
     parser.add_argument("--weights-of", type=Path, help="a checkpoint; its weights are taken where they fit")
+    parser.add_argument("--after", type=Path, help="a checkpoint for `first` in the settings; it stays as it is")
+    parser.add_argument("--thin", type=float, default=2.0, help="additional weight of what is thin or small")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--until", type=int, help="stop here, with the plan for all steps")
     parser.add_argument("--batch", type=int, default=8)
@@ -135,10 +164,18 @@ def main() -> None:
     network = make(json.loads(given.network)).to(device)
     if given.weights_of:
         take(network, torch.load(given.weights_of, map_location=device, weights_only=True)["average"])
+    if given.after:
+        network.first.load_state_dict(torch.load(given.after, map_location=device, weights_only=True)["average"])
+        network.first.requires_grad_(False)
     average = make(json.loads(given.network)).to(device).requires_grad_(False)
     average.load_state_dict(network.state_dict())
-    matrices = [one for one in network.parameters() if one.dim() > 1]
-    others = [one for one in network.parameters() if one.dim() <= 1]
+    if not given.exact:
+        for one in (network, network.first):
+            if one is not None:
+                in_bfloat16(one)
+    learned = [one for one in network.parameters() if one.requires_grad]
+    matrices = [one for one in learned if one.dim() > 1]
+    others = [one for one in learned if one.dim() <= 1]
     optimizers: list[torch.optim.Optimizer]
     if given.optimizer == "muon":
         head = [network.guidance.head.weight]
@@ -187,11 +224,9 @@ def main() -> None:
                 group["lr"] = rate(step, given)
         image, coarse, label = (one.to(device, non_blocking=True) for one in (image, coarse, label))
         image = image.float() / 255
-        hints = network.hints(image, coarse)
-        with torch.autocast(device.type, torch.bfloat16, enabled=not given.exact):
-            raw = network.raw(*hints)
-        refined = network.refine(coarse, network.guide(raw.float()), image.shape[-2:])
-        each = losses(refined, coarse, label, given.wrong * (0.4 + 0.6 * remaining(step, given)))
+        certain = coarse.amax(dim=1).amin(dim=(1, 2)) > 0.999
+        refined = refine(network, image, coarse)
+        each = losses(refined, coarse, label, given.wrong * (0.4 + 0.6 * remaining(step, given)), given.thin)
         loss = each.mean()
         for optimizer in optimizers:
             optimizer.zero_grad()
@@ -205,7 +240,6 @@ def main() -> None:
         blend = min(given.average, (step + 1) / (step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - blend)
-        certain = coarse.amax(dim=1).amin(dim=(1, 2)) > 0.999
         for kind, some in enumerate((certain, ~certain)):
             sums[kind] += [float(each.detach()[some].sum()), int(some.sum())]
         if step % EVERY == 0:

@@ -46,7 +46,13 @@ def test_table(benchmark, weights, tmp_path, monkeypatch, capsys):
     assert [found["input"] for found in sets] == ["probabilities", "labels"]
     for found in sets:
         assert found["images"] == 4
-        assert list(found["results"]) == ["coarse", "guided filter", "DenseCRF, usual", "DenseCRF, tuned", "refiner"]
+        assert list(found["results"]) == [
+            "coarse",
+            "guided filter",
+            "DenseCRF, usual",
+            "DenseCRF, tuned",
+            "refiner, mine",
+        ]
         best = max(found["tried"], key=lambda trial: trial["mIoU"])
         assert found["tuned"] == best["settings"]
         for scores in found["results"].values():
@@ -57,9 +63,9 @@ def test_table(benchmark, weights, tmp_path, monkeypatch, capsys):
     for found in sets:
         results = found["results"]
         assert f"| coarse | {100 * results['coarse']['mIoU']:.2f} |" in table
-        gain = [100 * (results["refiner"][name] - results["coarse"][name]) for name in ("mIoU", "boundary_IoU")]
+        gain = [100 * (results["refiner, mine"][name] - results["coarse"][name]) for name in ("mIoU", "boundary_IoU")]
         assert f"{gain[0]:+.2f} / {gain[1]:+.2f} |\n| **mean, {found['input']}**" in table
-    assert "mine.safetensors" in table
+    assert "refiner, mine" in table
     assert str(tmp_path) not in table
 
     for request in (asked[0], asked[-1]):

@@ -37,9 +37,19 @@ def trusting(*, seed=0, std=0.5, **options):
     return network.eval()
 
 
+def twice():
+    """A network that is shown what a first one changed."""
+    return trusting(first=trusting(seed=1))
+
+
 def each_kind():
     """A network of either kind, by its name."""
-    return {"trusting": trusting(), "by gates": trained(), "by gates and hints": trained(hints=("confidence",))}
+    return {
+        "trusting": trusting(),
+        "twice": twice(),
+        "by gates": trained(),
+        "by gates and hints": trained(hints=("confidence",)),
+    }
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import torch
 from spatialprop import Refiner
 from spatialprop.nn.guidance import LightGuidance
 from spatialprop.refiner.export import ExportedRefiner
-from tests.refiner.networks import photograph, probabilities, trained, trusting
+from tests.refiner.networks import photograph, probabilities, trained, trusting, twice
 
 SIZES = [(96, 128, 4, (12, 16)), (20, 30, 2, (3, 4)), (133, 97, 6, (17, 13)), (64, 64, 3, (64, 64))]
 WITH_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
@@ -98,9 +98,10 @@ def test_what_is_archived_computes_the_same(standard):
         np.testing.assert_allclose(found.numpy(), expected, atol=2e-5)
 
 
+@pytest.mark.parametrize("make", [trusting, twice])
 @pytest.mark.parametrize("standard", [False, True])
-def test_what_is_archived_of_a_trusting_network_computes_the_same(standard):
-    refiner = Refiner(trusting())
+def test_what_is_archived_of_a_trusting_network_computes_the_same(standard, make):
+    refiner = Refiner(make())
     module = ExportedRefiner(refiner.network, standard=standard).eval()
     for image, coarse, expected in cases(refiner):
         with torch.no_grad():
@@ -128,15 +129,17 @@ def check_but_for_padding(refiner, found, expected):
         np.testing.assert_allclose(found, expected, atol=2e-5)
     else:
         assert np.abs(found - expected).mean() < 5e-3
-        assert (found.argmax(axis=0) == expected.argmax(axis=0)).mean() > 0.99
+        least = 0.99 if refiner.network.first is None else 0.98  # a second network hears of changes in all the image
+        assert (found.argmax(axis=0) == expected.argmax(axis=0)).mean() > least
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("make", [trusting, twice])
 @pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
-def test_archives_of_a_trusting_network(suffix, tmp_path):
+def test_archives_of_a_trusting_network(suffix, make, tmp_path):
     if suffix == ".onnx" and not WITH_ONNX:
         pytest.skip("needs onnx, onnxscript and onnxruntime")
-    refiner, path = Refiner(trusting()), tmp_path / f"refiner{suffix}"
+    refiner, path = Refiner(make()), tmp_path / f"refiner{suffix}"
     refiner.export(path, guidance=suffix == ".onnx")
     if suffix == ".pt2":
         program = torch.export.load(path).module()

@@ -15,7 +15,7 @@ from spatialprop.nn.refinement import hint_maps
 from spatialprop.refiner import save_refiner
 from spatialprop.refiner.inputs import to_coarse
 from spatialprop.refiner.tiles import spans
-from tests.refiner.networks import each_kind, photograph, probabilities, trained, trusting
+from tests.refiner.networks import each_kind, photograph, probabilities, trained, trusting, twice
 
 LIGHT = partial(LightGuidance, width=8, stages=3)
 
@@ -302,7 +302,7 @@ TILED = [
 ]
 
 
-@pytest.mark.parametrize("network", TILED, ids=["gates", "fine", "unet", "trusting", "trusting, deeper"])
+@pytest.mark.parametrize("network", [*TILED, twice()], ids=["gates", "fine", "unet", "trusting", "deeper", "twice"])
 @pytest.mark.parametrize("labels", [False, True], ids=["", "labels"])
 def test_tiles_change_nothing(network, labels, monkeypatch):
     image, coarse = photograph(333, 501), probabilities(3, 42, 63)

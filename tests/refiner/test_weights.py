@@ -18,7 +18,7 @@ from spatialprop import Refiner
 from spatialprop.nn.guidance import LightGuidance, UNetGuidance, VGG16Guidance
 from spatialprop.refiner import InputError, packaged, save_refiner
 from spatialprop.refiner.weights import build, describe, find
-from tests.refiner.networks import errors_that_name, photograph, probabilities, trained, trusting
+from tests.refiner.networks import errors_that_name, photograph, probabilities, trained, trusting, twice
 
 SETTINGS = describe(trained())
 TRUSTING = describe(trusting())
@@ -33,6 +33,7 @@ TRUSTING = describe(trusting())
         trained(separate_gates=True, merge="mean", directions=["up", "left"], normalization="stochastic"),
         trusting(),
         trusting(widths=(8, 4, 8, 8), depths=(1, 0, 0, 2), units=1, separate_gates=False, fine_offsets=(2,)),
+        twice(),
     ],
 )
 def test_saved_and_loaded_it_is_the_same(network, tmp_path):
@@ -144,6 +145,20 @@ def test_settings_outside_of_the_list_are_refused(settings, message):
 def test_settings_of_a_trusting_network_are_refused_too(change, message):
     with pytest.raises(InputError, match=message):
         build({**TRUSTING, **change})
+
+
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        (3, "network.first must be an object; got 3"),
+        ({**TRUSTING, "units": 0}, "network.first.units must be a whole number"),
+        ({**TRUSTING, "depths": [1]}, "network.first.depths"),
+        ({**TRUSTING, "first": TRUSTING}, "network.first.first is not known"),
+    ],
+)
+def test_settings_of_a_first_network_are_refused_too(first, message):
+    with pytest.raises(InputError, match=message):
+        build({**TRUSTING, "first": first})
 
 
 @pytest.mark.parametrize("name", TRUSTING)

@@ -27,6 +27,7 @@ from spatialprop.ops.choosing import CHOICES, STRIDE, SUBPIXELS, choose, first_c
 SMALLEST_TRUST = 1e-3  # some of each pixel is always counted, so that there is always something to divide by
 SMALLEST_SHARE = 1e-5
 LEVEL_FLOOR = 1e-3  # what is weaker stays weak
+CHANGES = (LABEL_BORDERS + 1) * SUBPIXELS + 1 + 2  # channels of what a first network changed
 
 
 class TrustingNetwork(nn.Module):
@@ -48,6 +49,8 @@ class TrustingNetwork(nn.Module):
         fine_offsets, offsets: Distances at which the coarse map is compared with itself, in pixels of 1/2 and 1/4 of
             the resolution.
         windows: Windows in which colours are compared, in pixels of 1/4 of the resolution; see `colour_hints`.
+        first: A network that refines the map before this one, which refines the same map, and is shown what the first
+            one changed, here and on the whole: so it can trust a mask that fits its image, and doubt one that does not.
 
     Example:
         >>> network = TrustingNetwork()
@@ -69,8 +72,10 @@ class TrustingNetwork(nn.Module):
         fine_offsets: Sequence[int] = (1, 3),
         offsets: Sequence[int] = (3, 9),
         windows: Sequence[int] = (6, 24),
+        first: "TrustingNetwork | None" = None,
     ) -> None:
         super().__init__()
+        self.first = first
         self.widths, self.depths = tuple(widths), tuple(depths)
         self.propagation = SpatialPropagation(
             None, groups=1, normalization="stochastic", units=units, separate_gates=separate_gates, merge="mean"
@@ -80,7 +85,7 @@ class TrustingNetwork(nn.Module):
         self.fine_offsets = tuple(fine_offsets)
         self.offsets = tuple(offsets)
         self.windows = tuple(windows)
-        fine_hints = 2 + 4 * len(self.fine_offsets)
+        fine_hints = 2 + 4 * len(self.fine_offsets) + (0 if first is None else CHANGES)
         hints = 4 * len(self.offsets) + COLOUR_HINTS * len(self.windows)
         heads = self.propagation.guidance_channels + 1 + SUBPIXELS * CHOICES
         self.guidance = GuidanceNetwork((3 + LABEL_BORDERS) * SUBPIXELS + fine_hints, hints, heads, widths, depths)
@@ -94,8 +99,16 @@ class TrustingNetwork(nn.Module):
     def hints(self, image: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
         """What the guidance is shown, at 1/2 and at 1/4 of the resolution, the image in front."""
         size = image.shape[-2:]
-        fine, quarter = self.describe(image, [to_cells(coarse, size, STRIDE)])
-        return self.shown(image, most_likely(coarse, size), fine), quarter
+        cells, labels = to_cells(coarse, size, STRIDE), most_likely(coarse, size)
+        described: Sequence[Tensor] = self.describe(image, [cells])
+        if self.first is not None:
+            guidance = self.first.guide(self.first.raw(*self.first.hints(image, coarse)))
+            refined = self.first.spread(cells, cells.sum(dim=1, keepdim=True), guidance)
+            assert guidance.choice is not None
+            changed = most_likely(coarse, size, refined, guidance.choice)
+            described = self.told(described, labels, changed, moved_shares(cells, refined))
+        fine, quarter = described
+        return self.shown(image, labels, fine), quarter
 
     def describe(self, image: Tensor, cells: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         """What a coarse map says, whatever its classes are and however many, at 1/2 and at 1/4 of the resolution.
@@ -125,6 +138,22 @@ class TrustingNetwork(nn.Module):
         squares, near, far, *own = totals
         fits = [colour_hints(small, one, around(seen, window)) for one, window in zip(own, self.windows, strict=True)]
         return torch.cat([largest, 1 - squares, near], dim=1), torch.cat([far, *fits], dim=1)
+
+    def told(self, described: Sequence[Tensor], labels: Tensor, refined: Tensor, moved: Tensor) -> tuple[Tensor, ...]:
+        """What `describe` says, and what the first network changed: new borders, pixels, shares, and how much in all.
+
+        Args:
+            described: What `describe` says.
+            labels, refined: The most likely class of each pixel, before and after. (N, H, W)
+            moved: See `moved_shares`.
+        """
+        fine, *rest = described
+        changed = (labels != refined).float()[:, None]
+        pixels = pad_to_multiple(torch.cat([label_borders(refined), changed], dim=1), STRIDE)
+        length = label_borders(labels).sum(dim=(1, 2, 3)).clamp_min(1)
+        areas = torch.stack([one.sum(dim=(1, 2, 3)) for one in (changed, STRIDE**2 * moved)], dim=1)
+        on_the_whole = torch.log1p(8 * areas / length[:, None])[..., None, None].expand(-1, -1, *moved.shape[2:])
+        return torch.cat([fine, unshuffled(pixels, STRIDE), moved, on_the_whole], dim=1), *rest
 
     def shown(self, image: Tensor, labels: Tensor, fine: Tensor) -> Tensor:
         """The image, the borders of labels and hints, at 1/2 of the resolution."""
@@ -273,6 +302,16 @@ class Residual(nn.Module):
         """As many channels as it was given."""
         added: Tensor = self.second(F.relu(self.first(level(x)), inplace=True))
         return added.add_(x)
+
+
+def moved_shares(before: Tensor, after: Tensor) -> Tensor:
+    """How much of each cell went from one class to another. (N, 1, h, w), from 0 to 1
+
+    Example:
+        >>> moved_shares(torch.tensor([1.0, 0.0]).view(1, 2, 1, 1), torch.tensor([0.75, 0.25]).view(1, 2, 1, 1)).item()
+        0.25
+    """
+    return (after - before).abs().sum(dim=1, keepdim=True) / 2
 
 
 def level(x: Tensor) -> Tensor:

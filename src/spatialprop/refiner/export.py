@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spatialprop.files import write_beside
-from spatialprop.nn.inference import folded
+from spatialprop.nn.inference import Guidance, folded
 from spatialprop.nn.propagation import SpatialPropagation
 from spatialprop.nn.refinement import RefinementNetwork, as_probabilities, winning_classes
 from spatialprop.nn.resize import first
-from spatialprop.nn.trusting import TrustingNetwork
+from spatialprop.nn.trusting import TrustingNetwork, moved_shares
 from spatialprop.ops.choosing import choose
 from spatialprop.ops.propagation import naive
 
@@ -39,10 +39,11 @@ class ExportedRefiner(nn.Module):
         super().__init__()
         self.with_guidance = guidance
         self.network = folded(network)
-        self.network.guidance.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        if standard:
-            layer = self.network.propagation
-            layer.propagate = standard_propagation(layer)  # type: ignore[method-assign, assignment]
+        for one in self.network.modules():
+            if isinstance(one, RefinementNetwork | TrustingNetwork):
+                one.guidance.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+                if standard:
+                    one.propagation.propagate = standard_propagation(one.propagation)  # type: ignore[method-assign, assignment]
 
     def forward(self, image: Tensor, coarse: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Probabilities (1, K, H, W) for `image` (1, 3, H, W) from 0 to 1 and `coarse` (1, K, h, w).
@@ -59,10 +60,11 @@ class ExportedRefiner(nn.Module):
         image, padded = (F.pad(maps, (0, missing[1], 0, missing[0]), mode="replicate") for maps in (image, whole))
         cells = F.avg_pool2d(padded, stride)
         kept = cells * allowed[..., None, None]
-        guidance = network.look(image, padded.argmax(dim=1), *network.describe(image, [kept]))
+        known = cells.sum(dim=1, keepdim=True)
+        guidance = _look(network, image, padded * allowed[..., None, None], kept, known)
         counts = [(side + stride - 1) // stride for side in size]
         guidance = guidance.like([first(maps, counts) for maps in guidance.tensors()])
-        refined = network.spread(first(kept, counts), first(cells.sum(dim=1, keepdim=True), counts), guidance)
+        refined = network.spread(first(kept, counts), first(known, counts), guidance)
         if guidance.choice is None:
             refined = F.interpolate(refined, size, mode="bilinear")
         else:
@@ -72,6 +74,20 @@ class ExportedRefiner(nn.Module):
         if not self.with_guidance:
             return shares
         return shares, torch.cat([maps.flatten(1, -3) for maps in guidance.tensors()], dim=1)
+
+
+def _look(
+    network: RefinementNetwork | TrustingNetwork, image: Tensor, whole: Tensor, cells: Tensor, known: Tensor
+) -> Guidance:
+    """The guidance, given the shares of classes that may come out, of pixels and of cells."""
+    labels, described = whole.argmax(dim=1), network.describe(image, [cells])
+    if isinstance(network, TrustingNetwork) and network.first is not None:
+        guidance = _look(network.first, image, whole, cells, known)
+        refined = network.first.spread(cells, known, guidance)
+        assert guidance.choice is not None
+        changed = choose(refined, whole, guidance.choice).argmax(dim=1)
+        described = network.told(described, labels, changed, moved_shares(cells, refined))
+    return network.look(image, labels, *described)
 
 
 def export(network: RefinementNetwork | TrustingNetwork, path: Path, *, guidance: bool = False) -> None:

@@ -18,6 +18,7 @@ from spatialprop.memory import refuse_too_much
 from spatialprop.nn.inference import Guidance, Refining, to_cells
 from spatialprop.nn.refinement import SMALLEST_SHARE, jacobian_row
 from spatialprop.nn.resize import resize
+from spatialprop.nn.trusting import TrustingNetwork, moved_shares
 from spatialprop.ops.choosing import choose, most_likely
 from spatialprop.refiner.coarse_maps import CoarseMap
 from spatialprop.refiner.inputs import CoarseLike, ImageLike, Rough, like, to_coarse, to_image
@@ -140,8 +141,12 @@ class _OpenedImage:
 
     @cached_property
     def _guidance(self) -> Guidance:
+        labels = self.coarse.labels(self._size)
         described = self._network.describe(as_floats(self._image), self._cells())
-        found = look_in_tiles(self._network, self._image, self.coarse.labels(self._size), described, self._tile)
+        if isinstance(self._network, TrustingNetwork) and self._network.first is not None:
+            first = _OpenedImage(self._network.first, self._image, self.coarse, self._tile, self._name)
+            described = self._network.told(described, labels, first._places, first._moved())
+        found = look_in_tiles(self._network, self._image, labels, described, self._tile)
         if not all(math.isfinite(float(one.sum())) for one in found.tensors()):
             raise InputError(
                 f"the weights {self._name or 'of this network'} give guidance that is not finite, which would wipe out "
@@ -157,6 +162,12 @@ class _OpenedImage:
         refined = _joined([self._network.spread(some, known, guidance) for some in self._cells()], dim=1)
         self._kept = None
         return refined
+
+    def _moved(self) -> Tensor:
+        """How much of each cell went from one class to another. (1, 1, h, w)"""
+        parts = list(self._cells())
+        refined = torch.split(self._refined, [one.shape[1] for one in parts], dim=1)
+        return torch.stack([moved_shares(*pair) for pair in zip(parts, refined, strict=True)]).sum(dim=0)
 
     def _cells(self) -> Iterable[Tensor]:
         """The shares in cells, some classes at a time; where those are all, they are kept for the next step."""

@@ -86,7 +86,8 @@ def describe(network: Network) -> dict[str, Any]:
         lists = ("widths", "depths", "fine_offsets", "offsets", "windows")
         settings: dict[str, Any] = {name: list(getattr(network, name)) for name in lists}
         layer = network.propagation
-        return settings | {"units": layer.units, "separate_gates": layer.separate_gates}
+        settings |= {"units": layer.units, "separate_gates": layer.separate_gates}
+        return settings if network.first is None else settings | {"first": describe(network.first)}
     if network.before is not None:
         raise ValueError(
             "this network has hidden maps, so it knows its classes; a refiner works for any: train with hidden=null"
@@ -119,10 +120,9 @@ def describe(network: Network) -> dict[str, Any]:
 def build(settings: Any) -> Network:
     """A network from settings of unknown origin: every one of them is checked."""
     if isinstance(settings, dict) and "guidance" not in settings:
-        check(settings, _TRUSTING, "network")
-        if len(settings["widths"]) != len(settings["depths"]):
-            raise InputError("network.widths and network.depths must be of one length")
-        return TrustingNetwork(**settings)
+        own = {key: value for key, value in settings.items() if key != "first"}
+        first = _trusting(settings["first"], "network.first") if "first" in settings else None
+        return _trusting(own, "network", first)
     if not isinstance(settings, dict) or not isinstance(settings.get("guidance"), dict):
         raise InputError(f"network must be an object with an object `guidance`; got {short(settings)}")
     propagation = {key: value for key, value in settings.items() if key != "guidance"}
@@ -137,6 +137,15 @@ def build(settings: Any) -> Network:
         return RefinementNetwork(partial(kind, **guidance), **propagation)
     except ValueError as error:  # settings that are fine one by one and not together
         raise InputError(f"network: {error}") from None
+
+
+def _trusting(settings: Any, where: str, first: TrustingNetwork | None = None) -> TrustingNetwork:
+    if not isinstance(settings, dict):
+        raise InputError(f"{where} must be an object; got {short(settings)}")
+    check(settings, _TRUSTING, where)
+    if len(settings["widths"]) != len(settings["depths"]):
+        raise InputError(f"{where}.widths and {where}.depths must be of one length")
+    return TrustingNetwork(**settings, first=first)
 
 
 def load_network(source: str | os.PathLike[str]) -> tuple[Network, str]:
