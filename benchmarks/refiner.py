@@ -4,8 +4,8 @@
     python benchmarks/refiner.py --quick       seconds, on small images: does the benchmark itself work?
     python benchmarks/refiner.py --weights mine.safetensors
 
-Without weights it measures the default network untrained: what it computes does not change how long that takes.
-Writes refiner.json and refiner.md to results/benchmarks. README.md beside this says how to read them.
+Of the first weights given it measures every step, of others the whole. Writes refiner.json and refiner.md to
+results/benchmarks. README.md beside this says how to read them.
 """
 
 import argparse
@@ -13,8 +13,9 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,6 @@ from numpy.typing import NDArray
 
 from spatialprop import Refiner
 from spatialprop.files import write_file, write_json
-from spatialprop.nn import TrustingNetwork
 from spatialprop.nn.inference import folded, to_cells
 from spatialprop.ops.choosing import most_likely
 
@@ -39,10 +39,6 @@ def scene(side: int, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.float3
     coarse = np.full((classes, cells, cells), 0.3 / (classes - 1), np.float32)
     np.put_along_axis(coarse, winner[None], 0.7, axis=0)
     return image, coarse
-
-
-def load(weights: str | None) -> Refiner:
-    return Refiner(TrustingNetwork()) if weights is None else Refiner.load(weights)
 
 
 def steps(refiner: Refiner, side: int, classes: int) -> dict[str, Callable[[int], object]]:
@@ -78,22 +74,26 @@ def steps(refiner: Refiner, side: int, classes: int) -> dict[str, Callable[[int]
     return {name: plain(run) for name, run in pieces.items()}
 
 
-def rival(side: int, classes: int) -> dict[str, Callable[[int], object]]:
-    """DenseCRF on the same image, if it is installed."""
+def rivals(side: int, classes: int, others: Sequence[str]) -> dict[str, Callable[[int], object]]:
+    """Other weights on the same image, and DenseCRF, if it is installed."""
+    image, coarse = scene(side, classes)
+    found: dict[str, Callable[[int], object]] = {}
+    for weights in others:
+        refiner = Refiner.load(weights)
+        found[f"end to end, {Path(weights).stem}"] = lambda _turn, refiner=refiner: refiner(image, coarse)
     try:
         from spatialprop.baselines import DenseCRF
 
         crf = DenseCRF()
     except ImportError:
-        return {}
-    image, coarse = scene(side, classes)
+        return found
     whole = torch.nn.functional.interpolate(torch.from_numpy(coarse)[None], (side, side), mode="bilinear")[0].numpy()
-    return {"DenseCRF": lambda _turn: crf(image, whole)}
+    return found | {"DenseCRF": lambda _turn: crf(image, whole)}
 
 
 def answer(request: dict[str, object]) -> None:
     """Time and memory of one size, in this process alone."""
-    refiner = load(request["weights"])  # type: ignore[arg-type]
+    refiner = Refiner.load(str(request["weights"]))
     side, classes = int(request["side"]), int(request["classes"])  # type: ignore[call-overload]
     image, coarse = scene(64, 3)
     refiner(image, coarse)  # compile
@@ -114,8 +114,8 @@ def start_up() -> dict[str, float]:
     """Seconds of importing torch, and of what comes on top until a first mask is refined; kernels are on disk."""
     code = (
         "import time; a = time.perf_counter(); import torch; b = time.perf_counter()\n"
-        "from spatialprop import Refiner; from spatialprop.nn import TrustingNetwork; import numpy as np\n"
-        "refiner = Refiner(TrustingNetwork()); c = time.perf_counter()\n"
+        "from spatialprop import Refiner; import numpy as np\n"
+        "refiner = Refiner.load(); c = time.perf_counter()\n"
         "refiner(np.zeros((64, 64, 3), np.uint8), np.eye(64, dtype=np.uint8)); d = time.perf_counter()\n"
         "print(b - a, c - b, d - c)"
     )
@@ -130,11 +130,11 @@ def start_up() -> dict[str, float]:
 def report(results: dict[str, object]) -> str:
     times: dict[str, dict[str, float]] = results["times"]  # type: ignore[assignment]
     rows = [[name, f"{t['median_ms']:.1f}", f"{t['low_ms']:.1f}", f"{t['high_ms']:.1f}"] for name, t in times.items()]
-    large: list[dict[str, float]] = results["large"]  # type: ignore[assignment]
+    large: list[dict[str, Any]] = results["large"]  # type: ignore[assignment]
     grown = []
     for e in large:
         memory = [_gib(e["peak_bytes"]), _gib(e["process_peak_bytes"])]
-        grown.append([f"{e['side']} x {e['side']}", str(e["classes"]), f"{e['seconds']:.1f}", *memory])
+        grown.append([e["weights"], f"{e['side']} x {e['side']}", str(e["classes"]), f"{e['seconds']:.1f}", *memory])
     start: dict[str, float] = results["start_up"]  # type: ignore[assignment]
     return "\n\n".join(
         [
@@ -144,7 +144,7 @@ def report(results: dict[str, object]) -> str:
             markdown_table(["", "median", "low", "high"], rows),
             "Larger images, each in a process of its own. GiB above what the process held before, and of the whole "
             "process.",
-            markdown_table(["image", "classes", "s", "GiB", "GiB whole"], grown),
+            markdown_table(["weights", "image", "classes", "s", "GiB", "GiB whole"], grown),
             f"Ready {start['import_and_build_s']:.2f} s after torch is imported ({start['import_torch_s']:.2f} s); the "
             f"first mask takes {start['first_call_s']:.2f} s, with kernels compiled by an earlier run.",
         ]
@@ -157,7 +157,7 @@ def _gib(size: float | None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="How fast is the refiner, and how much memory does it take?")
-    parser.add_argument("--weights", help="a name, or a .safetensors file; by default the default network, untrained")
+    parser.add_argument("--weights", nargs="+", default=["light", "base"], help="names, or .safetensors files")
     parser.add_argument("--quick", action="store_true", help="small images, to see that the benchmark itself works")
     parser.add_argument("--output", type=Path, default=HERE.parent / "results" / "benchmarks")
     parser.add_argument("--alone", type=json.loads, help=argparse.SUPPRESS)
@@ -166,20 +166,21 @@ def main() -> None:
         answer(options.alone)
         return
     side, classes = (96, 21) if options.quick else (512, 21)
-    refiner = load(options.weights)
-    contenders = {**steps(refiner, side, classes), **rival(side, classes)}
+    weights, *others = options.weights
+    contenders = {**steps(Refiner.load(weights), side, classes), **rivals(side, classes, others)}
     times = {
         name: summary(taken)
         for name, taken in interleave(contenders, HostStopwatch(), 0.2 if options.quick else 4).items()
     }
     large = []
-    for bigger, among in ((128, 5), (192, 5)) if options.quick else ((1024, 5), (2048, 5), (4096, 5), (4096, 40)):
-        found, failure = alone(Path(__file__), {"side": bigger, "classes": among, "weights": options.weights}, 600)
+    sizes = ((128, 5), (192, 5)) if options.quick else ((1024, 5), (2048, 5), (4096, 40), (4096, 5))
+    for one, bigger, among in [*((weights, *size) for size in sizes), *((other, *sizes[-1]) for other in others)]:
+        found, failure = alone(Path(__file__), {"side": bigger, "classes": among, "weights": one}, 600)
         if failure:
-            raise SystemExit(f"{bigger} x {bigger}, {among} classes: {failure}")
-        large.append({"side": bigger, "classes": among, **found})
+            raise SystemExit(f"{one}, {bigger} x {bigger}, {among} classes: {failure}")
+        large.append({"weights": Path(one).stem, "side": bigger, "classes": among, **found})
     results: dict[str, object] = {
-        "machine": machine(torch.device("cpu")), "weights": options.weights and Path(options.weights).name,
+        "machine": machine(torch.device("cpu")), "weights": [Path(one).name for one in options.weights],
         "side": side, "classes": classes, "times": times, "large": large, "start_up": start_up(),
     }  # fmt: skip
     options.output.mkdir(parents=True, exist_ok=True)

@@ -115,5 +115,5 @@ def test_speed_and_memory(tmp_path):
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "refiner.json").read_text())
     assert results["times"]["end to end"]["median_ms"] > 0
-    assert [entry["side"] for entry in results["large"]] == [128, 192]
+    assert [entry["side"] for entry in results["large"]] == [128, 192, 192]
     assert done.stdout.strip() == (tmp_path / "refiner.md").read_text().strip()
