@@ -34,7 +34,7 @@ def enlarged(coarse, size):
 def test_weights_are_small_and_every_one_has_a_card():
     assert "light" in packaged()
     for name in packaged():
-        assert (PACKAGE / f"{name}.safetensors").stat().st_size < 4 << 20
+        assert (PACKAGE / f"{name}.safetensors").stat().st_size < 5 << 20
         card = (PACKAGE / f"{name}.md").read_text()
         for heading in ("## Trained on", "## Terms", "## Scores", "## Limits"):
             assert heading in card

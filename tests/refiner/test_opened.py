@@ -6,7 +6,8 @@ import torch
 
 from spatialprop import Refiner
 from spatialprop.errors import InputError
-from tests.refiner.networks import each_kind, photograph, probabilities
+from spatialprop.refiner import DOUBT
+from tests.refiner.networks import each_kind, photograph, probabilities, trusting, twice
 
 IMAGE = photograph(33, 26)
 SHARES = probabilities(4, 33, 26)
@@ -103,3 +104,35 @@ def test_a_map_that_says_nothing_is_refused_in_a_batch_too(refiner):
     image, shares = (torch.from_numpy(one) for one in (IMAGE.transpose(2, 0, 1).copy(), SHARES))
     with pytest.raises(InputError, match="the coarse map of image 1 is 0 everywhere"):
         refiner(torch.stack([image, image]), torch.stack([shares, 0 * shares]))
+
+
+def stripes(height, width, period):
+    return np.repeat(np.arange(width)[None] // period % 3, height, axis=0)
+
+
+@pytest.mark.parametrize("network", [trusting(), twice()], ids=["trusting", "twice"])
+def test_labels_that_are_far_off_are_doubted(network, monkeypatch):
+    image, labels = photograph(64, 96), stripes(64, 96, 32)
+    refiner = Refiner(network)
+    monkeypatch.setattr("spatialprop.refiner.opened.FAR_OFF", 1e9)
+    believed = refiner(image, labels)
+    border = 2 * 64  # two borders of 64 pixels
+    off = (believed != labels).sum() / border
+    assert off > 0
+    doubted = refiner(image, labels, rough=DOUBT)
+    assert (doubted != believed).any()
+    for most, expected in ((0.99 * off, doubted), (1.01 * off, believed)):
+        monkeypatch.setattr("spatialprop.refiner.opened.FAR_OFF", most)
+        opened = refiner.open(image, labels)
+        np.testing.assert_array_equal(opened.labels, expected)
+        assert (opened.probabilities.argmax(axis=0) == expected).mean() > 0.999
+        maps = np.eye(3, dtype=np.float32)[labels].transpose(2, 0, 1)
+        np.testing.assert_array_equal(refiner(image, maps), expected)  # the same map in another form
+        np.testing.assert_array_equal(refiner(image, labels, rough=0), labels)
+
+
+def test_labels_that_nothing_changes_are_not_doubted(monkeypatch):
+    monkeypatch.setattr("spatialprop.refiner.opened.FAR_OFF", 0)
+    network = trusting(std=0.01)
+    image, labels = photograph(64, 96), np.ones((64, 96), np.uint8)
+    np.testing.assert_array_equal(Refiner(network)(image, labels), labels)

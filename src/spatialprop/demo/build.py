@@ -12,7 +12,7 @@ from spatialprop import __version__
 from spatialprop.demo.server import MOST_PIXELS, PAGE, ROUGH
 from spatialprop.files import write_json
 from spatialprop.nn.trusting import TrustingNetwork
-from spatialprop.refiner import Refiner
+from spatialprop.refiner import DOUBT, FAR_OFF, Refiner
 
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 NPM = Path(__file__).with_name("npm")  # says which version of the runtime, and its checksum
@@ -53,6 +53,8 @@ def build(folder: Path, refiner: Refiner, runtime: Path) -> None:
             "units": refiner.network.propagation.units,
             "judges": refiner.network.judges_labels,
             "rough": ROUGH,
+            "farOff": FAR_OFF,
+            "doubt": DOUBT,
             "weights": "refiner.onnx",
             "runtime": f"ort/{RUNTIME[2]}",
             "module": f"ort/{RUNTIME[1]}",

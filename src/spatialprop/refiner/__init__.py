@@ -11,6 +11,7 @@ The way of a file through `spatialprop refine photo.jpg mask.png`, where nothing
     tiles.py            look_in_tiles             what the network says about image and coarse map, found once
     opened.py           _refined                  the shares after propagation
     ops/choosing        most_likely, choose       brought to the image's size
+    opened.py           settled                   labels that turn out to be far off are doubted, and refined again
     maskfiles           write                   as the file that the coarse map came from
 
 `weights.py` loads the network, and `export.py` writes it for other programs.
@@ -20,11 +21,13 @@ from spatialprop.errors import InputError
 from spatialprop.refiner.explain import explain
 from spatialprop.refiner.export import check_program, standard_propagation, write_program
 from spatialprop.refiner.inputs import ImageLike, Rough, dense, to_image
-from spatialprop.refiner.opened import Opened
+from spatialprop.refiner.opened import DOUBT, FAR_OFF, Opened
 from spatialprop.refiner.refiner import Refiner
 from spatialprop.refiner.weights import describe, load_network, packaged, save_refiner
 
 __all__ = [
+    "DOUBT",
+    "FAR_OFF",
     "ImageLike",
     "InputError",
     "Opened",

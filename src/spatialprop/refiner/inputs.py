@@ -90,7 +90,8 @@ def to_coarse(
         classes: Number of classes, if the caller named it.
         rough: By how many pixels the borders of labels may be wrong.
         restrict: Leave out the classes that are nowhere the most likely one.
-        judges_labels: Whether the network does; without, "auto" believes labels, and maps that are certain everywhere.
+        judges_labels: Whether the network does; without, "auto" believes labels. A map that is certain everywhere is
+            one of labels.
     """
     _refuse_path(coarse, "a coarse map")
     if isinstance(coarse, Image.Image):
@@ -120,7 +121,7 @@ def to_coarse(
         _check_together(images, shares)
         maps = []
         for some in torch.split(shares, 1):
-            if not judges_labels and _is_certain(some, images):
+            if _is_certain(some, images):
                 maps += _label_maps(some.argmax(dim=1), shares.shape[1])
             else:
                 found = CoarseMap(some, range(shares.shape[1]), shares.shape[1])

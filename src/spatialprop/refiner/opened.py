@@ -15,6 +15,7 @@ from torch import Tensor
 
 from spatialprop.errors import InputError
 from spatialprop.memory import refuse_too_much
+from spatialprop.nn.hints import label_borders
 from spatialprop.nn.inference import Guidance, Refining, to_cells
 from spatialprop.nn.refinement import SMALLEST_SHARE, jacobian_row
 from spatialprop.nn.resize import resize
@@ -25,6 +26,8 @@ from spatialprop.refiner.inputs import CoarseLike, ImageLike, Rough, like, to_co
 from spatialprop.refiner.tiles import TILE, as_floats, look_in_tiles
 
 _BYTES = 100  # a pixel, at the peak of a refinement into labels, measured on images of 9 and 17 million pixels
+FAR_OFF = 0.4  # pixels changed for each that lies along a border; hardly any truth reaches it
+DOUBT = 5  # pixels of the cells in which labels that are far off are seen: borders then move farther, and break less
 _SMALLER = "make image and map smaller, or refine parts that overlap"
 
 
@@ -68,9 +71,14 @@ class Opened:
         self.images, self._batched = to_image(image, device)  # (N, 3, H, W)
         with _inference(device):
             self._refuse_too_large(_BYTES, "an image", _SMALLER)
-            maps = to_coarse(coarse, self.images, self._batched, classes, rough, restrict, network.judges_labels)
-            pairs = zip(torch.split(self.images, 1), maps, strict=True)
-            self._each = [_OpenedImage(network, pixels, one, tile, name) for pixels, one in pairs]
+            self._maps = to_coarse(coarse, self.images, self._batched, classes, rough, restrict, network.judges_labels)
+
+    @cached_property
+    def _each(self) -> list[_OpenedImage]:
+        tile, name = self._arguments["tile"], self._arguments["name"]
+        pairs = zip(torch.split(self.images, 1), self._maps, strict=True)
+        with _inference(self._device):
+            return [_OpenedImage(self._network, image, one, tile, name).settled() for image, one in pairs]
 
     @property
     def labels(self) -> Any:
@@ -81,7 +89,7 @@ class Opened:
     @property
     def probabilities(self) -> Any:
         """The refined probabilities of all classes, float32. (K, H, W)"""
-        self._refuse_many_maps(self._each[0].coarse.classes)
+        self._refuse_many_maps(self._maps[0].classes)
         with _inference(self._device):
             return like(_joined([one.probabilities() for one in self._each]), self._coarse, self._batched)
 
@@ -125,8 +133,8 @@ class Opened:
             refuse_too_much(wanted, f"{what} of {width}x{height} pixels", fix)
 
     def _only(self, what: str) -> _OpenedImage:
-        if len(self._each) != 1:
-            raise InputError(f"{what} belongs to one image; got a batch of {len(self._each)}: give image[0]")
+        if len(self._maps) != 1:
+            raise InputError(f"{what} belongs to one image; got a batch of {len(self._maps)}: give image[0]")
         return self._each[0]
 
 
@@ -138,6 +146,15 @@ class _OpenedImage:
         self._tile, self._name = tile, name
         self._size = image.shape[-2:]
         self._kept: Tensor | None = None
+
+    def settled(self) -> _OpenedImage:
+        """This, or the same with its labels in doubt, where their borders turn out to be far off."""
+        if not self.coarse.are_labels or self.coarse.believed:
+            return self
+        changed = int((self._places != self.coarse.values).sum())
+        if changed == 0 or changed < FAR_OFF * float(label_borders(self.coarse.values).sum()):
+            return self
+        return _OpenedImage(self._network, self._image, self.coarse.in_doubt(DOUBT), self._tile, self._name)
 
     @cached_property
     def _guidance(self) -> Guidance:
@@ -165,9 +182,11 @@ class _OpenedImage:
 
     def _moved(self) -> Tensor:
         """How much of each cell went from one class to another. (1, 1, h, w)"""
-        parts = list(self._cells())
-        refined = torch.split(self._refined, [one.shape[1] for one in parts], dim=1)
-        return torch.stack([moved_shares(*pair) for pair in zip(parts, refined, strict=True)]).sum(dim=0)
+        done, moved = 0, self._refined.new_zeros(())
+        for some in self._cells():
+            moved = moved + moved_shares(some, self._refined[:, done : done + some.shape[1]])
+            done += some.shape[1]
+        return moved
 
     def _cells(self) -> Iterable[Tensor]:
         """The shares in cells, some classes at a time; where those are all, they are kept for the next step."""

@@ -1,6 +1,6 @@
 /** The engine without a server: the refiner as ONNX, run by onnxruntime-web in a worker of this page. */
 
-import { mostLikely, sharesOf } from "./shares.js";
+import { isFarOff, mostLikely, sharesOf } from "./shares.js";
 
 let worker = null;
 let waiting = new Map(); // from a question's number to what its answer settles
@@ -40,9 +40,14 @@ export async function refine(labels, classes, rough) {
   const { width, height } = picture;
   const believed = rough === 0 || (rough === "auto" && !facts.judges);
   if (believed && !facts.affinity) return labels.slice();
-  const coarse = sharesOf(labels, width, height, rough === "auto" ? 0 : rough);
-  const found = await ask("refine", coarse); // which affinities need, whether labels are believed or not
-  return believed ? labels.slice() : mostLikely(found, coarse.present, width * height);
+  const refined = await refineAs(labels, rough === "auto" ? 0 : rough); // which affinities need, labels believed or not
+  if (believed) return labels.slice();
+  return rough === "auto" && isFarOff(labels, refined, width, facts.farOff) ? refineAs(labels, facts.doubt) : refined;
+}
+
+async function refineAs(labels, rough) {
+  const coarse = sharesOf(labels, picture.width, picture.height, rough);
+  return mostLikely(await ask("refine", coarse), coarse.present, labels.length);
 }
 
 export async function affinity(row, column) {

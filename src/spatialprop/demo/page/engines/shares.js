@@ -30,6 +30,17 @@ export function mostLikely(probabilities, present, pixels) {
   return found;
 }
 
+/** Whether so many pixels changed for each that lies along a border that labels had better be doubted. */
+export function isFarOff(labels, refined, width, most) {
+  let [changed, border] = [0, 0];
+  for (let at = 0; at < labels.length; at++) {
+    changed += labels[at] !== refined[at];
+    border += (at + 1) % width && labels[at] !== labels[at + 1];
+    border += at + width < labels.length && labels[at] !== labels[at + width];
+  }
+  return changed > 0 && changed >= most * border;
+}
+
 function average(labels, label, width, height, [columns, rows], share) {
   const count = new Float32Array(share.length);
   for (let row = 0, at = 0; row < height; row++) {
