@@ -1,7 +1,7 @@
 """What a refiner gains on images that it was not trained on.
 
 usage: scores.py CHECKPOINT [--every N] [--packed DIR]
-`--every N` takes every Nth image. A checkpoint of `small` takes the refiner that comes along, for comparison.
+`--every N` takes every Nth image. `light`, `base` or `small` in place of a checkpoint takes what comes along.
 """
 
 import argparse
@@ -206,8 +206,8 @@ def _iou(labels: Tensor, truth: Tensor) -> float:
     return float(np.mean(values))
 
 
-def by_networks(*networks: torch.nn.Module) -> Refine:
-    """Networks of log-probabilities, in turn, as a refiner; no class comes out that was nowhere the most likely one."""
+def by_network(network: torch.nn.Module) -> Refine:
+    """A network of log-probabilities as a refiner; no class comes out that was nowhere the most likely one."""
 
     def refine(image: Tensor, shares: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -217,18 +217,16 @@ def by_networks(*networks: torch.nn.Module) -> Refine:
                 else shares
             )
             present = shares.argmax(dim=1).unique()
-            for network in networks:
-                shares = network(image, shares).exp()
-            return present[shares[0, present].argmax(dim=0)]
+            return present[network(image, shares)[0, present].argmax(dim=0)]
 
     return refine
 
 
-def packaged() -> Refine:
-    """The refiner that comes along."""
+def packaged(name: str) -> Refine:
+    """A refiner that comes along."""
     from spatialprop import Refiner
 
-    refiner = Refiner.load("small")
+    refiner = Refiner.load(name)
 
     def refine(image: Tensor, shares: Tensor) -> Tensor:
         if shares.shape[-2:] == image.shape[-2:]:
@@ -240,19 +238,19 @@ def packaged() -> Refine:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("checkpoint", nargs="+")
+    parser.add_argument("checkpoint")
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--packed", type=Path, default=Path("packed"))
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     started = time.time()
-    if given.checkpoint == "small":
-        refine = packaged()
+    if given.checkpoint in ("light", "base", "small"):
+        refine = packaged(given.checkpoint)
     else:
         from train_refiner import load
 
-        refine = by_networks(*(load(Path(one)) for one in given.checkpoint))
+        refine = by_network(load(Path(given.checkpoint)))
     for title, values in score(refine, given.packed, given.every).items():
         print(title, json.dumps(values), flush=True)
     print(f"{time.time() - started:.0f} s")

@@ -159,17 +159,20 @@ class _OpenedImage:
     @cached_property
     def _guidance(self) -> Guidance:
         labels = self.coarse.labels(self._size)
-        described = self._network.describe(as_floats(self._image), self._cells())
-        if isinstance(self._network, TrustingNetwork) and self._network.first is not None:
-            first = _OpenedImage(self._network.first, self._image, self.coarse, self._tile, self._name)
-            described = self._network.told(described, labels, first._places, first._moved())
-        found = look_in_tiles(self._network, self._image, labels, described, self._tile)
+        found = look_in_tiles(self._network, self._image, labels, self._described(labels), self._tile)
         if not all(math.isfinite(float(one.sum())) for one in found.tensors()):
             raise InputError(
                 f"the weights {self._name or 'of this network'} give guidance that is not finite, which would wipe out "
                 f"the map: they are damaged; get them again"
             )
         return found
+
+    def _described(self, labels: Tensor) -> tuple[Tensor, ...]:
+        described = self._network.describe(as_floats(self._image), self._cells())
+        if not isinstance(self._network, TrustingNetwork) or self._network.first is None:
+            return described
+        first = _OpenedImage(self._network.first, self._image, self.coarse, self._tile, self._name)
+        return self._network.told(described, labels, first._places, first._moved())
 
     @cached_property
     def _refined(self) -> Tensor:
