@@ -124,3 +124,23 @@ def test_everything_learns():
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
+
+
+def test_a_network_looks_after_one_other_at_most():
+    with pytest.raises(ValueError, match="a `first` of its own"):
+        TrustingNetwork(**SMALL, first=TrustingNetwork(**SMALL, first=TrustingNetwork(**SMALL)))
+
+
+def test_what_was_not_known_does_not_count_as_changed_on_the_whole():
+    network = TrustingNetwork(**SMALL, first=TrustingNetwork(**SMALL)).eval()
+    labels = torch.zeros(1, 9, 12, dtype=torch.int64)
+    labels[:, :, 6:] = 1
+    refined = labels.clone()
+    refined[:, :4, :4] = 1
+    known = torch.ones(1, 1, 5, 6)
+    moved = torch.zeros(1, 1, 5, 6)
+    moved[..., :2, :2] = 0.5
+    described = (torch.zeros(1, 1, 5, 6), torch.zeros(1, 1, 3, 3))
+    assert network.told(described, labels, refined, moved, known)[0][:, -2:].amin() > 0
+    known[..., :2, :2] = 0
+    assert network.told(described, labels, refined, moved, known)[0][:, -2:].amax() == 0

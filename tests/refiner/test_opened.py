@@ -136,3 +136,12 @@ def test_labels_that_nothing_changes_are_not_doubted(monkeypatch):
     network = trusting(std=0.01)
     image, labels = photograph(64, 96), np.ones((64, 96), np.uint8)
     np.testing.assert_array_equal(Refiner(network)(image, labels), labels)
+
+
+def test_a_second_network_looks_alike_at_labels_that_are_believed(monkeypatch):
+    monkeypatch.setattr("spatialprop.refiner.opened.FAR_OFF", 1e9)
+    refiner = Refiner(twice())
+    image, labels = photograph(40, 48), stripes(40, 48, 16)
+    believed, judged = (refiner.open(image, labels, rough=rough) for rough in (0, "auto"))
+    for one, other in zip(believed._each[0]._guidance.tensors(), judged._each[0]._guidance.tensors(), strict=True):
+        torch.testing.assert_close(one, other)

@@ -231,7 +231,7 @@ def test_more_classes_than_can_take_part_are_refused(refiner):
 
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_tried(refiner, monkeypatch):
     image, labels = photograph(100, 100), np.eye(100, dtype=np.uint8)
-    monkeypatch.setattr("spatialprop.memory.memory_left", lambda: 1_100_000)
+    monkeypatch.setattr("spatialprop.memory.memory_left", lambda: 1_700_000)
     assert refiner(image, labels).shape == (100, 100)
     with pytest.raises(InputError, match=r"200 maps of 100x100 pixels needs about .*ask for labels"):
         refiner.probabilities(image, labels, classes=200)

@@ -75,7 +75,9 @@ class TrustingNetwork(nn.Module):
         first: "TrustingNetwork | None" = None,
     ) -> None:
         super().__init__()
-        self.first = first
+        if first is not None and first.first is not None:
+            raise ValueError("a network looks after one other at most; got a `first` that has a `first` of its own")
+        self.first: TrustingNetwork | None = first
         self.widths, self.depths = tuple(widths), tuple(depths)
         self.propagation = SpatialPropagation(
             None, groups=1, normalization="stochastic", units=units, separate_gates=separate_gates, merge="mean"
@@ -103,10 +105,11 @@ class TrustingNetwork(nn.Module):
         described: Sequence[Tensor] = self.describe(image, [cells])
         if self.first is not None:
             guidance = self.first.guide(self.first.raw(*self.first.hints(image, coarse)))
-            refined = self.first.spread(cells, cells.sum(dim=1, keepdim=True), guidance)
+            known = cells.sum(dim=1, keepdim=True)
+            refined = self.first.spread(cells, known, guidance)
             assert guidance.choice is not None
             changed = most_likely(coarse, size, refined, guidance.choice)
-            described = self.told(described, labels, changed, moved_shares(cells, refined))
+            described = self.told(described, labels, changed, moved_shares(cells, refined), known)
         fine, quarter = described
         return self.shown(image, labels, fine), quarter
 
@@ -139,19 +142,24 @@ class TrustingNetwork(nn.Module):
         fits = [colour_hints(small, one, around(seen, window)) for one, window in zip(own, self.windows, strict=True)]
         return torch.cat([largest, 1 - squares, near], dim=1), torch.cat([far, *fits], dim=1)
 
-    def told(self, described: Sequence[Tensor], labels: Tensor, refined: Tensor, moved: Tensor) -> tuple[Tensor, ...]:
+    def told(
+        self, described: Sequence[Tensor], labels: Tensor, refined: Tensor, moved: Tensor, known: Tensor
+    ) -> tuple[Tensor, ...]:
         """What `describe` says, and what the first network changed: new borders, pixels, shares, and how much in all.
 
         Args:
             described: What `describe` says.
             labels, refined: The most likely class of each pixel, before and after. (N, H, W)
             moved: See `moved_shares`.
+            known: The sum of all shares before, in cells: where nothing was known, nothing counts on the whole.
         """
         fine, *rest = described
         changed = (labels != refined).float()[:, None]
         pixels = pad_to_multiple(torch.cat([label_borders(refined), changed], dim=1), STRIDE)
         length = label_borders(labels).sum(dim=(1, 2, 3)).clamp_min(1)
-        areas = torch.stack([one.sum(dim=(1, 2, 3)) for one in (changed, STRIDE**2 * moved)], dim=1)
+        some = (known > 0).float()
+        counted = changed * first(F.interpolate(some, scale_factor=STRIDE), labels.shape[1:])
+        areas = torch.stack([one.sum(dim=(1, 2, 3)) for one in (counted, STRIDE**2 * moved * some)], dim=1)
         on_the_whole = torch.log1p(8 * areas / length[:, None])[..., None, None].expand(-1, -1, *moved.shape[2:])
         return torch.cat([fine, unshuffled(pixels, STRIDE), moved, on_the_whole], dim=1), *rest
 

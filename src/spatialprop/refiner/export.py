@@ -86,7 +86,7 @@ def _look(
         refined = network.first.spread(cells, known, guidance)
         assert guidance.choice is not None
         changed = choose(refined, whole, guidance.choice).argmax(dim=1)
-        described = network.told(described, labels, changed, moved_shares(cells, refined))
+        described = network.told(described, labels, changed, moved_shares(cells, refined), known)
     return network.look(image, labels, *described)
 
 

@@ -7,6 +7,7 @@ import math
 import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -25,7 +26,7 @@ from spatialprop.refiner.coarse_maps import CoarseMap
 from spatialprop.refiner.inputs import CoarseLike, ImageLike, Rough, like, to_coarse, to_image
 from spatialprop.refiner.tiles import TILE, as_floats, look_in_tiles
 
-_BYTES = 100  # a pixel, at the peak of a refinement into labels, measured on images of 9 and 17 million pixels
+_BYTES, _BYTES_TWICE = 120, 160  # a pixel, at the peak of a refinement into labels, measured on 17 million pixels
 FAR_OFF = 0.4  # pixels changed for each that lies along a border; hardly any truth reaches it
 DOUBT = 5  # pixels of the cells in which labels that are far off are seen: borders then move farther, and break less
 _SMALLER = "make image and map smaller, or refine parts that overlap"
@@ -70,7 +71,8 @@ class Opened:
         self._network, self._device, self._coarse = network, device, coarse
         self.images, self._batched = to_image(image, device)  # (N, 3, H, W)
         with _inference(device):
-            self._refuse_too_large(_BYTES, "an image", _SMALLER)
+            twice = isinstance(network, TrustingNetwork) and network.first is not None
+            self._refuse_too_large(_BYTES_TWICE if twice else _BYTES, "an image", _SMALLER)
             self._maps = to_coarse(coarse, self.images, self._batched, classes, rough, restrict, network.judges_labels)
 
     @cached_property
@@ -96,8 +98,8 @@ class Opened:
     @property
     def present(self) -> tuple[Any, Any]:
         """The classes that may come out (k,) and the refined probabilities of these alone (k, H, W), of one image."""
+        self._refuse_many_maps(len(self._maps[0].present))
         only = self._only("the list of its classes")
-        self._refuse_many_maps(len(only.coarse.present))
         with _inference(self._device):
             classes, shares = torch.tensor(only.coarse.present, device=self._device), only.shares()[0]
         return (classes, shares) if isinstance(self._coarse, Tensor) else (classes.cpu().numpy(), shares.cpu().numpy())
@@ -107,8 +109,8 @@ class Opened:
 
         It is the row of the refined map's Jacobian, with the guidance as a constant.
         """
-        only = self._only("an affinity")
         place = _checked_pixel(pixel, *self.images.shape[-2:])
+        only = self._only("an affinity")
         with _inference(self._device):
             found = only.affinity(place)
         return found if isinstance(self._coarse, Tensor) else found.cpu().numpy()
@@ -171,8 +173,10 @@ class _OpenedImage:
         described = self._network.describe(as_floats(self._image), self._cells())
         if not isinstance(self._network, TrustingNetwork) or self._network.first is None:
             return described
-        first = _OpenedImage(self._network.first, self._image, self.coarse, self._tile, self._name)
-        return self._network.told(described, labels, first._places, first._moved())
+        judged = replace(self.coarse, believed=False)  # as far as gates go, whatever comes of the labels
+        first = _OpenedImage(self._network.first, self._image, judged, self._tile, self._name)
+        known = self.coarse.known_in_cells(self._size, self._network.stride)
+        return self._network.told(described, labels, first._places, first._moved(), known)
 
     @cached_property
     def _refined(self) -> Tensor:

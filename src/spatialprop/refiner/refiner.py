@@ -96,8 +96,8 @@ class Refiner:
             restrict: Let no class come out that was nowhere the most likely one in the coarse map.
             classes: Number of classes, if a label map shall be held to it.
             rough: By about how many pixels the borders of a label map may be wrong. By default the network sees that
-                for itself; 0 leaves a label map as it is, and so does the default with a network that cannot judge
-                labels (`network.judges_labels`).
+                for itself, and refines once more where they turn out to be far off; 0 leaves a label map as it is, and
+                so does the default with a network that cannot judge labels (`network.judges_labels`).
 
         Returns:
             Labels in the type they had in a label map, else int64.
@@ -156,8 +156,9 @@ class Refiner:
         """Write an archive that other programs run, for images and coarse maps of any size and number of classes.
 
         It takes `image` (1, 3, H, W), floats from 0 to 1, and `coarse` (1, K, h, w), and gives what `probabilities`
-        gives, (1, K, H, W), without tiles and without checks; where a side is no multiple of the network's coarsest
-        cell, the padding beyond the image's edge differs a little.
+        gives, (1, K, H, W), without tiles and without checks. It refines once, even where labels turn out to be far
+        off; where a side is no multiple of the network's coarsest cell, the padding beyond the image's edge differs a
+        little.
 
         Args:
             path: `.onnx`, of standard operators alone, or `.pt2` for `torch.export.load` after

@@ -37,16 +37,18 @@ export async function open(opened) {
 }
 
 export async function refine(labels, classes, rough) {
-  const { width, height } = picture;
+  const opened = picture;
   const believed = rough === 0 || (rough === "auto" && !facts.judges);
   if (believed && !facts.affinity) return labels.slice();
-  const refined = await refineAs(labels, rough === "auto" ? 0 : rough); // which affinities need, labels believed or not
-  if (believed) return labels.slice();
-  return rough === "auto" && isFarOff(labels, refined, width, facts.farOff) ? refineAs(labels, facts.doubt) : refined;
+  labels = labels.slice(); // for they are painted on while the worker computes
+  const refined = await refineAs(labels, opened, rough === "auto" ? 0 : rough); // which affinities need, labels believed or not
+  if (believed) return labels;
+  const doubted = rough === "auto" && opened === picture && isFarOff(labels, refined, opened.width, facts.farOff);
+  return doubted ? refineAs(labels, opened, facts.doubt) : refined;
 }
 
-async function refineAs(labels, rough) {
-  const coarse = sharesOf(labels, picture.width, picture.height, rough);
+async function refineAs(labels, { width, height }, rough) {
+  const coarse = sharesOf(labels, width, height, rough);
   return mostLikely(await ask("refine", coarse), coarse.present, labels.length);
 }
 
