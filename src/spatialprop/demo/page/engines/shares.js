@@ -2,7 +2,7 @@
 
 /**
  * Labels as shares of the classes that occur.
- * Those that are rough by some pixels are averaged over cells as wide; 0 keeps them as they are.
+ * Those that are rough by some pixels are reduced to cells as wide; 0 keeps them as they are.
  * @returns {{shares: Float32Array, classes: number, width: number, height: number, present: number[]}}
  */
 export function sharesOf(labels, width, height, rough) {
@@ -41,15 +41,34 @@ export function isFarOff(labels, refined, width, most) {
   return changed > 0 && changed >= most * border;
 }
 
+/** The share of a label in each cell, as PyTorch reduces maps: every cell sees a triangle twice as wide as itself. */
 function average(labels, label, width, height, [columns, rows], share) {
-  const count = new Float32Array(share.length);
-  for (let row = 0, at = 0; row < height; row++) {
-    const from = Math.floor((row * rows) / height) * columns;
-    for (let column = 0; column < width; column++, at++) {
-      const cell = from + Math.floor((column * columns) / width);
-      count[cell]++;
-      share[cell] += labels[at] === label;
-    }
+  const [across, down] = [triangles(width, columns), triangles(height, rows)];
+  const narrow = new Float32Array(columns * height);
+  for (let row = 0; row < height; row++) {
+    across.forEach(({ first, weights }, column) => {
+      let sum = 0;
+      for (let k = 0; k < weights.length; k++) if (labels[row * width + first + k] === label) sum += weights[k];
+      narrow[row * columns + column] = sum;
+    });
   }
-  for (let cell = 0; cell < share.length; cell++) share[cell] /= count[cell];
+  down.forEach(({ first, weights }, row) => {
+    for (let column = 0; column < columns; column++) {
+      let sum = 0;
+      for (let k = 0; k < weights.length; k++) sum += weights[k] * narrow[(first + k) * columns + column];
+      share[row * columns + column] = sum;
+    }
+  });
+}
+
+function triangles(pixels, cells) {
+  const scale = pixels / cells; // at least 1, as cells are never smaller than pixels
+  return Array.from({ length: cells }, (_, cell) => {
+    const centre = (cell + 0.5) * scale;
+    const first = Math.max(0, Math.floor(centre - scale + 0.5));
+    const last = Math.min(pixels, Math.floor(centre + scale + 0.5));
+    const heights = Array.from({ length: last - first }, (_, k) => Math.max(0, 1 - Math.abs(first + k - centre + 0.5) / scale));
+    const sum = heights.reduce((a, b) => a + b);
+    return { first, weights: heights.map((one) => one / sum) };
+  });
 }
