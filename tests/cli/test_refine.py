@@ -115,6 +115,18 @@ def test_classes_that_get_lost_are_named(data, refine):
     assert "nothing is left of 7; --rough is too much for what is smaller" in printed
 
 
+def test_classes_that_get_lost_by_themselves_can_be_kept(data, capsys):
+    dotted = LABELS.copy()
+    dotted[10, 28] = 7
+    Image.fromarray(dotted).save("masks/dot.png")
+    network = trusting(std=0)
+    with torch.no_grad():
+        network.guidance.head.bias[-20:].view(4, 5)[:, :4] = 99  # each pixel takes what is around it
+    save_refiner(network, data / "smooth.safetensors")
+    assert main(["refine", "photos/a.png", "masks/dot.png", "--weights", "smooth.safetensors"]) == 0
+    assert "nothing is left of 7; --rough 0 leaves the mask as it is" in capsys.readouterr().out
+
+
 def test_everything_that_can_be_asked_for(data, refine):
     code, *_ = refine("photos/a.png", "masks/a.png", "-o", "out/x.png", "--probabilities", "--overlay", "--sheet")
     assert code == 0

@@ -88,8 +88,7 @@ def refine_file(refiner: Refiner, job: Job, settings: Settings) -> Outcome:
         return Outcome(job, problem=message if named else f"{job.coarse}: {message}")
     share = float((before != after).mean())
     changed = f"{100 * share:.1f} % of the pixels changed"
-    labels = settings.unknown is None and coarse.kind not in ("alpha", "probabilities")
-    if share < _HARDLY_ANY and settings.rough == "auto" and labels:
+    if share < _HARDLY_ANY and settings.rough == "auto" and _are_judged(coarse, settings):
         why = "looked right" if refiner.network.judges_labels else "were believed"
         changed += f"; the borders {why}: --rough PIXELS says that they are not"
     lost = _lost(coarse, before, after, settings)
@@ -98,12 +97,19 @@ def refine_file(refiner: Refiner, job: Job, settings: Settings) -> Outcome:
     return Outcome(job, result, ", ".join(filter(None, summary)), lost, changed=share, milliseconds=took)
 
 
+def _are_judged(coarse: CoarseFile, settings: Settings) -> bool:
+    """Whether it is labels that are refined, of which --rough can speak."""
+    return settings.unknown is None and coarse.kind not in ("alpha", "probabilities")
+
+
 def _lost(coarse: CoarseFile, before: NDArray[Any], after: NDArray[Any], settings: Settings) -> str:
     """Name the classes that have vanished."""
     gone = np.setdiff1d(before if settings.unknown is None else before[before != settings.unknown], after)
     if not gone.size:
         return ""
-    advice = "" if settings.rough == "auto" else "; --rough is too much for what is smaller"
+    advice = "; --rough 0 leaves the mask as it is" if _are_judged(coarse, settings) else ""
+    if settings.rough != "auto":
+        advice = "; --rough is too much for what is smaller"
     return f"nothing is left of {', '.join(map(str, coarse.codes_of(gone[:8]).tolist()))}{advice}"
 
 
